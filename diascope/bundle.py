@@ -1,0 +1,225 @@
+"""The bundle: a trained network and all that is needed to use it rightly.
+
+Two files: ``model.safetensors`` and ``card.json``. What was trained is what is evaluated, predicted
+and served: the one preprocessing lives here. Nothing is pickled and no code is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from diascope.atomic import atomic_path, write_text
+from diascope.data.image import fit_image
+from diascope.data.pack import Pixels
+from diascope.errors import DataError, RunError
+from diascope.plugins import find
+from diascope.predictions import softmax
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BATCH_SIZE = 128
+
+
+class Card(BaseModel):
+    """What a bundle says of itself.
+
+    Parameters
+    ----------
+    diascope : str
+        Version that made it.
+    model : str
+        Name of the architecture.
+    data, group_kind, licence : str
+        What it was trained on, and under which licence those images are.
+    data_sha256 : str
+        Digest of the training images.
+    classes : tuple of str
+        The K classes in the order of the logits.
+    positive : str or None
+        With two classes, the positive one.
+    threshold : float or None
+        With two classes: the positive class is predicted from this probability on.
+    prior : tuple of float
+        Share of each class among the training images, which the probabilities refer to.
+    size_px, fit, alpha_background : int, str, str
+        How a file becomes pixels, see `diascope.data.pack.Pixels`.
+    mean, std : tuple of float
+        Per channel, of pixel values in 0-1.
+    views : int
+        Turns and mirrors of each image whose logits are averaged.
+    first_layer : str
+        Name of the first convolution.
+    seed : int
+    weights_sha256 : str
+        Digest of ``model.safetensors``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    diascope: str
+    model: str
+    data: str
+    data_sha256: str
+    group_kind: str
+    licence: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive: str | None
+    threshold: float | None
+    prior: tuple[float, ...]
+    size_px: int
+    fit: str
+    alpha_background: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    views: int
+    first_layer: str
+    seed: int
+    weights_sha256: str = ""
+    intended_use: str = "Research. Not a medical device; never the only ground for a decision."
+
+    @property
+    def pixels(self) -> Pixels:
+        """How an image becomes the square that the network sees."""
+        return Pixels(self.size_px, self.fit, self.alpha_background)
+
+
+class Bundle:
+    """A trained network that predicts.
+
+    Parameters
+    ----------
+    card : Card
+    module : nn.Module
+        Maps (B, 3, S, S) to logits (B, K).
+    """
+
+    def __init__(self, card: Card, module: nn.Module) -> None:
+        self.card = card
+        self.module = module.eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the probabilities."""
+        return self.card.classes
+
+    def to_input(self, images: NDArray[np.uint8]) -> Tensor:
+        """Normalise uint8 (B, S, S, 3), 0-255, for the network: float32 (B, 3, S, S)."""
+        import torch
+
+        from diascope.learning import normalise, to_unit
+
+        return normalise(to_unit(torch.from_numpy(images)), self.card.mean, self.card.std)
+
+    def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score images of the network's size, in full precision, averaged over the views.
+
+        Parameters
+        ----------
+        images : uint8 (N, S, S, 3), 0-255
+
+        Returns
+        -------
+        float32 (N, K)
+        """
+        import torch
+
+        from diascope.data.augment import dihedral
+
+        device = next(self.module.parameters()).device
+        logits = [np.empty((0, len(self.classes)), dtype=np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH_SIZE):
+                batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
+                x = self.to_input(batch).to(device)
+                views = [self.module(dihedral(x, view)) for view in range(self.card.views)]
+                logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
+        return np.concatenate(logits)
+
+    def predict_proba(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Return class probabilities of images of any size.
+
+        Parameters
+        ----------
+        images : sequence of uint8 (H, W, 3), 0-255
+            Decoded RGB images, such as from `diascope.data.image.decode_image`.
+
+        Returns
+        -------
+        float64 (N, K)
+            Rows sum to 1; the columns are in the order of `classes`.
+
+        Raises
+        ------
+        DataError
+            An array is not uint8 (H, W, 3).
+        """
+        for number, image in enumerate(images):
+            array = np.asarray(image)
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+                raise DataError(
+                    f"Image {number} is {array.dtype} {array.shape}, and uint8 (H, W, 3) is needed."
+                )
+        size_px, fit = self.card.size_px, self.card.fit
+        fitted = [fit_image(np.asarray(image), size_px, fit=fit) for image in images]
+        pixels = np.stack(fitted) if fitted else np.empty((0, size_px, size_px, 3), np.uint8)
+        return softmax(self.predict_logits(pixels))
+
+    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the predicted class indices (N,) of probabilities (N, K)."""
+        if self.card.positive is None or self.card.threshold is None:
+            return probabilities.argmax(axis=1)
+        positive = self.card.classes.index(self.card.positive)
+        is_positive = probabilities[:, positive] >= self.card.threshold
+        return np.where(is_positive, positive, 1 - positive)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors`` and, last, ``card.json``."""
+        from safetensors.torch import save_file
+
+        tensors = {name: t.detach().cpu() for name, t in self.module.state_dict().items()}
+        with atomic_path(folder / "model.safetensors") as temporary:
+            save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
+        digest = _file_digest(folder / "model.safetensors")
+        self.card = self.card.model_copy(update={"weights_sha256": digest})
+        write_text(folder / "card.json", self.card.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read a bundle and check that its weights are the ones that its card names.
+
+        Raises
+        ------
+        RunError
+            A file is missing or damaged, or the weights do not fit the card.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            card = Card.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
+            if _file_digest(folder / "model.safetensors") != card.weights_sha256:
+                raise RunError("The weights are not the ones that the card names.", where=folder)
+            module = find("models", card.model).build(len(card.classes), card.size_px)
+            module.load_state_dict(load_file(folder / "model.safetensors"))
+        except FileNotFoundError as error:
+            raise RunError(
+                "There is no bundle here.", where=folder, fix="Pass a trained run or its bundle."
+            ) from error
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise RunError("The bundle is damaged.", where=folder) from error
+        return cls(card, module.to(memory_format=torch.channels_last))
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,212 @@
+"""The list of members of a ZIP archive, judged before anything is read from it.
+
+An archive is refused whole, in one message, when its list holds
+
+- a name that is absolute, has ``..``, a drive letter, a backslash or a control character in it;
+- a link, a device, an encrypted member, or one packed by a method other than store and deflate;
+- two members of one name, or in one place (as in small bombs that unfold without being nested);
+- a member of over `MAX_MEMBER_BYTES`, or one of over `RATIO_FROM_BYTES` packed by more than
+  `MAX_RATIO`;
+- over `MAX_TOTAL_BYTES` in all, over `MAX_MEMBERS` members, or a list of over
+  `MAX_DIRECTORY_BYTES`.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from diascope.errors import SourceError
+
+MAX_MEMBER_BYTES = 1 << 30
+MAX_TOTAL_BYTES = 500 << 30
+MAX_MEMBERS = 5_000_000
+MAX_DIRECTORY_BYTES = 1 << 30
+MAX_RATIO = 200
+RATIO_FROM_BYTES = 10_000_000  # a smaller member may be as dense as it likes
+LOCAL_HEADER_BYTES = 30
+
+_REFUSED_FLAGS = {0x0001: "encrypted", 0x0020: "a patch", 0x0040: "encrypted", 0x2000: "encrypted"}
+_NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "thumbs.db", "desktop.ini", "Icon\r"})
+
+
+class Member(NamedTuple):
+    """Where a member lies in its archive, and what it must be when unpacked."""
+
+    offset: int
+    packed_bytes: int
+    n_bytes: int
+    crc: int
+    is_deflated: bool
+
+
+def members(handle: io.BufferedReader, *, where: Path) -> dict[str, Member]:
+    """Return the members of a ZIP archive by name, without folders and without desktop litter.
+
+    Parameters
+    ----------
+    handle : BufferedReader
+        The archive, open for reading.
+    where : Path
+        What it is called in messages.
+
+    Returns
+    -------
+    dict of str to Member
+
+    Raises
+    ------
+    SourceError
+        It is no ZIP archive, it is cut off, or it is refused by the rules of this module.
+    """
+    try:
+        archive = zipfile.ZipFile(_Bounded(handle))
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
+        raise _no_archive(handle, where, error) from error
+    listed = archive.infolist()
+    problem = (
+        _sum_problem(listed)
+        or _place_problem(listed, archive.start_dir)
+        or next(filter(None, map(_member_problem, listed)), None)
+        or _repetition(listed)
+    )
+    if problem:
+        raise SourceError(
+            f"The archive is refused: it holds {problem}.",
+            where=where,
+            fix="Get it from its publisher, or unpack it where you trust it and pass the folder.",
+        )
+    return {
+        info.filename: Member(
+            offset=info.header_offset,
+            packed_bytes=info.compress_size,
+            n_bytes=info.file_size,
+            crc=info.CRC,
+            is_deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+        )
+        for info in listed
+        if not info.is_dir() and not any(map(is_skipped, info.filename.split("/")))
+    }
+
+
+def is_skipped(part: str) -> bool:
+    """Say whether a file or folder of this name is hidden or left behind by a desktop."""
+    return part.startswith(".") or part in _NOT_DATA
+
+
+def name_problem(name: str) -> str | None:
+    """Say why a name of a file or folder cannot be used on every system, or None."""
+    if "\\" in name:
+        return "a backslash"
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name) and not is_skipped(name):
+        return "a control character"
+    if not name.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+        return "letters that are not Unicode"
+    return None
+
+
+class _Bounded(io.BufferedIOBase):
+    """A file that does not read more at once than the list of an archive may take.
+
+    zipfile reads the whole list before it can be asked how long it is.
+    """
+
+    def __init__(self, handle: io.BufferedReader) -> None:
+        self._handle = handle
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._handle.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._handle.tell()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("its list of members is too long")
+        return self._handle.read(size)
+
+
+def _no_archive(handle: io.BufferedReader, where: Path, error: Exception) -> SourceError:
+    handle.seek(0)
+    if handle.read(4) == b"PK\3\4":
+        return SourceError(
+            f"The ZIP archive is cut off or damaged ({error}).",
+            where=where,
+            fix="Download it again, or move it out of the folder.",
+        )
+    return SourceError(
+        "The file is no ZIP archive.",
+        where=where,
+        fix="Pass a folder or a .zip file; unpack archives of other kinds first.",
+    )
+
+
+def _sum_problem(listed: list[zipfile.ZipInfo]) -> str | None:
+    if len(listed) > MAX_MEMBERS:
+        return f"{len(listed):,} members, over the limit of {MAX_MEMBERS:,}"
+    total = sum(info.file_size for info in listed)
+    if total > MAX_TOTAL_BYTES:
+        return f"{total:,} bytes in all, over the limit of {MAX_TOTAL_BYTES:,}"
+    return None
+
+
+def _place_problem(listed: list[zipfile.ZipInfo], end: int) -> str | None:
+    """Find members that share bytes with another or with the list, which starts at ``end``."""
+    for info in sorted(listed, key=lambda info: info.header_offset, reverse=True):
+        if info.header_offset + LOCAL_HEADER_BYTES + info.compress_size > end:
+            return f"a member that reaches into another: {_shown(info)}"
+        end = info.header_offset
+    return None
+
+
+def _repetition(listed: list[zipfile.ZipInfo]) -> str | None:
+    seen: set[str] = set()
+    for info in listed:
+        if info.filename in seen:
+            return f"two members of one name: {_shown(info)}"
+        seen.add(info.filename)
+    return None
+
+
+def _member_problem(info: zipfile.ZipInfo) -> str | None:
+    if problem := _path_problem(info.orig_filename):
+        return f"a member with {problem} in its name: {_shown(info)}"
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return f"a link or device: {_shown(info)}"
+    for flag, what in _REFUSED_FLAGS.items():
+        if info.flag_bits & flag:
+            return f"a member that is {what}: {_shown(info)}"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"a member packed by method {info.compress_type}: {_shown(info)}"
+    return _size_problem(info)
+
+
+def _size_problem(info: zipfile.ZipInfo) -> str | None:
+    if info.file_size > MAX_MEMBER_BYTES:
+        limit = f"over the limit of {MAX_MEMBER_BYTES:,}"
+        return f"a member of {info.file_size:,} bytes, {limit}: {_shown(info)}"
+    if info.file_size > max(RATIO_FROM_BYTES, MAX_RATIO * info.compress_size):
+        return f"a member packed to less than 1/{MAX_RATIO} of its size: {_shown(info)}"
+    return None
+
+
+def _path_problem(path: str) -> str | None:
+    if path.startswith("/"):
+        return "an absolute path"
+    if path[1:2] == ":":
+        return "a drive letter"
+    parts = path.removesuffix("/").split("/")
+    if not {"", ".", ".."}.isdisjoint(parts):
+        return "'..', '.' or nothing between two slashes"
+    return next(filter(None, map(name_problem, parts)), None)
+
+
+def _shown(info: zipfile.ZipInfo) -> str:
+    return ascii(info.orig_filename[:200])

@@ -1,0 +1,149 @@
+"""Find the same picture filed twice, and join the groups that share one.
+
+Two files count as the same picture when their decoded pixels are equal to the last bit, also after
+a quarter turn or a mirror. Equality is proof, so nothing is ever joined by mistake; featureless
+images (a single colour) are equal by chance and never join.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.errors import DataError
+
+MAX_COMPONENT_SHARE = 0.05
+
+
+def pixel_digest(image: NDArray[np.uint8]) -> str | None:
+    """Digest the pixels of an image, the same for its eight turned and mirrored versions.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, C), 0-255
+
+    Returns
+    -------
+    str or None
+        None for a featureless image, one colour all over.
+    """
+    if (image == image[0, 0]).all():
+        return None
+    corners = _corner_sums(image)
+    keys = [tuple(_turn(corners, number).ravel()) for number in range(8)]
+    brightest = [number for number in range(8) if keys[number] == max(keys)]
+    return min(_digest(_turn(image, number)) for number in brightest)
+
+
+def _turn(image: NDArray, number: int) -> NDArray:
+    """Return one of the eight turned and mirrored versions."""
+    return np.rot90(image[:, ::-1] if number >= 4 else image, number % 4)
+
+
+def _corner_sums(image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Sum the four corner blocks, int64 (2, 2): they tell the orientation but for rare ties."""
+    height, width = image.shape[0] // 2 or 1, image.shape[1] // 2 or 1
+    rows = (slice(0, height), slice(-height, None))
+    columns = (slice(0, width), slice(-width, None))
+    return np.array([[image[row, column].sum(dtype=np.int64) for column in columns] for row in rows])
+
+
+def _digest(image: NDArray[np.uint8]) -> str:
+    shape = image.shape[0].to_bytes(4, "big") + image.shape[1].to_bytes(4, "big")
+    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, salt=shape).hexdigest()
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What was found and joined.
+
+    Parameters
+    ----------
+    n_images : int
+        Images that have at least one duplicate.
+    n_pairs : int
+        Pairs of equal images.
+    across_labels : int
+        Pictures that are filed under more than one label.
+    groups_joined : int
+        Groups that became part of another one.
+    largest_component_groups : int
+        Groups in the largest joined group; 1 where nothing was joined.
+    """
+
+    n_images: int
+    n_pairs: int
+    across_labels: int
+    groups_joined: int
+    largest_component_groups: int
+
+
+def join_duplicates(
+    table: pl.DataFrame, *, accept_large: bool = False
+) -> tuple[pl.DataFrame, Duplicates]:
+    """Give groups that share a picture one name, so that no split can part them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``image_id, label, group, pixel_digest``.
+    accept_large : bool
+        Go on even if one joined group holds more than 5 % of all groups.
+
+    Returns
+    -------
+    table, duplicates
+        The table with joined groups named ``a+b``, and the counts.
+
+    Raises
+    ------
+    DataError
+        One joined group holds three or more groups and more than 5 % of all: most likely the
+        pictures are not what they seem.
+    """
+    shared = table.filter(pl.col("pixel_digest").is_not_null()).group_by("pixel_digest").agg(
+        pl.len().alias("n"),
+        pl.col("label").n_unique().alias("n_labels"),
+        pl.col("group").unique().sort().alias("groups"),
+    )  # fmt: skip
+    shared = shared.filter(pl.col("n") > 1)
+    components = _components(shared["groups"].to_list())
+    largest = max((len(component) for component in components), default=1)
+    n_groups = table["group"].n_unique()
+    if largest > max(2, MAX_COMPONENT_SHARE * n_groups) and not accept_large:
+        raise DataError(
+            f"Shared pictures would join {largest} of {n_groups} groups into one.",
+            fix="Look at the data; if it is right, repeat with --accept-large-groups.",
+        )
+    renamed = {name: "+".join(component) for component in components for name in component}
+    joined = table.with_columns(pl.col("group").replace(renamed)) if renamed else table
+    return joined, Duplicates(
+        n_images=int(shared["n"].sum()),
+        n_pairs=int((shared["n"] * (shared["n"] - 1) // 2).sum()),
+        across_labels=shared.filter(pl.col("n_labels") > 1).height,
+        groups_joined=sum(len(component) - 1 for component in components),
+        largest_component_groups=largest,
+    )
+
+
+def _components(links: list[list[str]]) -> list[list[str]]:
+    """Return the connected sets of two or more groups, sorted."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for groups in links:
+        for other in groups[1:]:
+            parent[root(other)] = root(groups[0])
+    members: dict[str, list[str]] = {}
+    for name in sorted(parent):
+        members.setdefault(root(name), []).append(name)
+    return sorted(component for component in members.values() if len(component) > 1)

@@ -1,0 +1,294 @@
+"""Download a publisher's file: broken connections are taken up again, nothing half is kept.
+
+While a download is under way its bytes are in ``NAME.part`` beside the target, and
+``NAME.part.json`` says which version of the file they belong to. The target appears whole and
+checked, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from diascope.atomic import write_json
+from diascope.data.spec import Source
+from diascope.errors import SourceError
+
+if TYPE_CHECKING:
+    import requests
+
+PIECE_BYTES = 1 << 14  # at most this much is lost when a connection breaks
+TIMEOUT_SECONDS = (10, 60)  # to connect, to wait for the next bytes
+WAITS_SECONDS = (1, 2, 4, 8)  # before each new try; a try that gains much starts them afresh
+MUCH_BYTES = 1 << 20
+
+_TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def download(
+    source: Source, folder: Path, *, progress: Callable[[int, int | None], None], manual: str
+) -> Path:
+    """Download one file, or go on with a download that broke off.
+
+    Parameters
+    ----------
+    source : Source
+        The address (http or https), the name to store it under, and its checksum if known.
+    folder : Path
+        Where it is stored; made if need be.
+    progress : callable
+        ``progress(n_bytes, total_bytes)`` after every piece; the total is None if not told.
+    manual : str
+        How to go on without the download, in one or two sentences, for the error messages.
+
+    Returns
+    -------
+    Path
+        The file. If it was there already, no request is made.
+
+    Raises
+    ------
+    SourceError
+        The server cannot be reached, refuses, or sends something else; the connection broke off
+        again and again (the bytes so far are kept, and the same call goes on from them); the
+        checksum is wrong; the disk is full.
+    """
+    if source.file_name in ("", ".", "..") or not set("/\\:\0").isdisjoint(source.file_name):
+        raise SourceError(f"{source.file_name!r} is not the name of a file.", where=source.url)
+    target = folder / source.file_name
+    if target.is_file():
+        return target
+    if urlsplit(source.url).scheme not in ("http", "https"):
+        raise SourceError("Only http and https are downloaded from.", where=source.url, fix=manual)
+    part = _Part(target.with_name(f"{target.name}.part"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _fetch(source.url, part, progress=progress, manual=manual)
+        _check_content(source, part, manual)
+        part.path.replace(target)
+        part.discard()
+    except OSError as error:
+        raise SourceError(
+            f"The download could not be stored: {error.strerror or error}.",
+            where=target,
+            fix="Make room or choose another folder, then run the same command again. "
+            f"{part.n_bytes:,} bytes are kept.",
+        ) from error
+    return target
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Which version of a file a server has: what it calls it, and how long it is."""
+
+    url: str = ""
+    etag: str | None = None
+    modified: str | None = None
+    total_bytes: int | None = None
+
+    @property
+    def condition(self) -> str | None:
+        """What ``If-Range`` may hold: not a weak tag."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.modified
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The bytes that have come so far."""
+
+    path: Path
+
+    @property
+    def note(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.json")
+
+    @property
+    def n_bytes(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def version(self) -> _Version:
+        """Return what the bytes are of; a version without a condition if that is not known."""
+        try:
+            noted = json.loads(self.note.read_text(encoding="utf-8"))
+            return _Version(noted["url"], noted["etag"], noted["modified"], noted["total_bytes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return _Version()
+
+    def begin(self, version: _Version) -> None:
+        self.path.unlink(missing_ok=True)  # a new file, and not the one another process writes to
+        self.path.touch()
+        write_json(self.note, vars(version))
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+class _BrokenOffError(Exception):
+    """One try failed in a way that the next may not."""
+
+
+def _fetch(
+    url: str, part: _Part, *, progress: Callable[[int, int | None], None], manual: str
+) -> None:
+    """Try until the part is complete or the tries are used up."""
+    n_failures = 0
+    while True:
+        before = part.n_bytes
+        try:
+            return _try_once(url, part, progress=progress, manual=manual)
+        except _BrokenOffError as error:
+            n_failures = 1 if part.n_bytes - before >= MUCH_BYTES else n_failures + 1
+            if n_failures > len(WAITS_SECONDS):
+                raise _gave_up(url, part, error, manual=manual) from error
+            time.sleep(WAITS_SECONDS[n_failures - 1])
+
+
+def _try_once(
+    url: str, part: _Part, *, progress: Callable[[int, int | None], None], manual: str
+) -> None:
+    import requests
+
+    version = part.version()
+    if version.url != url or version.condition is None:
+        part.discard()  # bytes of which it cannot be told whether the rest still fits
+    elif part.n_bytes and part.n_bytes == version.total_bytes:
+        return
+    headers = {"Accept-Encoding": "identity", "User-Agent": "diascope"}
+    if part.n_bytes and version.condition:
+        headers |= {"Range": f"bytes={part.n_bytes}-", "If-Range": version.condition}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+            _refuse(response, url, manual)
+            _store(response, url, part, progress)
+    except requests.exceptions.SSLError as error:
+        problem = "The certificate of the server cannot be verified."
+        raise SourceError(problem, where=url, fix=manual) from error
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+    ) as error:
+        problem = "the connection broke off" if part.n_bytes else "no connection to the server"
+        raise _BrokenOffError(problem) from error
+    except requests.RequestException as error:
+        raise SourceError(f"The download failed: {error}.", where=url, fix=manual) from error
+
+
+def _refuse(response: requests.Response, url: str, manual: str) -> None:
+    """Raise unless the answer is the file, or the rest of it."""
+    visited = [answer.url for answer in (*response.history, response)]
+    if url.startswith("https:") and not all(place.startswith("https:") for place in visited):
+        problem = "The server leads from https to an unprotected address."
+        raise SourceError(problem, where=url, fix=manual)
+    status = response.status_code
+    if status in _TEMPORARY_STATUS:
+        raise _BrokenOffError(f"the server answered with status {status}")
+    if status not in (200, 206, 416):
+        problem = f"The server answered with status {status} ({response.reason})."
+        raise SourceError(problem, where=url, fix=manual)
+    is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
+    if status != 416 and is_page and not url.endswith((".html", ".htm")):
+        problem = "The server sent a web page in place of the file."
+        raise SourceError(problem, where=url, fix=manual)
+
+
+def _store(
+    response: requests.Response,
+    url: str,
+    part: _Part,
+    progress: Callable[[int, int | None], None],
+) -> None:
+    """Append the answer to the part, or start the part afresh if it is not its continuation."""
+    known = part.version()
+    if response.status_code == 200:
+        known = _version(response, url)
+        part.begin(known)
+    elif not _continues(response, known, part.n_bytes):
+        part.discard()
+        raise _BrokenOffError("the file on the server has changed")
+    n_bytes = part.n_bytes
+    with part.path.open("r+b") as handle:
+        handle.seek(n_bytes)
+        for piece in response.iter_content(PIECE_BYTES):
+            handle.write(piece)
+            n_bytes += len(piece)
+            progress(n_bytes, known.total_bytes)
+        mine = os.fstat(handle.fileno())
+        if not part.path.is_file() or not os.path.samestat(mine, part.path.stat()):
+            raise SourceError(
+                "Another process is downloading the same file.",
+                where=part.path,
+                fix="Wait until it is done, then run the same command again.",
+            )
+    if known.total_bytes is not None and n_bytes < known.total_bytes:
+        raise _BrokenOffError("the connection broke off")
+    if known.total_bytes is not None and n_bytes > known.total_bytes:
+        part.discard()
+        raise _BrokenOffError("the server sent more than it announced")
+
+
+def _version(response: requests.Response, url: str) -> _Version:
+    headers = response.headers
+    length = headers.get("Content-Length", "")
+    if headers.get("Content-Encoding", "identity") != "identity":
+        return _Version(url)  # lengths and tags are those of the packed bytes
+    return _Version(
+        url,
+        etag=headers.get("ETag"),
+        modified=headers.get("Last-Modified"),
+        total_bytes=int(length) if length.isdecimal() else None,
+    )
+
+
+def _continues(response: requests.Response, known: _Version, n_bytes: int) -> bool:
+    """Say whether an answer is the rest of what is here; some servers overlook ``If-Range``."""
+    place = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or place is None or int(place[1]) != n_bytes:
+        return False
+    if place[2] != "*" and known.total_bytes not in (None, int(place[2])):
+        return False
+    is_tag_known = known.etag is not None and "ETag" in response.headers
+    return not is_tag_known or response.headers["ETag"] == known.etag
+
+
+def _gave_up(url: str, part: _Part, error: Exception, *, manual: str) -> SourceError:
+    if not part.n_bytes:
+        return SourceError(f"The download did not start: {error}.", where=url, fix=manual)
+    total = part.version().total_bytes
+    so_far = f"{part.n_bytes:,} of {total:,} bytes" if total else f"{part.n_bytes:,} bytes"
+    return SourceError(
+        f"The download stopped after {so_far}: {error}.",
+        where=url,
+        fix=f"They are kept: run the same command again, and it goes on from there. {manual}",
+    )
+
+
+def _check_content(source: Source, part: _Part, manual: str) -> None:
+    """Delete what came if it is not what was asked for, and say so."""
+    problem = None
+    if source.sha256 is not None:
+        with part.path.open("rb") as handle:
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+        if found != source.sha256.lower():
+            problem = f"The checksum is wrong: sha256 {found}, and it should be {source.sha256}."
+    elif source.file_name.lower().endswith(".zip") and not zipfile.is_zipfile(part.path):
+        problem = "What the server sent is not a whole ZIP archive."
+    if problem:
+        part.discard()
+        raise SourceError(
+            problem,
+            where=source.url,
+            fix=f"It was deleted. Try again later: the publisher may have changed it. {manual}",
+        )

@@ -1,0 +1,305 @@
+"""Read-only trees of files: a folder, a ZIP archive, or a folder that holds archives.
+
+Nothing is unpacked: a member is read from its archive when it is asked for, so no name in an
+archive can reach outside it. An archive that looks hostile is refused whole all the same, when it
+is opened and before a member is read. A tree may be read from several threads and, opened before
+a fork, from several processes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from diascope.data.archive import (
+    LOCAL_HEADER_BYTES,
+    MAX_MEMBER_BYTES,
+    Member,
+    is_skipped,
+    members,
+    name_problem,
+)
+from diascope.errors import SourceError
+
+
+class FileTree(ABC):
+    """Files under one root, by name: '/'-separated, relative, the same on every system.
+
+    Hidden files and what desktops leave behind (``__MACOSX``, ``Thumbs.db``) are not listed.
+
+    Parameters
+    ----------
+    root : Path
+        The folder or the archive.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all files, sorted."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes; ``SourceError`` if there is none of that name."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the open files; the tree cannot be read any more."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_files(path: Path) -> FileTree:
+    """Open a folder or a ZIP archive for reading.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, whose ``.zip`` files at the top level are read as if they were folders of the
+        same name (``cell_images.zip/cell_images/...``), or one ``.zip`` file.
+
+    Returns
+    -------
+    FileTree
+
+    Raises
+    ------
+    SourceError
+        There is nothing there, it holds no files, it is neither a folder nor a ZIP archive, an
+        archive is damaged or hostile, or a link leads out of the folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FolderFiles(path)
+    if path.is_file():
+        return ZipFiles(path)
+    raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
+
+
+class FolderFiles(FileTree):
+    """The files of a folder and of its sub-folders, and the members of its archives.
+
+    A symbolic link is followed if it leads to somewhere within the folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+
+    Raises
+    ------
+    SourceError
+        The folder cannot be read or holds no files, a name cannot be used on every system, a link
+        leads out of the folder or round in a circle, or an archive at the top level is refused.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._resolved = root.resolve()
+        self._files: set[str] = set()
+        self._archives: dict[str, ZipFiles] = {}
+        try:
+            for name in self._scan():
+                if "/" not in name and name.lower().endswith(".zip"):
+                    self._archives[name] = ZipFiles(root / name)
+                else:
+                    self._files.add(name)
+        except OSError as error:
+            self.close()
+            raise SourceError(
+                f"The folder cannot be read: {error.strerror}.", where=error.filename or root
+            ) from error
+        except SourceError:
+            self.close()
+            raise
+        if not self._files and not self._archives:
+            raise SourceError(
+                "The folder holds no files.", where=root, fix="Check the path, or download again."
+            )
+
+    def names(self) -> list[str]:
+        """Return the names of all files, sorted."""
+        inside = (
+            f"{archive}/{name}" for archive, tree in self._archives.items() for name in tree.names()
+        )
+        return sorted([*self._files, *inside])
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes; ``SourceError`` if there is none of that name."""
+        archive, _, member = name.partition("/")
+        if archive in self._archives:
+            return self._archives[archive].size(member)
+        try:
+            return self._path(name).stat().st_size
+        except OSError as error:
+            raise _unreadable(error, self.root / name) from error
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
+        archive, _, member = name.partition("/")
+        if archive in self._archives:
+            return self._archives[archive].read(member)
+        path = self._path(name)
+        try:
+            with path.open("rb") as handle:
+                content = handle.read(MAX_MEMBER_BYTES + 1)
+        except OSError as error:
+            raise _unreadable(error, path) from error
+        if len(content) > MAX_MEMBER_BYTES:
+            raise SourceError(f"The file is over {MAX_MEMBER_BYTES:,} bytes.", where=path)
+        return content
+
+    def close(self) -> None:
+        """Let go of the open archives."""
+        for archive in self._archives.values():
+            archive.close()
+
+    def _path(self, name: str) -> Path:
+        if name not in self._files:  # never reaches for a name that was not listed
+            raise SourceError(f"There is no file named {name!r}.", where=self.root)
+        return self.root / name
+
+    def _scan(self) -> Iterator[str]:
+        folders = [("", self._resolved, frozenset({self._resolved}))]
+        while folders:
+            prefix, folder, above = folders.pop()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = prefix + entry.name
+                    if is_skipped(entry.name):
+                        continue
+                    if problem := name_problem(entry.name):
+                        raise SourceError(
+                            f"A file has {problem} in its name.",
+                            where=self.root / prefix / ascii(entry.name),
+                            fix="Rename it.",
+                        )
+                    target = self._target(entry) if entry.is_symlink() else folder / entry.name
+                    if entry.is_dir():
+                        if target in above:
+                            raise SourceError(
+                                "A link leads round in a circle.",
+                                where=self.root / name,
+                                fix="Delete the link.",
+                            )
+                        folders.append((f"{name}/", target, above | {target}))
+                    elif entry.is_file():
+                        yield name
+
+    def _target(self, entry: os.DirEntry[str]) -> Path:
+        target = Path(entry.path).resolve()
+        if not target.is_relative_to(self._resolved) or not target.exists():
+            raise SourceError(
+                f"A link leads {'out of the folder' if target.exists() else 'nowhere'}: {target}",
+                where=entry.path,
+                fix="Put the file itself in its place, or delete the link.",
+            )
+        return target
+
+
+class ZipFiles(FileTree):
+    """The members of a ZIP archive, read in place.
+
+    Parameters
+    ----------
+    root : Path
+        The archive.
+
+    Raises
+    ------
+    SourceError
+        It is no ZIP archive, it is cut off, or it is refused as hostile, see
+        `diascope.data.archive`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        try:
+            self._handle = root.open("rb")
+        except OSError as error:
+            raise _unreadable(error, root) from error
+        self._lock = threading.Lock()
+        try:
+            self._members = members(self._handle, where=root)
+        except SourceError:
+            self._handle.close()
+            raise
+
+    def names(self) -> list[str]:
+        """Return the names of all members, sorted."""
+        return sorted(self._members)
+
+    def size(self, name: str) -> int:
+        """Return the size of a member in bytes; ``SourceError`` if there is none of that name."""
+        return self._member(name).n_bytes
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a member; ``SourceError`` if it is damaged."""
+        member = self._member(name)
+        try:
+            header = self._at(member.offset, LOCAL_HEADER_BYTES)
+            signature, n_name, n_extra = struct.unpack("<4s22xHH", header)
+            start = member.offset + LOCAL_HEADER_BYTES + n_name + n_extra
+            content = self._at(start, member.packed_bytes)
+            if member.is_deflated:
+                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
+                    content, member.n_bytes + 1
+                )
+        except (OSError, struct.error, zlib.error) as error:
+            raise self._damaged(name) from error
+        if signature != b"PK\3\4" or len(content) != member.n_bytes:
+            raise self._damaged(name)
+        if zlib.crc32(content) != member.crc:
+            raise self._damaged(name)
+        return content
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._handle.close()
+
+    def _member(self, name: str) -> Member:
+        try:
+            return self._members[name]
+        except KeyError:
+            raise SourceError(f"There is no file named {name!r}.", where=self.root) from None
+
+    def _damaged(self, name: str) -> SourceError:
+        return SourceError(
+            "A member of the archive is damaged.",
+            where=f"{self.root}, member {name}",
+            fix="Download the archive again.",
+        )
+
+    def _at(self, offset: int, n_bytes: int) -> bytes:
+        """Read without moving a position that threads and forked processes would share."""
+        if hasattr(os, "pread"):
+            return os.pread(self._handle.fileno(), n_bytes, offset)
+        with self._lock:
+            self._handle.seek(offset)
+            return self._handle.read(n_bytes)
+
+
+def _unreadable(error: OSError, path: Path) -> SourceError:
+    return SourceError(f"The file cannot be read: {error.strerror}.", where=path)

@@ -1,0 +1,103 @@
+"""The manifest: one row an image, and what must hold of it.
+
+Columns: ``image_id, path, label, group`` from the data set's ``index``; ``sha256, width, height,
+n_bytes`` from looking at every image; ``split`` (train, val, test) from splitting; and whatever
+else the data set knows (age, site, coordinates). ``path`` is relative to the source, with ``/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from diascope.errors import DataError, LeakageError
+from diascope.task import Task
+
+SPLITS = ("train", "val", "test")
+
+
+def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """Return the rows sorted by ``image_id``, or say everything that is wrong with them.
+
+    Raises
+    ------
+    DataError
+        A column is missing, an ``image_id`` occurs twice, a label is not a class, or a group or
+        label is empty. All problems are in one message.
+    """
+    missing = [name for name in ("image_id", "path", "label", "group") if name not in table.columns]
+    if missing:
+        raise DataError(f"The table lacks the columns {', '.join(missing)}.")
+    problems = []
+    twice = table.filter(pl.col("image_id").is_duplicated())["image_id"].unique().sort()
+    if len(twice):
+        problems.append(f"{len(twice)} image ids occur more than once, such as {twice[0]!r}")
+    unknown = sorted(set(table["label"].drop_nulls()) - set(task.classes))
+    if unknown:
+        problems.append(f"labels that are no class: {', '.join(map(repr, unknown[:5]))}")
+    for name in ("label", "group"):
+        n_empty = table.filter(pl.col(name).is_null() | (pl.col(name) == "")).height
+        if n_empty:
+            problems.append(f"{n_empty} rows have no {name}")
+    if problems:
+        raise DataError("; ".join(problems) + ".", fix="Mend the table or the file names.")
+    return table.sort("image_id")
+
+
+def label_indices(table: pl.DataFrame, classes: Iterable[str]) -> pl.Series:
+    """Return the labels as int32 indices into ``classes``, in the order of the rows."""
+    index = {name: number for number, name in enumerate(classes)}
+    return table["label"].replace_strict(index, return_dtype=pl.Int32)
+
+
+def shared_groups(table: pl.DataFrame) -> dict[tuple[str, str], int]:
+    """Count the groups that each pair of splits shares; every count should be zero."""
+    groups = {name: set(table.filter(pl.col("split") == name)["group"]) for name in SPLITS}
+    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
+    return {(a, b): len(groups[a] & groups[b]) for a, b in pairs}
+
+
+def check_disjoint(table: pl.DataFrame) -> None:
+    """Check that no group and no identical file is in two splits.
+
+    Raises
+    ------
+    LeakageError
+        With the number of groups or files and the first of them.
+    """
+    for column, what in (("group", "groups"), ("sha256", "identical files")):
+        n_splits = table.group_by(column).agg(pl.col("split").n_unique())
+        shared = n_splits.filter(pl.col("split") > 1)[column].sort()
+        if len(shared):
+            raise LeakageError(
+                f"{len(shared)} {what} are in more than one split, such as {shared[0]}.",
+                fix="Prepare the data set again; never train on this split.",
+            )
+
+
+def content_digests(table: pl.DataFrame) -> tuple[str, str]:
+    """Digest the content of a data set, whatever archive it came in.
+
+    Returns
+    -------
+    tuple of str
+        SHA-256 over the lines ``<sha256>  <folder>/<name>\\n``, where folder and name are the last
+        two parts of the path; sorted by folder and name, and sorted by name alone.
+    """
+    lines = []
+    for path, sha256 in table.select("path", "sha256").iter_rows():
+        folder, name = PurePosixPath("/", path).parts[-2:]
+        lines.append((folder, name, f"{sha256}  {folder}/{name}\n"))
+
+    def digest(order: Iterable[tuple[str, str, str]]) -> str:
+        return hashlib.sha256("".join(line for *_, line in order).encode()).hexdigest()
+
+    return digest(sorted(lines)), digest(sorted(lines, key=lambda line: (line[1], line[0])))
+
+
+def images_digest(sha256s: Iterable[str]) -> str:
+    """Digest a set of images by the checksums of their files; the order does not matter."""
+    return hashlib.sha256("\n".join(sorted(sha256s)).encode()).hexdigest()

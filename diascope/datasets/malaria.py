@@ -1,0 +1,182 @@
+"""Malaria parasites in thin blood smears: 27,558 segmented red cells of 200 patients (NLM).
+
+The patient is the C-number of the file name: patient C47 was photographed with two devices and has
+two slide names. Where the publisher's mapping tables lie beside the images, each image's patient is
+checked against them. The tables have no header line; a row is a slide name and then a
+Python-style list split over the comma-separated fields.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from diascope.data.spec import DatasetSpec, Source
+from diascope.errors import DataError, SourceError
+from diascope.task import Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from diascope.data.files import FileTree
+
+BASE_URL = "https://data.lhncbc.nlm.nih.gov/public/Malaria/"
+TABLES = ("patientid_cellmapping_parasitized.csv", "patientid_cellmapping_uninfected.csv")
+LABELS = {"Parasitized": "parasitized", "Uninfected": "uninfected"}
+
+
+def patient(name: str) -> str | None:
+    """Return the patient's C-number from the name of a cell's or a slide's file.
+
+    Examples
+    --------
+    >>> patient("C51AP12thinF_IMG_20150724_154243_cell_100.png"), patient("C4thin_original_x.png")
+    ('C51', 'C4')
+    >>> patient("holiday.png") is None
+    True
+    """
+    match = re.match(r"C\d+", name)
+    return match.group() if match else None
+
+
+def index(files: FileTree) -> pl.DataFrame:
+    """List the cells by folder, each with its patient.
+
+    Parameters
+    ----------
+    files : FileTree
+        The archive, a folder that holds it, or the unpacked folder.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, path, label, group``.
+
+    Raises
+    ------
+    SourceError
+        There are no ``Parasitized`` and ``Uninfected`` folders, or several copies of them.
+    DataError
+        A file name has no C-number, or the publisher's table gives a cell to another patient.
+    """
+    import polars as pl
+
+    names = files.names()
+    cells = [name for name in names if _is_cell(PurePosixPath(name))]
+    homes = sorted({_home(name) for name in cells})
+    if not homes:
+        raise SourceError(
+            "There are no folders Parasitized/ and Uninfected/ with .png files.",
+            where=files.root,
+            fix="Pass the official cell_images.zip, a folder that holds it, or the unpacked folder.",
+        )
+    if len(homes) > 1:
+        homes = _without_nested_copies(homes, cells)
+    if len(homes) > 1:
+        raise SourceError(
+            f"The images are here {len(homes)} times: {', '.join(homes)}.",
+            where=files.root,
+            fix="Pass one of them as --source.",
+        )
+    cells = [name for name in cells if _home(name) == homes[0]]
+    rows = [
+        (f"{p.parent.name}/{p.stem}", str(p), LABELS[p.parent.name], patient(p.name))
+        for p in map(PurePosixPath, cells)
+    ]
+    strangers = [path for _, path, _, group in rows if group is None]
+    if strangers:
+        raise DataError(
+            f"{len(strangers)} file names do not begin with a patient's C-number.",
+            where=", ".join(strangers[:3]),
+            fix="Remove these files, or restore their official names.",
+        )
+    tables = [name for name in names if PurePosixPath(name).name in TABLES]
+    _check_against_tables(rows, [files.read(name).decode("utf-8") for name in tables])
+    return pl.DataFrame(rows, schema=["image_id", "path", "label", "group"], orient="row")
+
+
+def _is_cell(path: PurePosixPath) -> bool:
+    return path.suffix.lower() == ".png" and path.parent.name in LABELS
+
+
+def _without_nested_copies(homes: list[str], cells: list[str]) -> list[str]:
+    """Leave out ``x/x`` where it holds the same names as ``x``: mirrors nest a copy of the folder."""
+    members = {home: {name[len(home) :] for name in cells if _home(name) == home} for home in homes}
+    return [
+        home
+        for home in homes
+        if not any(
+            home.startswith(f"{other}/") and members[home] == members[other] for other in homes
+        )
+    ]
+
+
+def _home(name: str) -> str:
+    return str(PurePosixPath(name).parent.parent)
+
+
+def _check_against_tables(
+    rows: list[tuple[str, str, str, str | None]], tables: list[str]
+) -> None:
+    slide_of = {}
+    for line in "\n".join(tables).splitlines():
+        slide, *cells = line.split(",")
+        slide_of |= {cell: slide for cell in re.findall(r"'([^']+)'", ",".join(cells))}
+    for _, path, _, group in rows:
+        slide = slide_of.get(PurePosixPath(path).name)
+        if slide is not None and patient(slide) != group:
+            raise DataError(
+                f"The publisher's table gives this cell to {slide}, and its name says {group}.",
+                where=path,
+                fix="Check that tables and images belong together.",
+            )
+
+
+def fake(root: Path) -> None:
+    """Draw a miniature of the folder: 12 patients, 2 of them uninfected, 6 cells each."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(1, 13):
+        for cell in range(6):
+            infected = number > 2 and cell % 2 == 0
+            folder = root / "cell_images" / ("Parasitized" if infected else "Uninfected")
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(80, 160, (48 + cell, 50, 3), dtype=np.uint8)
+            if infected:
+                pixels[20:30, 20:30] = (90, 0, 120)
+            Image.fromarray(pixels).save(folder / f"C{number}P{number}ThinF_IMG_1_cell_{cell}.png")
+
+
+DATASETS = (
+    DatasetSpec(
+        name="malaria",
+        title="Malaria parasites in thin blood smears, segmented red cells (NLM)",
+        modality="bright-field microscopy, Giemsa stain",
+        task=Task(classes=("uninfected", "parasitized"), positive="parasitized"),
+        group_kind="patient",
+        licence="not established by the publisher (US National Library of Medicine)",
+        citation=(
+            "Rajaraman S et al. Pre-trained convolutional neural networks as feature extractors "
+            "toward improved malaria parasite detection in thin blood smear images. "
+            "PeerJ 6:e4568, 2018."
+        ),
+        homepage="https://lhncbc.nlm.nih.gov/LHC-research/LHC-projects/image-processing/malaria-datasheet.html",
+        index=index,
+        fake=fake,
+        sources=tuple(
+            Source(url=BASE_URL + name, file_name=name, sha256=sha256)
+            for name, sha256 in (
+                ("cell_images.zip", None),
+                (TABLES[0], "d0367e513397404e980baee2a641bce9ce329a22e62ea9007962dfca2f8418d3"),
+                (TABLES[1], "a8577b21e7154724f4bbd18326218e2c63a99b22ab372b79a7530d36df6dab78"),
+            )
+        ),
+        n_images=27_558,
+        n_groups=200,
+        content_sha256="bbf8e97d0a8b42fbbd16af1938174da47bf37cf2e16469acfb327471ee8d2b04",
+        n_bytes=353_000_000,
+    ),
+)

@@ -1,0 +1,285 @@
+"""Draw malaria parasites on a cell, and what is mistaken for them.
+
+Parasites: the ring (a thin loop of cytoplasm with one or two dots of chromatin) and the
+trophozoite (a ragged body with chromatin and brown pigment). Mimics, drawn with the same dyes:
+platelets, stain precipitate, dirt, smears of stain, nuclear remnants (Howell-Jolly bodies),
+rings left by drying, and basophilic stippling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from diascope.datasets.smear import Cell, Patch, clouds, ramp
+
+
+@dataclass(frozen=True)
+class Parasite:
+    """Where a parasite lies in the frame of its cell.
+
+    Parameters
+    ----------
+    x_px, y_px, radius_px : float
+        Centre and radius of a circle that holds it.
+    stage : str
+        ``"ring"`` or ``"trophozoite"``.
+    """
+
+    x_px: float
+    y_px: float
+    radius_px: float
+    stage: str
+
+
+def add_parasite(cell: Cell, rng: np.random.Generator) -> Parasite:
+    """Draw one parasite on ``cell`` and return where it is: two rings to one trophozoite."""
+    stain = float(np.exp(rng.normal(0, 0.22)))
+    if rng.uniform() < 0.68:
+        return _add_ring(cell, rng, stain=stain)
+    return _add_trophozoite(cell, rng, stain=stain)
+
+
+def add_mimic(cell: Cell, rng: np.random.Generator) -> None:
+    """Draw one thing that is not a parasite on or beside ``cell``."""
+    draws = tuple(MIMICS)
+    weights = np.array([MIMICS[draw] for draw in draws])
+    draws[int(rng.choice(len(draws), p=weights / weights.sum()))](cell, rng)
+
+
+def _site(cell: Cell, rng: np.random.Generator, *, radius_px: float) -> tuple[float, float]:
+    """Return x, y so that something of this radius lies on the cell and inside the mask."""
+    angle = rng.uniform(0, 2 * np.pi)
+    reach = min(cell.reach_px(angle + turn) for turn in (-0.3, -0.15, 0.0, 0.15, 0.3))
+    most = max((reach - radius_px - 1) / max(cell.reach_px(angle), 1), 0.0)
+    return cell.place(angle, most * np.sqrt(rng.uniform(0.02, 1)))
+
+
+def _dot(
+    cell: Cell,
+    rng: np.random.Generator,
+    *,
+    at: tuple[float, float],
+    radius_px: float,
+    amount: float,
+    along: float | None = None,
+) -> None:
+    """Add a compact dot of dye, oblong in the direction ``along`` or in any."""
+    patch = cell.patch(at[0], at[1], radius_px * 2.2 + 3)
+    stretch = rng.uniform(1.0, 1.45)
+    dot = patch.ellipse(
+        (radius_px * stretch, radius_px / stretch * rng.uniform(0.85, 1.1)),
+        angle=rng.uniform(0, np.pi) if along is None else along,
+        soft_px=rng.uniform(2.5, 4.5),
+    )
+    cell.dye[patch.where] += np.float32(amount) * dot
+
+
+def _ragged(
+    patch: Patch, rng: np.random.Generator, *, radius_px: float, soft_px: float
+) -> np.ndarray:
+    """Return the coverage 0-1 of a lobed body with a ragged border."""
+    along, across = patch.turned(rng.uniform(0, np.pi))
+    across = across * np.float32(rng.uniform(1.0, 1.8))
+    angle = np.arctan2(across, along)
+    border = np.float32(1)
+    for order in range(2, 6):
+        wave = np.cos(order * angle + np.float32(rng.uniform(0, 2 * np.pi)))
+        border = border + np.float32(rng.normal(0, 0.22 / order**0.5)) * wave
+    inside = np.clip(border, 0.4, 1.35) * np.float32(radius_px / 1.35) - np.hypot(along, across)
+    return ramp(inside / np.float32(soft_px) + np.float32(0.5))
+
+
+def _grain(cell: Cell, rng: np.random.Generator, *, patch: Patch, depth: float) -> np.ndarray:
+    """Return a factor around 1 that makes a body clumpy."""
+    height, width = patch.dy.shape[0], patch.dx.shape[1]
+    texture = clouds(rng, int(rng.integers(5, 9)), max(height, width, 1))
+    return np.clip(1 + np.float32(depth) * texture[:height, :width], 0.15, 2)
+
+
+def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
+    """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
+    scale = cell.smear.scale
+    radius = rng.uniform(7, 18) * scale
+    flat = rng.uniform(0.55, 1.0)
+    wall = rng.uniform(2.5, 5.5) * scale
+    x, y = _site(cell, rng, radius_px=0.85 * radius)
+    turn, chromatin_at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
+    patch = cell.patch(x, y, radius + wall + 5)
+    along, across = patch.turned(turn)
+    across = across / np.float32(flat)
+    distance, angle = np.hypot(along, across), np.arctan2(across, along)
+    middle = radius - 0.5 * wall
+    loop = middle * (1 + _lobes(rng, angle, amount=0.11))
+    away = np.cos(angle - np.float32(chromatin_at + rng.normal(0, 1.3)))
+    density = np.clip(0.6 + rng.uniform(0.0, 0.5) * away + _lobes(rng, angle, amount=0.22), 0, 1.4)
+    thick = 0.5 * wall * np.clip(0.5 + 0.75 * density, 0.4, 1.4)
+    coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
+    body = stain * rng.uniform(0.3, 0.65) * density * coverage
+    cell.dye[patch.where] += body.astype(np.float32)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.0, 0.6)
+    cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
+    second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
+    for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
+        forward, sideways = middle * np.cos(angle_of_dot), middle * flat * np.sin(angle_of_dot)
+        at = (
+            x + forward * np.cos(turn) - sideways * np.sin(turn),
+            y + forward * np.sin(turn) + sideways * np.cos(turn),
+        )
+        size, amount = rng.uniform(3.2, 6.0) * scale, stain * rng.uniform(0.8, 1.3)
+        tangent = turn + angle_of_dot + np.pi / 2 + rng.normal(0, 0.4)
+        _dot(cell, rng, at=at, radius_px=size, amount=amount, along=tangent)
+    return Parasite(x_px=x, y_px=y, radius_px=radius + wall, stage="ring")
+
+
+def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.ndarray:
+    """Return a wavy deviation (h, w) from a circle or from even density, by angle."""
+    curve = np.zeros_like(angle)
+    for order in (1, 2, 3, 5):
+        wave = np.cos(order * angle + np.float32(rng.uniform(0, 2 * np.pi)))
+        curve += np.float32(rng.normal(0, amount / order**0.5)) * wave
+    return curve
+
+
+def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
+    scale = cell.smear.scale
+    radius = rng.uniform(11, 22) * scale
+    x, y = _site(cell, rng, radius_px=0.8 * radius)
+    patch = cell.patch(x, y, radius + 6)
+    body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
+    body = body * _grain(cell, rng, patch=patch, depth=0.35)
+    if rng.uniform() < 0.5:
+        hole = cell.patch(x, y, radius + 6).ellipse(
+            (0.35 * radius, 0.28 * radius), angle=rng.uniform(0, np.pi), soft_px=4
+        )
+        body = body * (1 - np.float32(rng.uniform(0.5, 0.95)) * hole)
+    cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.5)) * body
+    for _ in range(2 if rng.uniform() < 0.3 else 1):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.55) * radius
+        at = (x + away * np.cos(angle), y + away * np.sin(angle))
+        amount = stain * rng.uniform(0.6, 1.0)
+        _dot(cell, rng, at=at, radius_px=rng.uniform(3.5, 6.5) * scale, amount=amount)
+    for _ in range(rng.integers(2, 9)):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5) * radius
+        grain = cell.patch(x + away * np.cos(angle), y + away * np.sin(angle), 6)
+        size = rng.uniform(0.8, 1.8)
+        speck = grain.ellipse((size, size), angle=0.0, soft_px=1.5)
+        cell.ink[grain.where] += np.float32(rng.uniform(0.15, 0.45)) * speck
+    return Parasite(x_px=x, y_px=y, radius_px=radius, stage="trophozoite")
+
+
+def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
+    """Granular and hazy, often with a pale halo; on the cell, or beside it where the mask bulges."""
+    scale = cell.smear.scale
+    radius = rng.uniform(8, 16) * scale
+    if cell.bump_angle is not None and rng.uniform() < 0.7:
+        index = int(cell.bump_angle / (2 * np.pi) * len(cell.outline_px)) % len(cell.outline_px)
+        away = cell.outline_px[index] + rng.uniform(-0.3, 0.8) * radius
+        x = cell.centre_px + away * np.cos(cell.bump_angle)
+        y = cell.centre_px + away * np.sin(cell.bump_angle)
+    else:
+        x, y = _site(cell, rng, radius_px=0.8 * radius)
+    patch = cell.patch(x, y, radius * 1.7 + 6)
+    body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 8))
+    body = body * _grain(cell, rng, patch=patch, depth=rng.uniform(0.3, 0.7))
+    halo = patch.ellipse((1.3 * radius, 1.2 * radius), angle=0.0, soft_px=8)
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.5)) * halo
+    cell.dye[patch.where] += np.float32(rng.uniform(0.35, 0.95)) * body
+    for _ in range(rng.integers(3, 11)):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6) * radius
+        at = (x + away * np.cos(angle), y + away * np.sin(angle))
+        amount = rng.uniform(0.1, 0.45)
+        _dot(cell, rng, at=at, radius_px=rng.uniform(1.2, 2.4) * scale, amount=amount)
+
+
+def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
+    """Sharp grains of undissolved stain of all sizes, in a clump or scattered."""
+    spread = rng.uniform(3, 22)
+    x, y = _site(cell, rng, radius_px=8)
+    for _ in range(rng.integers(3, 14)):
+        dx, dy = rng.normal(0, spread, 2)
+        size = rng.uniform(1.0, 4.2) * cell.smear.scale
+        patch = cell.patch(x + dx, y + dy, size + 5)
+        radii = (size * rng.uniform(1, 1.7), size)
+        grain = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=2)
+        cell.dye[patch.where] += np.float32(rng.uniform(0.3, 1.0)) * grain
+        cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * grain
+
+
+def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
+    """A dark or brownish fleck, mostly out of focus."""
+    radius = rng.uniform(4, 12) * cell.smear.scale
+    x, y = _site(cell, rng, radius_px=0.7 * radius)
+    patch = cell.patch(x, y, radius * 2 + 8)
+    ratio = rng.uniform(0.4, 0.9)
+    fleck = patch.ellipse(
+        (radius, ratio * radius), angle=rng.uniform(0, np.pi), soft_px=rng.uniform(3, 10)
+    )
+    cell.ink[patch.where] += np.float32(rng.uniform(0.15, 0.6)) * fleck
+    cell.dye[patch.where] += np.float32(rng.uniform(0.0, 0.6)) * fleck
+
+
+def _add_stain_smear(cell: Cell, rng: np.random.Generator) -> None:
+    """A lacy patch of stain, or a streak in the direction of smearing."""
+    x, y = _site(cell, rng, radius_px=10)
+    direction, spread = rng.uniform(0, np.pi), rng.uniform(4, 10)
+    for _ in range(rng.integers(2, 9)):
+        dx, dy = rng.normal(0, spread, 2)
+        length = rng.uniform(4, 14) * cell.smear.scale
+        patch = cell.patch(x + dx, y + dy, length + 5)
+        streak = patch.ellipse(
+            (length, rng.uniform(1.5, 4)),
+            angle=direction + rng.normal(0, 0.5),
+            soft_px=rng.uniform(3, 5),
+        )
+        cell.dye[patch.where] += np.float32(rng.uniform(0.12, 0.6)) * streak
+
+
+def _add_remnant(cell: Cell, rng: np.random.Generator) -> None:
+    """One or two round dense dots, with no cytoplasm: Howell-Jolly bodies."""
+    for _ in range(2 if rng.uniform() < 0.25 else 1):
+        radius = rng.uniform(2.5, 5.5) * cell.smear.scale
+        x, y = _site(cell, rng, radius_px=radius)
+        patch = cell.patch(x, y, radius + 5)
+        radii = (radius, rng.uniform(0.8, 1.0) * radius)
+        dot = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
+        cell.dye[patch.where] += np.float32(rng.uniform(0.6, 1.25)) * dot
+
+
+def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
+    """A closed, even ring around a refractile spot, left by a drying droplet; no chromatin."""
+    radius, wall = rng.uniform(6, 17) * cell.smear.scale, rng.uniform(1.5, 3.5)
+    x, y = _site(cell, rng, radius_px=radius)
+    patch = cell.patch(x, y, radius + 8)
+    along, across = patch.turned(rng.uniform(0, np.pi))
+    across = across * np.float32(rng.uniform(1.0, 1.4))
+    distance, angle = np.hypot(along, across), np.arctan2(across, along)
+    loop = (radius - wall) * (1 + _lobes(rng, angle, amount=0.04))
+    ring = ramp((0.5 * wall - np.abs(distance - loop)) / 3 + 0.6)
+    inside = ramp((loop - wall - distance) / 4 + 0.5)
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.2, 0.8)) * inside
+    even = 1 + _lobes(rng, angle, amount=0.12)
+    cell.dye[patch.where] += np.float32(rng.uniform(0.15, 0.75)) * ring * even
+    cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * ring
+
+
+def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:
+    """Many fine dots all over the cell."""
+    amount = rng.uniform(0.12, 0.5)
+    for _ in range(rng.integers(6, 24)):
+        at = _site(cell, rng, radius_px=4)
+        size = rng.uniform(1.0, 2.6) * cell.smear.scale
+        _dot(cell, rng, at=at, radius_px=size, amount=amount * rng.uniform(0.5, 1.4))
+
+
+MIMICS: dict[Callable[[Cell, np.random.Generator], None], float] = {
+    _add_platelet: 0.32,
+    _add_precipitate: 0.18,
+    _add_remnant: 0.14,
+    _add_stain_smear: 0.12,
+    _add_drying_ring: 0.10,
+    _add_dirt: 0.08,
+    _add_stippling: 0.06,
+}

@@ -1,0 +1,122 @@
+"""The embedded data set: red cells of invented patients, drawn by diascope.
+
+It needs no download and no licence, looks like segmented Giemsa-stained thin smears, and knows
+where each parasite is, so that explanations can be tested against the truth. Whatever is not the
+parasite (crop size, outline, stain, light, blur, debris) is drawn alike for both classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diascope.data.spec import DatasetSpec
+from diascope.datasets.parasites import Parasite, add_mimic, add_parasite
+from diascope.datasets.smear import grow_cell, photograph, stain_smear
+from diascope.errors import DataError
+from diascope.task import Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from diascope.data.files import FileTree
+
+TASK = Task(classes=("uninfected", "parasitized"), positive="parasitized")
+FOLDERS = {"uninfected": "Uninfected", "parasitized": "Parasitized"}
+N_PATIENTS, N_CLEAR_PATIENTS = 40, 10
+N_CELLS, N_PARASITIZED = 3000, 1350
+FEWEST_CELLS = 12
+TABLE = "cells.csv"
+COLUMNS = (
+    "file,label,patient,parasite_x_px,parasite_y_px,parasite_radius_px,stage"  # one row a cell
+)
+# How often a cell bears something that is not a parasite.
+MIMIC_RATE = {"uninfected": 0.85, "parasitized": 0.25}
+
+
+def draw(folder: Path, seed: int, progress: Callable[[int, int], None]) -> None:
+    """Draw the 3,000 cells of 40 patients, the same bytes for the same seed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``cells/Parasitized``, ``cells/Uninfected`` and ``cells.csv`` are written.
+    seed : int
+        Another seed gives other patients.
+    progress : callable
+        Called as ``progress(done, total)`` after each patient, in cells.
+    """
+    plan_source, *patient_sources = np.random.SeedSequence(seed).spawn(N_PATIENTS + 1)
+    counts = _cells_per_patient(np.random.default_rng(plan_source))
+    rows: list[str] = []
+    for number, (source, (n_clean, n_infected)) in enumerate(
+        zip(patient_sources, counts, strict=True), start=1
+    ):
+        rng = np.random.default_rng(source)
+        rows += _draw_patient(folder, f"S{number:02}", rng=rng, counts=(n_clean, n_infected))
+        progress(len(rows), N_CELLS)
+    _write_table(folder, rows)
+
+
+def fake(root: Path) -> None:
+    """Draw a miniature of the layout: three patients, one of them without parasites."""
+    rows: list[str] = []
+    for number, counts in enumerate([(4, 3), (3, 4), (4, 0)], start=1):
+        rng = np.random.default_rng([number])
+        rows += _draw_patient(root, f"S{number:02}", rng=rng, counts=counts)
+    _write_table(root, rows)
+
+
+def _cells_per_patient(rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Return (uninfected, parasitized) cells of each patient; the totals are always the same."""
+    infected = np.zeros(N_PATIENTS, np.int64)
+    carriers = rng.permutation(N_PATIENTS)[N_CLEAR_PATIENTS:]
+    infected[carriers] = _shares(rng, N_PARASITIZED, len(carriers), spread=0.6)
+    clean = _shares(rng, N_CELLS - N_PARASITIZED, N_PATIENTS, spread=0.35)
+    return [(int(n), int(m)) for n, m in zip(clean, infected, strict=True)]
+
+
+def _shares(rng: np.random.Generator, total: int, n_parts: int, *, spread: float) -> np.ndarray:
+    """Return ``n_parts`` uneven whole numbers that add up to ``total``."""
+    weights = np.exp(rng.normal(0, spread, n_parts))
+    parts = FEWEST_CELLS + (weights / weights.sum() * (total - FEWEST_CELLS * n_parts)).astype(int)
+    parts[np.argsort(-weights)[: total - parts.sum()]] += 1
+    return parts
+
+
+def _draw_patient(
+    folder: Path, patient: str, *, rng: np.random.Generator, counts: tuple[int, int]
+) -> list[str]:
+    """Draw the cells of one patient in random order and return their rows of the table."""
+    smear = stain_smear(rng)
+    labels = rng.permutation(np.repeat(np.array(TASK.classes), counts))
+    for name in FOLDERS.values():
+        (folder / "cells" / name).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, label in enumerate(labels.tolist(), start=1):
+        cell = grow_cell(smear, rng)
+        parasite = add_parasite(cell, rng) if label == "parasitized" else None
+        if rng.uniform() < MIMIC_RATE[label]:
+            add_mimic(cell, rng)
+        image, corner = photograph(cell, rng)
+        name = f"cells/{FOLDERS[label]}/{patient}_cell_{number:04}.png"
+        image.save(folder / name, compress_level=1)
+        rows.append(f"{name},{label},{patient},{_place(parasite, corner)}")
+    return rows
+
+
+def _place(parasite: Parasite | None, corner: tuple[int, int]) -> str:
+    """Return the last four fields of a row; empty ones for a cell without a parasite."""
+    if parasite is None:
+        return ",,,"
+    x, y = parasite.x_px - corner[0], parasite.y_px - corner[1]
+    return f"{x:.1f},{y:.1f},{parasite.radius_px:.1f},{parasite.stage}"
+
+
+def _write_table(folder: Path, rows: list[str]) -> None:
+    text = "\n".join([COLUMNS, *sorted(rows)]) + "\n"
+    (folder / TABLE).write_text(text, encoding="utf-8", newline="\n")

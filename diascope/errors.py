@@ -1,0 +1,103 @@
+"""The exception tree: every problem that the user can fix.
+
+::
+
+    DiascopeError
+    ├── SourceError        a file, folder, archive or download is missing, broken or hostile
+    ├── ImageError         one image cannot be used
+    ├── DataError          labels, groups or tables do not fit together
+    │   └── LeakageError   the same group or image would be on both sides of a split
+    ├── SettingsError      an option, a recipe or a plan asks for something impossible
+    │   └── UnknownNameError   no data set, model or setting has this name
+    ├── RunError           a run folder or bundle is missing, unfinished, finished or damaged
+    └── MissingExtraError  an optional package is not installed
+
+Anything else that escapes is a bug. The command line turns a ``DiascopeError`` into one
+message and exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DiascopeError(Exception):
+    """A problem that the user can fix.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in one sentence, with the value that is wrong.
+    where : str or path-like, optional
+        The file, folder, row or option that it concerns.
+    fix : str, optional
+        What to do next.
+
+    Examples
+    --------
+    >>> print(DiascopeError("The folder is empty.", where="cells/", fix="Pass --source."))
+    The folder is empty.
+      where: cells/
+      do: Pass --source.
+    """
+
+    def __init__(self, problem: str, *, where: object = None, fix: str | None = None) -> None:
+        self.problem, self.where, self.fix = problem, where, fix
+        lines = [problem]
+        if where is not None:
+            lines.append(f"  where: {where}")
+        if fix is not None:
+            lines.append(f"  do: {fix}")
+        super().__init__("\n".join(lines))
+
+
+class SourceError(DiascopeError):
+    """A file, folder, archive or download is missing, broken or hostile."""
+
+
+class ImageError(DiascopeError):
+    """One image cannot be used; the work goes on without it."""
+
+
+class DataError(DiascopeError):
+    """Labels, groups or tables do not fit together."""
+
+
+class LeakageError(DataError):
+    """The same group or the same image would be on both sides of a split."""
+
+
+class SettingsError(DiascopeError):
+    """An option, a recipe or a plan asks for something impossible."""
+
+
+class UnknownNameError(SettingsError):
+    """No data set, model or setting has this name.
+
+    Parameters
+    ----------
+    kind : str
+        What was looked for, such as ``"data set"``.
+    name : str
+        The name that is not known.
+    known : iterable of str
+        The names there are; the nearest is suggested.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
+        names = sorted(known)
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        suggestion = f"Did you mean {nearest[0]!r}? " if nearest else ""
+        super().__init__(
+            f"There is no {kind} named {name!r}.",
+            fix=f"{suggestion}There are: {', '.join(names)}. {fix}".rstrip(),
+        )
+
+
+class RunError(DiascopeError):
+    """A run folder or bundle is missing, unfinished, finished or damaged."""
+
+
+class MissingExtraError(DiascopeError):
+    """An optional package is not installed."""

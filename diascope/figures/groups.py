@@ -1,0 +1,70 @@
+"""Draw how a figure is spread over the patients (or lesions, or slides): one dot a group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diascope.figures.style import INK, panel, styled
+
+
+def strip_figure(
+    values: Mapping[str, Sequence[float]],
+    *,
+    n_images: Mapping[str, Sequence[int]],
+    colours: Mapping[str, str],
+    group_kind: str,
+) -> Figure:
+    """Draw one dot a group, its area by the number of images, with median and quartiles.
+
+    Parameters
+    ----------
+    values : mapping of str to sequence of float
+        Per quantity (a row), the value of each group, 0-1.
+    n_images : mapping of str to sequence of int
+        Per quantity, the images behind each value.
+    colours : mapping of str to str
+        One colour a quantity.
+    group_kind : str
+        What a group is, such as ``"patient"``.
+    """
+    rows = [name for name in values if len(values[name])]
+    with styled():
+        figure, axes = panel(
+            f"value within one {group_kind}", "", size_inches=(7.2, 0.7 + 1.0 * len(rows))
+        )
+        for height, name in enumerate(reversed(rows)):
+            x = np.asarray(values[name], dtype=float)
+            sizes = np.asarray(n_images[name], dtype=float)
+            axes.scatter(
+                x,
+                height + _swarm(x),
+                s=10 + 50 * sizes / sizes.max(),
+                color=colours[name],
+                alpha=0.5,
+                linewidths=0,
+            )
+            low, median, high = np.quantile(x, [0.25, 0.5, 0.75])
+            axes.plot([low, high], [height - 0.42] * 2, color=INK, linewidth=2)
+            axes.plot(median, height - 0.42, marker="D", markersize=5, color=INK)
+        axes.set_yticks(range(len(rows)), rows[::-1])
+        axes.set_ylim(-0.6, len(rows) - 0.45)
+        axes.set_xlim(-0.02, 1.02)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=INK)
+    return figure
+
+
+def _swarm(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Spread dots of nearly equal value upwards and downwards, without chance, -0.3 to 0.3."""
+    bins = np.round(x * 60).astype(int)
+    offsets = np.zeros(len(x))
+    for value in np.unique(bins):
+        members = np.flatnonzero(bins == value)
+        ranks = np.arange(len(members))
+        offsets[members] = np.where(ranks % 2 == 0, 1, -1) * ((ranks + 1) // 2)
+    widest = np.abs(offsets).max(initial=0)
+    return offsets * min(0.07, 0.3 / widest if widest else 0.0)

@@ -1,0 +1,74 @@
+"""What this machine can do, and what the software on it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import psutil
+
+PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan takes from the machine: each a value and its reason."""
+
+    precision: tuple[str, str]
+    threads: tuple[int, str]
+
+
+def look_at_machine() -> Machine:
+    """Return the number format and the number of threads that suit this machine."""
+    import torch
+
+    n_cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    threads = (min(n_cores, torch.get_num_threads()), "one for each core")
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported()
+        return Machine(_precision(fast, "this GPU"), threads)
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return Machine(_precision(has_bf16() or has_amx(), "this processor"), threads)
+
+
+def _precision(has_bf16: bool, what: str) -> tuple[str, str]:
+    if has_bf16:
+        return "bf16", f"{what} multiplies bf16 faster than fp32; weights stay in fp32"
+    return "fp32", f"{what} has no fast bf16"
+
+
+def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
+    """Describe software and machine, for the run's record.
+
+    Parameters
+    ----------
+    command : list of str
+        The words of the command.
+    started : str
+        When, in ISO 8601.
+    """
+    return {
+        **{name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "started": started,
+        "command": " ".join(command),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    from pathlib import Path
+
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,232 @@
+"""Resample groups, and turn the replicates of a metric into an interval that admits its limits.
+
+Images of one patient are alike, so the patient is the unit that is drawn: all images of a group
+go together (Field & Welsh 2007, "Bootstrapping clustered data", JRSS B 69:369-390).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from diascope.metrics.estimate import Estimate, counted
+
+Statistic = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+
+BLOCK_ELEMENTS = 2**20
+FEWEST_GROUPS = 3
+CARE_BELOW_GROUPS = 10
+MOST_UNDEFINED = 0.05
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What an estimate rests on.
+
+    Parameters
+    ----------
+    n_images, n_groups : int
+        The images and groups that inform the metric.
+    n_independent : int
+        The number of groups that limits its precision: for a metric that sets classes against
+        each other, the groups of the scarcest class. It is the n of the interval.
+    undefined : str
+        Why the metric has no value, when it has none.
+    n_strata : int
+        Folds within which groups are resampled; 1 where they are drawn from all.
+    is_mean_of_fractions : bool
+        Whether the metric lies in 0-1 and is 1 (or 0) only if it is so in every group.
+    """
+
+    n_images: int
+    n_groups: int
+    n_independent: int
+    undefined: str = "one class only"
+    n_strata: int = 1
+    is_mean_of_fractions: bool = True
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How replicates are drawn and read.
+
+    Parameters
+    ----------
+    n_resamples : int
+        Replicates, R.
+    level : float
+        Coverage that the interval aims at, such as 0.95.
+    seed : int
+        Fixes the replicates.
+    group_kind : str
+        What a group is, in the singular, for the notes.
+    """
+
+    n_resamples: int
+    level: float
+    seed: int
+    group_kind: str
+
+
+def resample_blocks(
+    strata: NDArray[np.intp], *, n_resamples: int, seed: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each group is drawn, for a block of replicates at a time.
+
+    In each replicate, as many groups as there are in a stratum are drawn from it with replacement.
+
+    Parameters
+    ----------
+    strata : intp (G,)
+        The stratum of each group; all equal to draw from all groups.
+    n_resamples : int
+        Replicates in all, R.
+    seed : int
+        Fixes the draws.
+
+    Yields
+    ------
+    float64 (r, G)
+        Counts. The blocks have R rows together, and about 8 MB each.
+    """
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    n_rows = max(1, BLOCK_ELEMENTS // strata.size)
+    for start in range(0, n_resamples, n_rows):
+        rows = min(n_rows, n_resamples - start)
+        drawn = np.concatenate(
+            [inside[rng.integers(0, inside.size, size=(rows, inside.size))] for inside in members],
+            axis=1,
+        )
+        flat = (drawn + np.arange(rows)[:, None] * strata.size).ravel()
+        counts = np.bincount(flat, minlength=rows * strata.size)
+        yield counts.reshape(rows, strata.size).astype(np.float64)
+
+
+def replicate(
+    statistic: Statistic, strata: NDArray[np.intp], *, n_resamples: int, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return the replicates of every metric of ``statistic``.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes group weights, float64 (r, G), and returns metrics by name, float64 (r,) each; NaN
+        where a metric is undefined. With weights of one it gives the point values.
+    strata : intp (G,)
+        The stratum of each group, see `resample_blocks`.
+    n_resamples, seed : int
+        See `resample_blocks`.
+
+    Returns
+    -------
+    dict of str to float64 (R,)
+    """
+    blocks = [
+        statistic(weights)
+        for weights in resample_blocks(strata, n_resamples=n_resamples, seed=seed)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def expanded_tail(level: float, *, n_groups: int, n_strata: int = 1) -> float:
+    """Return the share of replicates to cut from each end, made smaller for few groups.
+
+    A percentile interval is too narrow for few observations: the bootstrap variance is short by
+    (n - 1) / n, and the normal quantile stands where Student's belongs. Both are put right by
+    moving the percentiles outwards: Hesterberg 2015, "What Teachers Should Know About the
+    Bootstrap", The American Statistician 69:371-386, section 5.3. With S strata the variance is
+    short by about (n - S) / n, and n - S degrees of freedom remain.
+
+    Parameters
+    ----------
+    level : float
+        Coverage that the interval aims at, 0-1.
+    n_groups, n_strata : int
+        Groups that inform the metric, more than the strata they are drawn in.
+
+    Examples
+    --------
+    >>> [round(expanded_tail(0.95, n_groups=n), 4) for n in (10, 40, 10_000)]
+    [0.0086, 0.0203, 0.025]
+    """
+    freedom = n_groups - n_strata
+    quantile = stats.t.ppf(0.5 + level / 2, freedom) * math.sqrt(n_groups / freedom)
+    return float(stats.norm.sf(quantile))
+
+
+def exact_binomial(value: float, *, n: int, level: float) -> tuple[float, float]:
+    """Return the exact binomial interval where all of ``n`` agree.
+
+    Clopper & Pearson 1934, "The use of confidence or fiducial limits", Biometrika 26:404-413.
+    It also bounds the mean of n independent fractions that are all 1 (or 0): each is 1 at most as
+    often as its mean says.
+
+    Parameters
+    ----------
+    value : float
+        1.0 or 0.0.
+
+    Examples
+    --------
+    >>> [round(end, 3) for end in exact_binomial(1.0, n=59, level=0.90)]
+    [0.95, 1.0]
+    """
+    margin = 1 - ((1 - level) / 2) ** (1 / n)
+    return (1 - margin, 1.0) if value == 1 else (0.0, margin)
+
+
+def estimate(
+    value: float, replicates: NDArray[np.float64], *, basis: Basis, resampling: Resampling
+) -> Estimate:
+    """Return a metric with its interval, or with the reason why it has none.
+
+    Parameters
+    ----------
+    value : float
+        The metric, NaN where it is undefined.
+    replicates : float64 (R,)
+        The metric in resampled groups; NaN, where it was undefined, is left out and counted.
+    basis : Basis
+        What the metric rests on.
+    resampling : Resampling
+        How the replicates were drawn, and the level of the interval.
+    """
+    if math.isnan(value):
+        return Estimate(None, None, None, basis.n_images, basis.n_groups, "none", basis.undefined)
+    low, high, method, notes = _interval(value, replicates, basis, resampling)
+    return Estimate(
+        float(value), low, high, basis.n_images, basis.n_groups, method, "; ".join(notes)
+    )
+
+
+def _interval(
+    value: float, replicates: NDArray[np.float64], basis: Basis, resampling: Resampling
+) -> tuple[float | None, float | None, str, list[str]]:
+    n, kind, level = basis.n_independent, resampling.group_kind, resampling.level
+    groups = counted(n, kind) + (" with the class that limits it" if n < basis.n_groups else "")
+    if n - basis.n_strata < FEWEST_GROUPS - 1:
+        folds = f" in {basis.n_strata} folds" if basis.n_strata > 1 else ""
+        return None, None, "none", [f"only {groups}{folds}: too few for an interval"]
+    notes = [f"only {groups}: read with care"] if n < CARE_BELOW_GROUPS else []
+    defined = replicates[~np.isnan(replicates)]
+    n_undefined = replicates.size - defined.size
+    if n_undefined:
+        notes.append(f"undefined in {n_undefined:,} of {counted(replicates.size, 'resample')}")
+    if n_undefined > MOST_UNDEFINED * replicates.size:
+        return None, None, "none", [*notes, "no interval"]
+    if np.ptp(defined) < 1e-12:
+        if basis.is_mean_of_fractions and value in {0.0, 1.0}:
+            low, high = exact_binomial(value, n=n, level=level)
+            method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
+            return low, high, method, notes
+        return None, None, "none", [*notes, "the same in every resample: no interval"]
+    tail = expanded_tail(level, n_groups=n, n_strata=basis.n_strata)
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    within = " within folds" if basis.n_strata > 1 else ""
+    return float(low), float(high), f"group bootstrap{within}, expanded percentile", notes

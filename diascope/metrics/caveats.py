@@ -1,0 +1,113 @@
+"""What a reader must know before believing the numbers, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.metrics.bootstrap import CARE_BELOW_GROUPS
+from diascope.metrics.estimate import counted, plural
+
+CROSS_VALIDATE_BELOW_GROUPS = 100
+
+
+def caveats(
+    by_group: NDArray[np.float64],
+    *,
+    classes: tuple[str, ...],
+    positive_index: int | None,
+    group_kind: str,
+    ranked_folds: NDArray[np.bool_],
+) -> list[str]:
+    """Return warnings about the data behind a set of metrics.
+
+    Parameters
+    ----------
+    by_group : float64 (G, K, K)
+        Confusion counts, rows true, columns predicted.
+    classes : tuple of str
+        The K classes.
+    positive_index : int or None
+        With two classes, the positive one.
+    group_kind : str
+        What a group is, in the singular.
+    ranked_folds : bool (F,)
+        Whether a fold has more than one class; one fold in a holdout.
+
+    Returns
+    -------
+    list of str
+        Complete sentences, the gravest first; empty where there is nothing to say.
+    """
+    has_class = by_group.sum(axis=2) > 0
+    return [
+        *_class_caveats(by_group, has_class, classes, group_kind),
+        *_fold_caveats(has_class.shape[0], ranked_folds, group_kind),
+        *(_mixture_caveats(has_class, classes, group_kind) if positive_index is not None else []),
+    ]
+
+
+def _class_caveats(
+    by_group: NDArray[np.float64],
+    has_class: NDArray[np.bool_],
+    classes: tuple[str, ...],
+    group_kind: str,
+) -> list[str]:
+    found = []
+    groups_of_class = has_class.sum(axis=0).tolist()
+    predicted = by_group.sum(axis=(0, 1)) > 0
+    present = [name for name, n in zip(classes, groups_of_class, strict=True) if n]
+    if len(present) == 1:
+        found.append(f"All images are {present[0]}: whatever compares classes is undefined.")
+    else:
+        absent = [name for name in classes if name not in present]
+        found += [f"There is no image of {name}: averages are without it." for name in absent]
+    for name, n_groups, is_predicted in zip(classes, groups_of_class, predicted, strict=True):
+        if n_groups and not is_predicted:
+            found.append(f"No image is predicted to be {name}.")
+        if 0 < n_groups < CARE_BELOW_GROUPS:
+            found.append(
+                f"Only {counted(n_groups, group_kind)} {'has' if n_groups == 1 else 'have'} "
+                f"images of {name}: what is said of it may not hold for others."
+            )
+    return found
+
+
+def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: str) -> list[str]:
+    n_folds = ranked_folds.size
+    n_unranked = int(np.count_nonzero(~ranked_folds))
+    if n_folds > 1 and n_unranked:
+        return [
+            f"{n_unranked} of {n_folds} folds {'has' if n_unranked == 1 else 'have'} one class "
+            "only: AUROC and average precision are means over the other folds."
+        ]
+    if n_folds == 1 and n_groups < CROSS_VALIDATE_BELOW_GROUPS:
+        return [
+            f"These numbers rest on {counted(n_groups, group_kind)}. With fewer than "
+            f"{CROSS_VALIDATE_BELOW_GROUPS} {plural(group_kind)} in all, a cross-validation "
+            "should be the headline: it tests on every one."
+        ]
+    return []
+
+
+def _mixture_caveats(
+    has_class: NDArray[np.bool_], classes: tuple[str, ...], group_kind: str
+) -> list[str]:
+    n_groups = has_class.shape[0]
+    if not has_class.any(axis=0).all():
+        return []
+    if not has_class.all(axis=1).any():
+        return [
+            f"No {group_kind} has images of both classes: no AUROC within {plural(group_kind)}."
+        ]
+    found = []
+    for index, name in enumerate(classes):
+        n_without = int(np.count_nonzero(~has_class[:, index]))
+        if n_without:
+            found.append(
+                f"{n_without:,} of {counted(n_groups, group_kind)} "
+                f"{'has' if n_without == 1 else 'have'} no {name} image: recognising such "
+                f"{plural(group_kind)} raises the pooled AUROC, but not the one within "
+                f"{plural(group_kind)}."
+            )
+    return found

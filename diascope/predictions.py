@@ -1,0 +1,82 @@
+"""Predictions: a table on disk. Whoever evaluates never sees the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.atomic import atomic_path
+from diascope.errors import RunError
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of N images.
+
+    Parameters
+    ----------
+    image_ids, groups : str (N,)
+    labels : int32 (N,)
+        Class indices of the reference standard.
+    folds : int32 (N,)
+        The fold whose network scored the image; 0 where there are no folds.
+    logits : float32 (N, K)
+    """
+
+    image_ids: Sequence[str]
+    groups: Sequence[str]
+    labels: NDArray[np.int32]
+    folds: NDArray[np.int32]
+    logits: NDArray[np.float32]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probabilities, float64 (N, K); rows sum to 1."""
+        return softmax(self.logits)
+
+    def save(self, path: Path) -> None:
+        """Write the table as Parquet."""
+        columns = {
+            "image_id": pl.Series(self.image_ids, dtype=pl.String),
+            "group": pl.Series(self.groups, dtype=pl.String),
+            "label": pl.Series(self.labels, dtype=pl.Int32),
+            "fold": pl.Series(self.folds, dtype=pl.Int32),
+        }
+        for number in range(self.logits.shape[1]):
+            columns[f"logit_{number}"] = pl.Series(self.logits[:, number], dtype=pl.Float32)
+        with atomic_path(path) as temporary:
+            pl.DataFrame(columns).write_parquet(temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read the table.
+
+        Raises
+        ------
+        RunError
+            The file is missing or damaged.
+        """
+        try:
+            table = pl.read_parquet(path)
+            logits = table.select(pl.col("^logit_.*$")).to_numpy()
+            return cls(
+                image_ids=table["image_id"].to_list(),
+                groups=table["group"].to_list(),
+                labels=table["label"].to_numpy(),
+                folds=table["fold"].to_numpy(),
+                logits=logits.astype(np.float32),
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunError("The predictions cannot be read.", where=path) from error
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Turn logits (N, K) into probabilities, float64 (N, K)."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,0 +1,94 @@
+"""Everything that a report is made of, read from a run folder before the first line is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.metrics.confusion import decide
+from diascope.predictions import Predictions
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was read from the run folder.
+
+    Parameters
+    ----------
+    name : str
+        The name of the run folder.
+    dataset : mapping
+        ``name, title, modality, licence, citation, homepage`` of the data set.
+    recipe, plan, fingerprint, provenance, metrics : mapping
+        The files of the run folder; ``metrics`` is of the split that the report is about.
+    manifest : DataFrame
+        One row an image, of all splits.
+    predictions : Predictions
+        Of the split that the report is about.
+    epochs : sequence of mapping
+        The epoch events of the log.
+    """
+
+    name: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    plan: Mapping[str, Mapping[str, Any]]
+    fingerprint: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    manifest: pl.DataFrame
+    predictions: Predictions
+    epochs: Sequence[Mapping[str, Any]]
+
+    @property
+    def classes(self) -> list[str]:
+        """The K class names in label order."""
+        return list(self.metrics["classes"])
+
+    @property
+    def group_kind(self) -> str:
+        """What a group is, such as ``"patient"``."""
+        return str(self.metrics["group_kind"])
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class; None where every class is judged against the rest."""
+        return self.metrics["positive"]
+
+    @property
+    def negative(self) -> str | None:
+        """The other one of two classes; None where there is no positive one."""
+        if self.positive is None:
+            return None
+        return next(name for name in self.classes if name != self.positive)
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether every image was tested once, by the fold that had not seen its group."""
+        return self.metrics["protocol"] == "cross-validation"
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The predicted label index of every image, intp (N,): by the threshold, or the largest."""
+        positive = None if self.positive is None else self.classes.index(self.positive)
+        threshold = self.metrics["threshold"]
+        return decide(
+            self.predictions.probabilities,
+            positive_index=positive,
+            threshold=0.5 if threshold is None else threshold,
+        )
+
+    def parts(self) -> dict[str, pl.DataFrame]:
+        """Return the rows of the manifest by split, or by fold in a cross-validation."""
+        if self.is_cross_validation:
+            folds = self.manifest["fold"].drop_nulls().unique().sort()
+            return {f"fold {n}": self.manifest.filter(pl.col("fold") == n) for n in folds}
+        parts = {name: self.manifest.filter(pl.col("split") == name) for name in PARTS}
+        return {name: part for name, part in parts.items() if part.height}

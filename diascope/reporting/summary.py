@@ -1,0 +1,229 @@
+"""Say what was judged, what the figures mean and do not mean, and what to be wary of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diascope.metrics.estimate import counted, plural
+from diascope.reporting.facts import Facts
+
+HEADLINE = (
+    "auroc",
+    "sensitivity",
+    "specificity",
+    "balanced_accuracy",
+    "accuracy",
+    "average_precision",
+)
+N_HEADLINE = 5
+
+
+def headline(facts: Facts) -> dict[str, Any]:
+    """Return the first lines of the report: what was judged, and the main estimates.
+
+    Returns
+    -------
+    dict
+        ``estimates``, at most five of ``key, estimate``; ``protocol`` and ``meaning``, sentences.
+    """
+    estimates = facts.metrics["estimates"]
+    chosen = [name for name in HEADLINE if name in estimates][:N_HEADLINE]
+    return {
+        "estimates": [{"key": name, "estimate": estimates[name]} for name in chosen],
+        "protocol": _protocol(facts),
+        "meaning": _meaning(facts),
+        "judged": counted(facts.metrics["n_images"], "image")
+        + " of "
+        + counted(facts.metrics["n_groups"], facts.group_kind),
+    }
+
+
+def _protocol(facts: Facts) -> str:
+    kind, metrics = facts.group_kind, facts.metrics
+    if facts.is_cross_validation:
+        return (
+            f"{metrics['n_folds']}-fold cross-validation by {kind}: every image was judged once, "
+            f"by a network that had seen no image of its {kind}. It judges the way of training, "
+            "not one network."
+        )
+    if metrics["split"] == "test":
+        return (
+            f"Held-out test split by {kind}: no image of these {plural(kind)} took part in training or "
+            "in any choice."
+        )
+    return (
+        f"The {metrics['split']} split, by {kind}: not trained on, but watched while choices were "
+        "made. The test split is still sealed."
+    )
+
+
+def _meaning(facts: Facts) -> str:
+    estimates = facts.metrics["estimates"]
+    if _known(estimates, "sensitivity") and _known(estimates, "specificity"):
+        positive, negative = facts.positive, facts.negative
+        found = estimates["sensitivity"]["value"]
+        false_alarms = 1 - estimates["specificity"]["value"]
+        return (
+            f"At the operating point, {found:.1%} of the images labelled {positive} were called "
+            f"{positive}, and so were {false_alarms:.1%} of the images labelled {negative}."
+        )
+    if _known(estimates, "balanced_accuracy"):
+        share = estimates["balanced_accuracy"]["value"]
+        return (
+            f"Averaged over the {len(facts.classes)} classes, {share:.1%} of the images of a class were "
+            "given that class."
+        )
+    return "The main figures could not be computed; the warnings below say why."
+
+
+def _known(estimates: Mapping[str, Any], name: str) -> bool:
+    return name in estimates and estimates[name]["value"] is not None
+
+
+def warnings_about(facts: Facts) -> list[str]:
+    """Return everything that a reader must know before the figures, loudest first."""
+    return [*_about_test(facts), *_about_data(facts), *facts.metrics["warnings"]]
+
+
+def _about_test(facts: Facts) -> list[str]:
+    found = []
+    if facts.metrics["split"] != "test" and not facts.is_cross_validation:
+        found.append(
+            f"These figures are of the {facts.metrics['split']} split. Choices may have been made "
+            "on it, so they are no measure of how well the network does on new "
+            f"{plural(facts.group_kind)}."
+        )
+    openings = facts.metrics.get("openings") or {}
+    if openings.get("same_images", 1) > 1:
+        found.append(
+            f"The test images have been opened {openings['same_images']} times in all, for "
+            f"{counted(openings.get('models', 1), 'model')}. Each opening after the first lets "
+            "what was seen leak into what is tried next: the figures lean towards optimism."
+        )
+    if openings.get("overlapping", 0):
+        found.append(
+            f"{counted(openings['overlapping'], 'opening')} of other test sets that share images "
+            "with this one are on record."
+        )
+    return found
+
+
+def _about_data(facts: Facts) -> list[str]:
+    fingerprint = facts.fingerprint
+    found = []
+    expected = fingerprint.get("expected_images")
+    if not fingerprint.get("complete", True):
+        of_all = f" of {expected:,}" if expected else ""
+        found.append(
+            f"Only a part of the data set was there: {fingerprint['n_images']:,}{of_all} images. "
+            "The figures are not comparable with published ones."
+        )
+    if not fingerprint.get("content_verified", True):
+        found.append(
+            "The content was not verified against a known checksum: it may differ from what the "
+            "publisher released."
+        )
+    rejected = fingerprint.get("rejected") or []
+    if rejected:
+        found.append(
+            f"{counted(len(rejected), 'file')} could not be used and "
+            f"{'was' if len(rejected) == 1 else 'were'} left out; the reasons are under “Data”."
+        )
+    return found
+
+
+def limits(facts: Facts) -> list[str]:
+    """Return what the figures cannot say, for this run."""
+    kind = facts.group_kind
+    found = [
+        f"Single images were judged. That says nothing of how well a {kind} would be diagnosed: "
+        f"no rule from images to {kind} was tested.",
+        "All images come from one collection. Another scanner, stain, camera, clinic or "
+        "population was not tried, and figures usually fall there.",
+        "The labels are taken as they are. Where they are wrong, a correct answer counts as an "
+        "error and the reverse.",
+        "PPV, NPV and the probabilities hold for the share of each class found here. Where the "
+        "condition is rarer, the PPV is lower.",
+        "A good figure does not show what the network looks at. Stain, size, frame or device may "
+        "give a class away.",
+        f"The intervals describe the choice of {plural(kind)}. They do not describe another training "
+        "seed, another data set or wrong labels.",
+    ]
+    if facts.is_cross_validation:
+        found.append(
+            "The folds share most of their training images, so their spread understates how much "
+            "a new training on new data would differ (Bengio & Grandvalet 2004)."
+        )
+    return found
+
+
+def split_text(facts: Facts) -> str:
+    """Say how the images were divided."""
+    kind = facts.group_kind
+    seed = facts.fingerprint.get("split_seed")
+    seeded = "" if seed is None else f" (seed {seed})"
+    if facts.is_cross_validation:
+        return (
+            f"The unit is the {kind}: whole {plural(kind)} were placed in "
+            f"{facts.metrics['n_folds']} folds, so that every fold has its share of every class "
+            f"and of every kind of {kind}{seeded}. Each fold was judged once, by a network that "
+            "was trained on the others."
+        )
+    return (
+        f"The unit is the {kind}: whole {plural(kind)} were placed in train, val and test, so that "
+        f"each has its share of every class and of every kind of {kind}{seeded}. The network "
+        "learned from train; choices were made on val; test was kept sealed."
+    )
+
+
+def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
+    """Say what pictures are filed twice, and what was done about it."""
+    if not duplicates.get("n_images"):
+        return "No picture is filed twice (compared pixel by pixel, also turned and mirrored)."
+    return (
+        f"{counted(duplicates['n_images'], 'image')} have an identical twin "
+        f"({counted(duplicates['n_pairs'], 'pair')}; compared pixel by pixel, also turned and "
+        f"mirrored). {counted(duplicates['groups_joined'], group_kind)} joined another one before "
+        f"the split; the largest joined one holds {duplicates['largest_component_groups']}. "
+        f"Filed under two labels: {counted(duplicates['across_labels'], 'picture')}."
+    )
+
+
+def training_text(facts: Facts) -> str:
+    """Say how long the training took and how fast it was."""
+    if not facts.epochs:
+        return ""
+    seconds = sum(float(event.get("seconds") or 0) for event in facts.epochs)
+    speeds = sorted(float(event.get("images_per_second") or 0) for event in facts.epochs)
+    n_folds = len({event.get("fold", 0) for event in facts.epochs})
+    by_fold = " Thin lines are folds, thick ones their mean." if n_folds > 1 else ""
+    return (
+        f"{counted(len(facts.epochs), 'epoch')} in {seconds:,.0f} seconds, at a median of "
+        f"{speeds[len(speeds) // 2]:,.0f} images a second.{by_fold}"
+    )
+
+
+def methods_text(facts: Facts) -> str:
+    """Say how the intervals were made."""
+    metrics = facts.metrics
+    methods = sorted({e["method"] for e in metrics["estimates"].values() if e["method"]})
+    pooled = (
+        " Counts are pooled over the folds; AUROC and average precision are means of the folds."
+        if facts.is_cross_validation
+        else ""
+    )
+    return (
+        f"Intervals of {metrics['level']:.0%}: {'; '.join(methods)}; {metrics['n_resamples']:,} "
+        f"resamples, seed {metrics['seed']}. Images and {plural(facts.group_kind)} are those that "
+        f"inform the measure.{pooled}"
+    )
+
+
+def commands(facts: Facts) -> str:
+    """Return the command lines that make the run again."""
+    data = facts.plan["data"]["value"]
+    trained = facts.provenance.get("command") or f"diascope train {data}"
+    evaluated = [] if facts.is_cross_validation else [f"diascope evaluate runs/{facts.name}"]
+    lines = [f"diascope prepare {data}", trained, *evaluated]
+    return "\n".join([*lines, f"diascope report runs/{facts.name}"])

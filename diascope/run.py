@@ -1,0 +1,210 @@
+"""A run: the folder of one training and of all that came of it. Steps talk through it.
+
+::
+
+    recipe.yaml plan.json        what was asked, what was decided
+    manifest.parquet             every image with its split (and fold), as it was then
+    fingerprint.json             facts of the data; provenance.json: software, machine, command
+    log.jsonl                    one line an epoch
+    bundle/ or folds/<k>/        the network; a cross-validation has one a fold and no bundle
+    predictions/ metrics/        <split>.parquet, <split>.json
+    report.html
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from diascope.atomic import write_json
+from diascope.bundle import Bundle
+from diascope.data.spec import DatasetSpec
+from diascope.errors import RunError
+from diascope.plan import Plan
+from diascope.plugins import find
+from diascope.predictions import Predictions
+from diascope.prepared import save_manifest
+from diascope.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path | str | Run) -> Run:
+        """Return the run in this folder.
+
+        Raises
+        ------
+        RunError
+            There is no run.
+        """
+        if isinstance(folder, Run):
+            return folder
+        run = cls(Path(folder))
+        if not run.exists:
+            raise RunError(
+                "There is no run here.",
+                where=run.folder,
+                fix="Pass the folder that `diascope train` printed.",
+            )
+        return run
+
+    @property
+    def exists(self) -> bool:
+        """Whether a training has begun here: the plan is the first promise."""
+        return (self.folder / "plan.json").is_file()
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+        return Recipe.load(self.folder / "recipe.yaml")
+
+    @property
+    def plan(self) -> Plan:
+        """What was decided."""
+        return Plan.load(self.folder / "plan.json")
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The data set."""
+        return find("datasets", self.plan.data)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Facts of the data."""
+        return self._json("fingerprint.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Software, machine and command."""
+        return self._json("provenance.json")
+
+    @property
+    def manifest(self) -> pl.DataFrame:
+        """Every image with its split, and its fold in a cross-validation."""
+        path = self.folder / "manifest.parquet"
+        try:
+            return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise RunError("The manifest cannot be read.", where=path) from error
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether there is one network a fold, and no bundle."""
+        return self.plan.folds > 0
+
+    @property
+    def network_folders(self) -> list[Path]:
+        """Where the network of each fold lies, or the bundle alone."""
+        if self.is_cross_validation:
+            return [self.folder / "folds" / str(fold) for fold in range(self.plan.folds)]
+        return [self.folder / "bundle"]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the training is finished."""
+        return self.exists and all((f / "card.json").is_file() for f in self.network_folders)
+
+    def load_networks(self) -> list[Bundle]:
+        """Load the bundle, or the network of each fold.
+
+        Raises
+        ------
+        RunError
+            The training is not finished, or a file is damaged.
+        """
+        if not self.is_trained:
+            raise RunError(
+                "The training of this run is not finished.",
+                where=self.folder,
+                fix=f"Run `diascope train {self.plan.data} --out {self.folder} --resume`.",
+            )
+        return [Bundle.load(folder) for folder in self.network_folders]
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The events of the training, oldest first."""
+        path = self.folder / "log.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    def predictions(self, split: str) -> Predictions:
+        """Read the predictions of ``"val"`` or ``"test"``."""
+        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
+
+    def metrics_path(self, split: str) -> Path:
+        """Return where the metrics of a split are written."""
+        return self.folder / "metrics" / f"{split}.json"
+
+    def metrics(self, split: str) -> dict[str, Any]:
+        """Read the metrics of ``"val"`` or ``"test"``.
+
+        Raises
+        ------
+        RunError
+            The run has not been evaluated on this split.
+        """
+        if not self.metrics_path(split).is_file():
+            raise RunError(
+                f"This run has not been evaluated on {split}.",
+                where=self.folder,
+                fix=f"Run `diascope evaluate {self.folder}`.",
+            )
+        return self._json(f"metrics/{split}.json")
+
+    def begin(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        *,
+        manifest: pl.DataFrame,
+        fingerprint: dict[str, Any],
+        provenance: dict[str, Any],
+    ) -> None:
+        """Write what a training starts from; the plan last."""
+        recipe.save(self.folder / "recipe.yaml")
+        save_manifest(manifest, self.folder / "manifest.parquet")
+        write_json(self.folder / "fingerprint.json", fingerprint)
+        write_json(self.folder / "provenance.json", provenance)
+        plan.save(self.folder / "plan.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / name).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"The file {name} cannot be read.", where=self.folder) from error
+
+
+def open_bundle(path: Path | str | Run) -> Bundle:
+    """Load the bundle of a run, or a bundle's own folder.
+
+    Raises
+    ------
+    RunError
+        There is no bundle; a cross-validation has none.
+    """
+    folder = path.folder if isinstance(path, Run) else Path(path)
+    run = Run(folder)
+    if not run.exists:
+        return Bundle.load(folder)
+    if run.is_cross_validation:
+        raise RunError(
+            "A cross-validation judges a procedure and yields no bundle.",
+            where=folder,
+            fix=f"Train one with `diascope train {run.plan.data} --model {run.plan.model}`.",
+        )
+    return run.load_networks()[0]
