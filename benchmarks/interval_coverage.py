@@ -2,9 +2,10 @@
 
 Draws many small studies from a known population of patients: 30 % of them have uninfected cells
 only, the number of cells differs from patient to patient, and a patient's stain and parasites
-shift all of his scores. Compares the group bootstrap of diascope with the same bootstrap over
-images, as if every image were a patient of its own. In the row with folds, each fold's model has
-its own level of scores.
+shift all of his scores, by a normal deviate with the SD "likeness" on the logit scale, on which
+images of one patient differ with SD 1. Compares the group bootstrap of diascope with the same
+bootstrap over images, as if every image were a patient of its own. In rows with folds, each
+fold's model has its own level of scores. Studies too small for an interval are passed over.
 
 Run: python benchmarks/interval_coverage.py [--trials 500] [--resamples 1000] [--seed 0]
 """
@@ -41,6 +42,7 @@ class Row:
 
     n_groups: int
     n_folds: int
+    likeness: float
     metric: str
     group_coverage: float
     image_coverage: float
@@ -48,13 +50,15 @@ class Row:
     image_width: float
 
 
-def draw_study(rng: np.random.Generator, *, n_groups: int, n_folds: int = 1) -> Study:
+def draw_study(
+    rng: np.random.Generator, *, n_groups: int, likeness: float, n_folds: int = 1
+) -> Study:
     """Draw patients, their images and a model's scores."""
     sizes = np.maximum(4, rng.lognormal(3.5, 0.5, n_groups)).astype(int)
     groups = np.repeat(np.arange(n_groups), sizes)
     share_positive = np.where(rng.random(n_groups) < 0.3, 0.0, rng.beta(2, 2, n_groups))
     labels = (rng.random(groups.size) < share_positive[groups]).astype(np.int64)
-    stain, parasites = rng.normal(0, 0.8, n_groups), rng.normal(0, 0.8, n_groups)
+    stain, parasites = rng.normal(0, likeness, (2, n_groups))
     folds = groups % n_folds
     level = rng.normal(0, 1, n_folds) if n_folds > 1 else np.zeros(1)
     score = -1.5 + stain[groups] + labels * (3 + parasites[groups]) + rng.normal(size=groups.size)
@@ -78,30 +82,40 @@ def evaluate(study: Study, *, by_image: bool, n_resamples: int) -> dict[str, dic
 
 
 def measure(
+    metrics: tuple[str, ...],
     *,
     n_groups: int,
     n_folds: int,
-    metrics: tuple[str, ...],
+    likeness: float,
     n_trials: int,
     n_resamples: int,
     seed: int,
 ) -> list[Row]:
     """Return the coverage of the intervals over ``n_trials`` studies."""
     rng = np.random.default_rng(seed)
-    truth = evaluate(draw_study(rng, n_groups=20_000), by_image=False, n_resamples=100)
-    covered = np.zeros((2, len(metrics)))
-    width = np.zeros((2, len(metrics)))
+    population = draw_study(rng, n_groups=20_000, likeness=likeness)
+    truth = evaluate(population, by_image=False, n_resamples=100)
+    given, covered, width = np.zeros((3, 2, len(metrics)))
     for _ in range(n_trials):
-        study = draw_study(rng, n_groups=n_groups, n_folds=n_folds)
-        for by_image in (False, True):
+        study = draw_study(rng, n_groups=n_groups, n_folds=n_folds, likeness=likeness)
+        for row, by_image in enumerate((False, True)):
             estimates = evaluate(study, by_image=by_image, n_resamples=n_resamples)
             for column, metric in enumerate(metrics):
                 low, high = estimates[metric]["low"], estimates[metric]["high"]
-                covered[int(by_image), column] += low <= truth[metric]["value"] <= high
-                width[int(by_image), column] += high - low
-    covered, width = covered / n_trials, width / n_trials
+                if low is not None:
+                    given[row, column] += 1
+                    covered[row, column] += low <= truth[metric]["value"] <= high
+                    width[row, column] += high - low
+    coverage, width = covered / given, width / given
     return [
-        Row(n_groups, n_folds, metric, *covered[:, column].tolist(), *width[:, column].tolist())
+        Row(
+            n_groups,
+            n_folds,
+            likeness,
+            metric,
+            *coverage[:, column].tolist(),
+            *width[:, column].tolist(),
+        )
         for column, metric in enumerate(metrics)
     ]
 
@@ -113,25 +127,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     start = time.perf_counter()
-    print("| groups | folds | metric | group bootstrap | image bootstrap | width | image width |")
-    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: |")
-    for n_groups, n_folds, metrics in (
-        (10, 1, METRICS),
-        (20, 1, METRICS),
-        (60, 1, METRICS),
-        (60, 5, ("auroc",)),
+    print(
+        "| patients | folds | likeness | metric | group bootstrap | image bootstrap "
+        "| width | image width |"
+    )
+    print("| ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    for n_groups, n_folds, likeness, metrics in (
+        (10, 1, 0.5, METRICS),
+        (20, 1, 0.5, METRICS),
+        (60, 1, 0.5, METRICS),
+        (20, 1, 0.8, METRICS),
+        (60, 1, 0.8, METRICS),
+        (60, 5, 0.5, ("auroc",)),
     ):
         for row in measure(
+            metrics,
             n_groups=n_groups,
             n_folds=n_folds,
-            metrics=metrics,
+            likeness=likeness,
             n_trials=chosen.trials,
             n_resamples=chosen.resamples,
             seed=chosen.seed,
         ):
             print(
-                f"| {row.n_groups} | {row.n_folds} | {row.metric} | {row.group_coverage:.1%} "
-                f"| {row.image_coverage:.1%} | {row.group_width:.3f} | {row.image_width:.3f} |",
+                f"| {row.n_groups} | {row.n_folds} | {row.likeness} | {row.metric} "
+                f"| {row.group_coverage:.1%} | {row.image_coverage:.1%} "
+                f"| {row.group_width:.3f} | {row.image_width:.3f} |",
                 flush=True,
             )
     error = np.sqrt(0.95 * 0.05 / chosen.trials)

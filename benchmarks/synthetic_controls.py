@@ -152,7 +152,9 @@ def main() -> None:
         results = control_aurocs(Path(name))
     print(f"Drawn in {seconds:.1f} s, seed {seed}. {platform.processor() or platform.machine()},")
     print(f"Python {platform.python_version()}, scikit-learn {sklearn.__version__}.\n")
-    print("| control | classifier | AUROC, mean of 5 patient-disjoint folds | SD | lowest-highest |")
+    print(
+        "| control | classifier | AUROC, mean of 5 patient-disjoint folds | SD | lowest-highest |"
+    )
     print("| --- | --- | --- | --- | --- |")
     for control, classifiers in results.items():
         for classifier, values in classifiers.items():

@@ -1,4 +1,62 @@
 """Train, check, explain and serve image classifiers for medical diagnosis.
 
 Importing this package loads nothing heavy: every function is fetched at its first use.
+
+>>> import diascope
+>>> prepared = diascope.prepare("malaria")                      # doctest: +SKIP
+>>> run = diascope.train("malaria")                             # doctest: +SKIP
+>>> metrics = diascope.evaluate(run)                            # doctest: +SKIP
+>>> bundle = diascope.load(run)                                 # doctest: +SKIP
+>>> bundle.predict_proba(["cell.png"])                          # doctest: +SKIP
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diascope.bundle import Bundle
+    from diascope.errors import DiascopeError
+    from diascope.run import Run
+    from diascope.run import open_bundle as load
+    from diascope.steps.evaluate import evaluate
+    from diascope.steps.predict import predict
+    from diascope.steps.prepare import prepare
+    from diascope.steps.report import report
+    from diascope.steps.train import train
+
+__all__ = [
+    "Bundle",
+    "DiascopeError",
+    "Run",
+    "evaluate",
+    "load",
+    "predict",
+    "prepare",
+    "report",
+    "train",
+]
+
+_HOMES = {
+    "Bundle": "diascope.bundle:Bundle",
+    "DiascopeError": "diascope.errors:DiascopeError",
+    "Run": "diascope.run:Run",
+    "evaluate": "diascope.steps.evaluate:evaluate",
+    "load": "diascope.run:open_bundle",
+    "predict": "diascope.steps.predict:predict",
+    "prepare": "diascope.steps.prepare:prepare",
+    "report": "diascope.steps.report:report",
+    "train": "diascope.steps.train:train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diascope' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

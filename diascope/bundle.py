@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from diascope.atomic import atomic_path, write_text
 from diascope.data.image import fit_image
 from diascope.data.pack import Pixels
-from diascope.errors import DataError, RunError
+from diascope.errors import DataError, RunError, SourceError
 from diascope.plugins import find
 from diascope.predictions import softmax
 
@@ -144,13 +144,15 @@ class Bundle:
                 logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
         return np.concatenate(logits)
 
-    def predict_proba(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def predict_proba(
+        self, images: Sequence[NDArray[np.uint8] | Path | str]
+    ) -> NDArray[np.float64]:
         """Return class probabilities of images of any size.
 
         Parameters
         ----------
-        images : sequence of uint8 (H, W, 3), 0-255
-            Decoded RGB images, such as from `diascope.data.image.decode_image`.
+        images : sequence
+            Paths of image files, or decoded RGB images, uint8 (H, W, 3), 0-255.
 
         Returns
         -------
@@ -159,19 +161,30 @@ class Bundle:
 
         Raises
         ------
+        ImageError
+            A file cannot be read as an image.
         DataError
             An array is not uint8 (H, W, 3).
         """
+        size_px = self.card.size_px
+        pixels = np.empty((len(images), size_px, size_px, 3), np.uint8)
         for number, image in enumerate(images):
-            array = np.asarray(image)
-            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-                raise DataError(
-                    f"Image {number} is {array.dtype} {array.shape}, and uint8 (H, W, 3) is needed."
-                )
-        size_px, fit = self.card.size_px, self.card.fit
-        fitted = [fit_image(np.asarray(image), size_px, fit=fit) for image in images]
-        pixels = np.stack(fitted) if fitted else np.empty((0, size_px, size_px, 3), np.uint8)
+            pixels[number] = self._to_pixels(image)
         return softmax(self.predict_logits(pixels))
+
+    def _to_pixels(self, image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
+        """Turn a file or a decoded image into what the network sees: uint8 (S, S, 3)."""
+        if isinstance(image, Path | str):
+            try:
+                return self.card.pixels.read(Path(image).read_bytes())
+            except OSError as error:
+                raise SourceError(
+                    f"The file cannot be read: {error.strerror}.", where=image
+                ) from error
+        array = np.asarray(image)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+            raise DataError(f"An image is {array.dtype} {array.shape}, and not uint8 (H, W, 3).")
+        return fit_image(array, self.card.size_px, fit=self.card.fit)
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the predicted class indices (N,) of probabilities (N, K)."""

@@ -125,7 +125,7 @@ def train_epochs(
         Epochs that the checkpoint remembers come first.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module.to(device, memory_format=torch.channels_last)
+    module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = _optimizer(module, how)
     state = _load(checkpoint, module, optimizer) if checkpoint.is_file() else _State()
     yield from state.history
@@ -135,7 +135,7 @@ def train_epochs(
     best = checkpoint.with_name("best.safetensors")
     while state.epoch < how.max_epochs and not _is_out_of_patience(state, how):
         module.train()
-        started, losses = time.perf_counter(), []
+        started, losses, rate = time.perf_counter(), [], 0.0
         order = _generator(how.seed, ORDER, state.epoch).permutation(train)
         for batch, rows in enumerate(np.array_split(order, n_batches)):
             step = state.epoch * n_batches + batch
@@ -144,9 +144,7 @@ def train_epochs(
             )
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(
-                _learn(module, optimizer, images[rows], labels[rows], how=how, step=step)
-            )
+            losses.append(_learn(module, optimizer, images[rows], labels[rows], how=how, step=step))
             speed = how.batch_size * (batch + 1) / (time.perf_counter() - started)
             yield Step(state.epoch + 1, step + 1, n_steps, losses[-1], speed)
         seconds = time.perf_counter() - started

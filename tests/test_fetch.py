@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 from diascope.data import fetch
 from diascope.data.fetch import download
@@ -41,6 +43,7 @@ class Server(ThreadingHTTPServer):
     tells_length = True
     statuses: tuple[int, ...] = ()  # of the first answers
     redirect: str | None = None
+    encoding: str | None = None
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -110,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         if start is not None:
             last, total = len(server.content) - 1, len(server.content)
             self.send_header("Content-Range", f"bytes {start}-{last}/{total}")
+        if server.encoding:
+            self.send_header("Content-Encoding", server.encoding)
         if server.etag:
             self.send_header("ETag", server.etag)
         if server.modified:
@@ -242,26 +247,34 @@ def test_a_server_that_ignores_ranges_is_asked_from_the_start(server: Server, tm
 
 
 @pytest.mark.parametrize("heeds_condition", [True, False])
+@pytest.mark.parametrize("has_tag", [True, False])
 def test_a_file_that_changed_on_the_server_is_never_mixed(
-    server: Server, tmp_path: Path, heeds_condition: bool
+    server: Server, tmp_path: Path, heeds_condition: bool, has_tag: bool
 ):
     def change(server: Server) -> None:
-        server.content, server.etag = CONTENT[::-1], '"two"'
+        server.content = CONTENT[::-1]
+        server.etag = '"two"' if has_tag else None
+        server.modified = "Thu, 22 Oct 2015 07:28:00 GMT"
 
+    server.etag = '"one"' if has_tag else None
+    server.modified = "Wed, 21 Oct 2015 07:28:00 GMT"
     server.heeds_condition = heeds_condition
     server.break_after, server.n_breaks = BREAK, 1
     server.after = change
     assert get(server, tmp_path, sha256=None).read_bytes() == CONTENT[::-1]
 
 
-def test_a_file_that_got_shorter_on_the_server_is_started_afresh(server: Server, tmp_path: Path):
+@pytest.mark.parametrize("changed", [CONTENT[:50_000], CONTENT[::-1] + b"more"])
+def test_a_file_of_another_length_on_the_server_is_started_afresh(
+    server: Server, tmp_path: Path, changed: bytes
+):
     def change(server: Server) -> None:
-        server.content = CONTENT[:50_000]
+        server.content = changed
 
     server.heeds_condition = False
     server.break_after, server.n_breaks = BREAK, 1
     server.after = change
-    assert get(server, tmp_path, sha256=None).read_bytes() == CONTENT[:50_000]
+    assert get(server, tmp_path, sha256=None).read_bytes() == changed
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
@@ -282,7 +295,7 @@ def test_a_damaged_note_only_costs_the_bytes(server: Server, tmp_path: Path, not
 
 
 def test_the_part_of_another_address_is_not_continued(server: Server, tmp_path: Path):
-    server.break_after = 10
+    server.break_after = BREAK
     with pytest.raises(SourceError):
         get(server, tmp_path)
     note = tmp_path / "file.bin.part.json"
@@ -354,6 +367,13 @@ def test_a_length_that_is_not_told_is_no_hindrance(server: Server, tmp_path: Pat
     assert get(server, tmp_path).read_bytes() == CONTENT
 
 
+def test_a_body_that_is_packed_on_the_way_is_unpacked(server: Server, tmp_path: Path):
+    server.content, server.encoding = gzip.compress(CONTENT), "gzip"
+    server.break_after, server.n_breaks = BREAK, 1
+    assert get(server, tmp_path).read_bytes() == CONTENT
+    assert all("Range" not in request for request in server.requests)
+
+
 def test_no_connection_says_what_to_do_by_hand(tmp_path: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -421,6 +441,20 @@ def test_a_redirect_round_in_a_circle_is_refused(server: Server, tmp_path: Path)
         get(server, tmp_path)
 
 
+def test_a_redirect_from_https_to_http_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def answer(url: str, **_: object) -> requests.Response:
+        last, first = requests.Response(), requests.Response()
+        first.url, last.url = url, "http://mirror.example.org/file.bin"
+        last.status_code, last.history, last.raw = 200, [first], io.BytesIO(CONTENT)
+        return last
+
+    monkeypatch.setattr(requests, "get", answer)
+    source = Source(url="https://example.org/file.bin", file_name="file.bin")
+    with pytest.raises(SourceError, match="unprotected"):
+        download(source, tmp_path, progress=lambda *_: None, manual=MANUAL)
+    assert leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["../a.zip", "a/b.zip", "/a.zip", "..\\a.zip", "", ".."])
 def test_a_file_name_cannot_lead_elsewhere(server: Server, tmp_path: Path, name: str):
     with pytest.raises(SourceError, match="name of a file"):
@@ -463,3 +497,23 @@ def test_two_downloads_of_one_file_at_a_time_leave_it_right(
         download(first, tmp_path, progress=start_second, manual=MANUAL)
     assert is_second_done
     assert get(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_part_that_another_download_began_anew_is_left_to_it(server: Server, tmp_path: Path):
+    is_second_begun: list[bool] = []
+
+    def interrupt(n_bytes: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    def begin_second(n_bytes: int, total: int | None) -> None:
+        if n_bytes > BREAK and not is_second_begun:
+            is_second_begun.append(True)
+            with pytest.raises(KeyboardInterrupt):
+                download(source, tmp_path, progress=interrupt, manual=MANUAL)
+
+    server.heeds_range = False
+    source = Source(url=server.url, file_name="file.bin")
+    with pytest.raises(SourceError, match="Another process"):
+        download(source, tmp_path, progress=begin_second, manual=MANUAL)
+    assert CONTENT.startswith((tmp_path / "file.bin.part").read_bytes())
+    assert not (tmp_path / "file.bin").exists()

@@ -1,1 +1,1 @@
-
+"""Data: read, check, group, split, pack, augment."""

@@ -163,7 +163,7 @@ def _place_problem(listed: list[zipfile.ZipInfo], end: int) -> str | None:
         if info.header_offset + LOCAL_HEADER_BYTES + info.compress_size > end:
             return f"a member that reaches into another: {_shown(info)}"
         end = info.header_offset
-    return None
+    return "members that lie before its beginning: it is cut off" if end < 0 else None
 
 
 def _repetition(listed: list[zipfile.ZipInfo]) -> str | None:

@@ -49,12 +49,14 @@ def _corner_sums(image: NDArray[np.uint8]) -> NDArray[np.int64]:
     height, width = image.shape[0] // 2 or 1, image.shape[1] // 2 or 1
     rows = (slice(0, height), slice(-height, None))
     columns = (slice(0, width), slice(-width, None))
-    return np.array([[image[row, column].sum(dtype=np.int64) for column in columns] for row in rows])
+    return np.array(
+        [[image[row, column].sum(dtype=np.int64) for column in columns] for row in rows]
+    )
 
 
 def _digest(image: NDArray[np.uint8]) -> str:
     shape = image.shape[0].to_bytes(4, "big") + image.shape[1].to_bytes(4, "big")
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, salt=shape).hexdigest()
+    return hashlib.blake2b(image.tobytes(), digest_size=16, salt=shape).hexdigest()
 
 
 @dataclass(frozen=True)

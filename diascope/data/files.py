@@ -209,10 +209,13 @@ class FolderFiles(FileTree):
                         yield name
 
     def _target(self, entry: os.DirEntry[str]) -> Path:
-        target = Path(entry.path).resolve()
-        if not target.is_relative_to(self._resolved) or not target.exists():
+        try:
+            target = Path(entry.path).resolve(strict=True)
+        except (OSError, RuntimeError):  # it leads nowhere, or to itself
+            target = None
+        if target is None or not target.is_relative_to(self._resolved):
             raise SourceError(
-                f"A link leads {'out of the folder' if target.exists() else 'nowhere'}: {target}",
+                f"A link leads {'nowhere' if target is None else f'out of the folder: {target}'}.",
                 where=entry.path,
                 fix="Put the file itself in its place, or delete the link.",
             )

@@ -13,7 +13,8 @@ What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
 - Of a JPEG camera file with several pictures (MPO) the first is taken.
 - Refused in words: several frames or pages; floating-point, signed, 12-bit and 32-bit pixels, for
   which no file states what is black and what is white; sides over `MAX_SIDE_PX`; more pixels than
-  `MAX_PIXELS` (both read in the header, before anything is decoded); damaged and truncated files.
+  `MAX_PIXELS` (both read in the header, before anything is decoded); truncated files; damaged
+  ones, as far as it shows: JPEG has no checksum, and its decoder bridges small damage.
 
 Whatever the bytes are, the outcome is an array or an `ImageError` of one short line. The settings
 of Pillow are neither changed nor relied upon.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +61,18 @@ _READERS: dict[tuple[bytes, ...], type[ImageFile]] = {
 _CONVERTIBLE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 _WITH_ALPHA = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
-_PNG_BIT_DEPTH = 24  # where the byte lies in a PNG file
+_PNG_BIT_DEPTH, _PNG_COLOUR_TYPE, _PNG_INTERLACE = 24, 25, 28  # where the bytes lie in the file
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel, by colour type
+_WHOLE = ((0, 0, 1, 1),)
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 def decode_image(content: bytes, *, alpha_background: str = "black") -> npt.NDArray[np.uint8]:
@@ -95,6 +108,8 @@ def decode_image(content: bytes, *, alpha_background: str = "black") -> npt.NDAr
         _check_range(image)
         _check_transparency(image, content)
         image.load()
+        if image.format == "PNG":
+            _check_whole_png(image, content)
         ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image, ALPHA_BACKGROUNDS[alpha_background])
     except ImageError:
@@ -202,6 +217,32 @@ def _check_transparency(image: ImageFile, content: bytes) -> None:
         n_bits = content[_PNG_BIT_DEPTH]
         if n_bits not in (1, 8):
             raise ImageError(f"{n_bits}-bit pixels with a transparent colour")
+
+
+def _check_whole_png(image: ImageFile, content: bytes) -> None:
+    """Refuse a PNG whose pixels end early; Pillow leaves what is missing black, without a word.
+
+    Only an image that ends in a black row can be one, so that most are told without inflating
+    their pixels again.
+    """
+    width, height = image.size
+    is_interlaced = content[_PNG_INTERLACE] == 1
+    if not is_interlaced and any(image.crop((0, height - 1, width, height)).tobytes()):
+        return
+    n_bits = content[_PNG_BIT_DEPTH] * _PNG_SAMPLES[content[_PNG_COLOUR_TYPE]]
+    n_wanted = 0
+    for left, top, step_x, step_y in _ADAM7 if is_interlaced else _WHOLE:
+        columns = max(0, -((left - width) // step_x))
+        rows = max(0, -((top - height) // step_y))
+        n_wanted += rows * (1 + (columns * n_bits + 7) // 8) if columns else 0
+    packed, at = [], 8
+    while at + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        if kind == b"IDAT":
+            packed.append(content[at + 8 : at + 8 + length])
+        at += 12 + length
+    if len(zlib.decompressobj().decompress(b"".join(packed), n_wanted)) < n_wanted:
+        raise ImageError("truncated")
 
 
 def _rgb(image: Image.Image, background: int) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """The manifest: one row an image, and what must hold of it.
 
 Columns: ``image_id, path, label, group`` from the data set's ``index``; ``sha256, width, height,
-n_bytes`` from looking at every image; ``split`` (train, val, test) from splitting; and whatever
+n_bytes, pixel_digest`` from looking at every image; ``split`` (train, val, test) from splitting; and whatever
 else the data set knows (age, site, coordinates). ``path`` is relative to the source, with ``/``.
 """
 
@@ -61,15 +61,17 @@ def shared_groups(table: pl.DataFrame) -> dict[tuple[str, str], int]:
 
 
 def check_disjoint(table: pl.DataFrame) -> None:
-    """Check that no group and no identical file is in two splits.
+    """Check that no group and no picture is in two splits.
+
+    Featureless pictures (no ``pixel_digest``) are equal by chance and do not count.
 
     Raises
     ------
     LeakageError
-        With the number of groups or files and the first of them.
+        With the number of groups or pictures and the first of them.
     """
-    for column, what in (("group", "groups"), ("sha256", "identical files")):
-        n_splits = table.group_by(column).agg(pl.col("split").n_unique())
+    for column, what in (("group", "groups"), ("pixel_digest", "pictures")):
+        n_splits = table.drop_nulls(column).group_by(column).agg(pl.col("split").n_unique())
         shared = n_splits.filter(pl.col("split") > 1)[column].sort()
         if len(shared):
             raise LeakageError(
@@ -79,12 +81,12 @@ def check_disjoint(table: pl.DataFrame) -> None:
 
 
 def content_digests(table: pl.DataFrame) -> tuple[str, str]:
-    """Digest the content of a data set, whatever archive it came in.
+    r"""Digest the content of a data set, whatever archive it came in.
 
     Returns
     -------
     tuple of str
-        SHA-256 over the lines ``<sha256>  <folder>/<name>\\n``, where folder and name are the last
+        SHA-256 over the lines ``<sha256>  <folder>/<name>\n``, where folder and name are the last
         two parts of the path; sorted by folder and name, and sorted by name alone.
     """
     lines = []

@@ -1,1 +1,1 @@
-
+"""Data sets: one file each, found by scanning."""

@@ -69,7 +69,7 @@ def index(files: FileTree) -> pl.DataFrame:
         raise SourceError(
             "There are no folders Parasitized/ and Uninfected/ with .png files.",
             where=files.root,
-            fix="Pass the official cell_images.zip, a folder that holds it, or the unpacked folder.",
+            fix="Pass the official cell_images.zip, its folder, or the unpacked folder.",
         )
     if len(homes) > 1:
         homes = _without_nested_copies(homes, cells)
@@ -101,7 +101,7 @@ def _is_cell(path: PurePosixPath) -> bool:
 
 
 def _without_nested_copies(homes: list[str], cells: list[str]) -> list[str]:
-    """Leave out ``x/x`` where it holds the same names as ``x``: mirrors nest a copy of the folder."""
+    """Leave out ``x/x`` with the same names as ``x``: mirrors nest a copy of the folder."""
     members = {home: {name[len(home) :] for name in cells if _home(name) == home} for home in homes}
     return [
         home
@@ -116,13 +116,11 @@ def _home(name: str) -> str:
     return str(PurePosixPath(name).parent.parent)
 
 
-def _check_against_tables(
-    rows: list[tuple[str, str, str, str | None]], tables: list[str]
-) -> None:
+def _check_against_tables(rows: list[tuple[str, str, str, str | None]], tables: list[str]) -> None:
     slide_of = {}
     for line in "\n".join(tables).splitlines():
         slide, *cells = line.split(",")
-        slide_of |= {cell: slide for cell in re.findall(r"'([^']+)'", ",".join(cells))}
+        slide_of |= dict.fromkeys(re.findall(r"'([^']+)'", ",".join(cells)), slide)
     for _, path, _, group in rows:
         slide = slide_of.get(PurePosixPath(path).name)
         if slide is not None and patient(slide) != group:

@@ -15,6 +15,10 @@ import numpy as np
 
 from diascope.datasets.smear import Cell, Patch, clouds, ramp
 
+# Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
+DYE_PX, DYE_SPREAD = 125.0, 0.5
+UNTOUCHED = 0.05  # share of the cells that get no debris
+
 
 @dataclass(frozen=True)
 class Parasite:
@@ -36,25 +40,54 @@ class Parasite:
 
 def add_parasite(cell: Cell, rng: np.random.Generator) -> Parasite:
     """Draw one parasite on ``cell`` and return where it is: two rings to one trophozoite."""
-    stain = float(np.exp(rng.normal(0, 0.22)))
-    if rng.uniform() < 0.68:
+    stain = float(np.clip(np.exp(rng.normal(-0.03, 0.22)), 0.6, 1.35))
+    if rng.uniform() < 0.66:
         return _add_ring(cell, rng, stain=stain)
     return _add_trophozoite(cell, rng, stain=stain)
 
 
-def add_mimic(cell: Cell, rng: np.random.Generator) -> None:
-    """Draw one thing that is not a parasite on or beside ``cell``."""
+def add_debris(cell: Cell, rng: np.random.Generator) -> None:
+    """Draw mimics until the cell bears as much dye as was drawn for it, at most three.
+
+    The wanted amount has one distribution for all cells, and a parasite counts towards it. So the
+    amount of dye, and with it the colour histogram, says little about the presence of a parasite.
+    A few cells stay as they are.
+    """
+    wanted = rng.lognormal(np.log(DYE_PX), DYE_SPREAD) * cell.smear.scale**2
+    if rng.uniform() < UNTOUCHED:
+        return
     draws = tuple(MIMICS)
     weights = np.array([MIMICS[draw] for draw in draws])
-    draws[int(rng.choice(len(draws), p=weights / weights.sum()))](cell, rng)
+    for choice in rng.choice(len(draws), 3, replace=False, p=weights / weights.sum()):
+        if cell.dye_px() >= wanted:
+            return
+        draws[choice](cell, rng)
+
+
+def add_blotches(cell: Cell, rng: np.random.Generator) -> None:
+    """Draw faint patches of uneven staining, whatever else is on the cell."""
+    for _ in range(int(rng.choice([0, 1, 2, 4]))):
+        radius = rng.uniform(7, 22)
+        x, y = cell.place(rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.9))
+        patch = cell.patch(x, y, 1.3 * radius + 4)
+        blotch = _ragged(patch, rng, radius_px=radius, soft_px=radius)
+        cell.dye[patch.where] += np.float32(rng.uniform(0.04, 0.3)) * blotch
 
 
 def _site(cell: Cell, rng: np.random.Generator, *, radius_px: float) -> tuple[float, float]:
-    """Return x, y so that something of this radius lies on the cell and inside the mask."""
-    angle = rng.uniform(0, 2 * np.pi)
-    reach = min(cell.reach_px(angle + turn) for turn in (-0.3, -0.15, 0.0, 0.15, 0.3))
-    most = max((reach - radius_px - 1) / max(cell.reach_px(angle), 1), 0.0)
-    return cell.place(angle, most * np.sqrt(rng.uniform(0.02, 1)))
+    """Return x, y so that something of this radius lies on the cell and inside the mask.
+
+    Of five such places it is the one farthest from what is there already.
+    """
+    places, crowding = [], []
+    for _ in range(5):
+        angle = rng.uniform(0, 2 * np.pi)
+        reach = min(cell.reach_px(angle + turn) for turn in (-0.3, -0.15, 0.0, 0.15, 0.3))
+        most = max((reach - radius_px - 1) / max(cell.reach_px(angle), 1), 0.0)
+        places.append(cell.place(angle, most * np.sqrt(rng.uniform(0.02, 1))))
+        around = cell.patch(*places[-1], 14 + radius_px)
+        crowding.append(float(cell.dye[around.where].sum()))
+    return places[int(np.argmin(crowding))]
 
 
 def _dot(
@@ -74,7 +107,7 @@ def _dot(
         angle=rng.uniform(0, np.pi) if along is None else along,
         soft_px=rng.uniform(2.5, 4.5),
     )
-    cell.dye[patch.where] += np.float32(amount) * dot
+    cell.dye[patch.where] = np.maximum(cell.dye[patch.where], np.float32(amount) * dot)
 
 
 def _ragged(
@@ -92,7 +125,7 @@ def _ragged(
     return ramp(inside / np.float32(soft_px) + np.float32(0.5))
 
 
-def _grain(cell: Cell, rng: np.random.Generator, *, patch: Patch, depth: float) -> np.ndarray:
+def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarray:
     """Return a factor around 1 that makes a body clumpy."""
     height, width = patch.dy.shape[0], patch.dx.shape[1]
     texture = clouds(rng, int(rng.integers(5, 9)), max(height, width, 1))
@@ -102,8 +135,8 @@ def _grain(cell: Cell, rng: np.random.Generator, *, patch: Patch, depth: float) 
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(7, 18) * scale
-    flat = rng.uniform(0.55, 1.0)
+    radius = rng.uniform(9.5, 18) * scale
+    flat = rng.uniform(0.65, 1.0)
     wall = rng.uniform(2.5, 5.5) * scale
     x, y = _site(cell, rng, radius_px=0.85 * radius)
     turn, chromatin_at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
@@ -112,14 +145,14 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
     across = across / np.float32(flat)
     distance, angle = np.hypot(along, across), np.arctan2(across, along)
     middle = radius - 0.5 * wall
-    loop = middle * (1 + _lobes(rng, angle, amount=0.11))
+    loop = middle * (1 + _lobes(rng, angle, amount=0.09))
     away = np.cos(angle - np.float32(chromatin_at + rng.normal(0, 1.3)))
-    density = np.clip(0.6 + rng.uniform(0.0, 0.5) * away + _lobes(rng, angle, amount=0.22), 0, 1.4)
+    density = np.clip(0.6 + rng.uniform(0.0, 0.45) * away + _lobes(rng, angle, amount=0.2), 0, 1.4)
     thick = 0.5 * wall * np.clip(0.5 + 0.75 * density, 0.4, 1.4)
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
-    body = stain * rng.uniform(0.3, 0.65) * density * coverage
+    body = stain * rng.uniform(0.35, 0.65) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.0, 0.6)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.15, 0.6)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -128,7 +161,7 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
             x + forward * np.cos(turn) - sideways * np.sin(turn),
             y + forward * np.sin(turn) + sideways * np.cos(turn),
         )
-        size, amount = rng.uniform(3.2, 6.0) * scale, stain * rng.uniform(0.8, 1.3)
+        size, amount = rng.uniform(3.5, 6.0) * scale, stain * rng.uniform(0.75, 1.1)
         tangent = turn + angle_of_dot + np.pi / 2 + rng.normal(0, 0.4)
         _dot(cell, rng, at=at, radius_px=size, amount=amount, along=tangent)
     return Parasite(x_px=x, y_px=y, radius_px=radius + wall, stage="ring")
@@ -145,35 +178,35 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(11, 22) * scale
+    radius = rng.uniform(14, 23) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
-    body = body * _grain(cell, rng, patch=patch, depth=0.35)
-    if rng.uniform() < 0.5:
-        hole = cell.patch(x, y, radius + 6).ellipse(
-            (0.35 * radius, 0.28 * radius), angle=rng.uniform(0, np.pi), soft_px=4
-        )
-        body = body * (1 - np.float32(rng.uniform(0.5, 0.95)) * hole)
+    body = body * _grain(patch, rng, depth=0.35)
+    hole = patch.ellipse(
+        (rng.uniform(0.25, 0.5) * radius, 0.3 * radius), angle=rng.uniform(0, np.pi), soft_px=4
+    )
+    body = body * (1 - np.float32(rng.uniform(0.3, 1.0)) * hole)
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.6)) * hole
     cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.5)) * body
     for _ in range(2 if rng.uniform() < 0.3 else 1):
-        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.55) * radius
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
-        amount = stain * rng.uniform(0.6, 1.0)
-        _dot(cell, rng, at=at, radius_px=rng.uniform(3.5, 6.5) * scale, amount=amount)
+        amount = stain * rng.uniform(0.75, 1.1)
+        _dot(cell, rng, at=at, radius_px=rng.uniform(3.5, 6.0) * scale, amount=amount)
     for _ in range(rng.integers(2, 9)):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5) * radius
         grain = cell.patch(x + away * np.cos(angle), y + away * np.sin(angle), 6)
         size = rng.uniform(0.8, 1.8)
         speck = grain.ellipse((size, size), angle=0.0, soft_px=1.5)
-        cell.ink[grain.where] += np.float32(rng.uniform(0.15, 0.45)) * speck
+        cell.ink[grain.where] += np.float32(rng.uniform(0.2, 0.6)) * speck
     return Parasite(x_px=x, y_px=y, radius_px=radius, stage="trophozoite")
 
 
 def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
-    """Granular and hazy, often with a pale halo; on the cell, or beside it where the mask bulges."""
+    """Draw a granular, hazy body, often with a pale halo, on the cell or beside it."""
     scale = cell.smear.scale
-    radius = rng.uniform(8, 16) * scale
+    radius = rng.uniform(9, 16) * scale
     if cell.bump_angle is not None and rng.uniform() < 0.7:
         index = int(cell.bump_angle / (2 * np.pi) * len(cell.outline_px)) % len(cell.outline_px)
         away = cell.outline_px[index] + rng.uniform(-0.3, 0.8) * radius
@@ -182,34 +215,38 @@ def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
     else:
         x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius * 1.7 + 6)
-    body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 8))
-    body = body * _grain(cell, rng, patch=patch, depth=rng.uniform(0.3, 0.7))
+    body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(5, 10))
+    body = body * _grain(patch, rng, depth=rng.uniform(0.3, 0.7))
     halo = patch.ellipse((1.3 * radius, 1.2 * radius), angle=0.0, soft_px=8)
     cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.5)) * halo
-    cell.dye[patch.where] += np.float32(rng.uniform(0.35, 0.95)) * body
-    for _ in range(rng.integers(3, 11)):
-        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6) * radius
+    cell.dye[patch.where] += np.float32(rng.uniform(0.2, 0.5)) * body
+    for _ in range(rng.integers(5, 12)):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.75) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
-        amount = rng.uniform(0.1, 0.45)
-        _dot(cell, rng, at=at, radius_px=rng.uniform(1.2, 2.4) * scale, amount=amount)
+        amount = rng.uniform(0.5, 1.35)
+        _dot(cell, rng, at=at, radius_px=rng.uniform(1.6, 3.2) * scale, amount=amount)
 
 
 def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
-    """Sharp grains of undissolved stain of all sizes, in a clump or scattered."""
+    """Draw sharp grains of undissolved stain of all sizes, in a clump or scattered."""
     spread = rng.uniform(3, 22)
     x, y = _site(cell, rng, radius_px=8)
+    film = cell.patch(x, y, 30)
+    haze = _ragged(film, rng, radius_px=rng.uniform(6, 20), soft_px=8)
+    cell.dye[film.where] += np.float32(rng.uniform(0.05, 0.35)) * haze
     for _ in range(rng.integers(3, 14)):
         dx, dy = rng.normal(0, spread, 2)
-        size = rng.uniform(1.0, 4.2) * cell.smear.scale
+        size = rng.uniform(1.0, 3.8) * cell.smear.scale
         patch = cell.patch(x + dx, y + dy, size + 5)
         radii = (size * rng.uniform(1, 1.7), size)
-        grain = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=2)
-        cell.dye[patch.where] += np.float32(rng.uniform(0.3, 1.0)) * grain
+        grain = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
+        amount = np.float32(rng.uniform(0.35, 1.3))
+        cell.dye[patch.where] = np.maximum(cell.dye[patch.where], amount * grain)
         cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * grain
 
 
 def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
-    """A dark or brownish fleck, mostly out of focus."""
+    """Draw a dark or brownish fleck, mostly out of focus."""
     radius = rng.uniform(4, 12) * cell.smear.scale
     x, y = _site(cell, rng, radius_px=0.7 * radius)
     patch = cell.patch(x, y, radius * 2 + 8)
@@ -217,39 +254,41 @@ def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
     fleck = patch.ellipse(
         (radius, ratio * radius), angle=rng.uniform(0, np.pi), soft_px=rng.uniform(3, 10)
     )
-    cell.ink[patch.where] += np.float32(rng.uniform(0.15, 0.6)) * fleck
-    cell.dye[patch.where] += np.float32(rng.uniform(0.0, 0.6)) * fleck
+    cell.ink[patch.where] += np.float32(rng.uniform(0.1, 0.5)) * fleck
+    cell.dye[patch.where] += np.float32(rng.uniform(0.2, 1.0)) * fleck
 
 
 def _add_stain_smear(cell: Cell, rng: np.random.Generator) -> None:
-    """A lacy patch of stain, or a streak in the direction of smearing."""
+    """Draw streaks of stain in the direction of smearing."""
     x, y = _site(cell, rng, radius_px=10)
-    direction, spread = rng.uniform(0, np.pi), rng.uniform(4, 10)
-    for _ in range(rng.integers(2, 9)):
-        dx, dy = rng.normal(0, spread, 2)
-        length = rng.uniform(4, 14) * cell.smear.scale
+    direction, spread = rng.uniform(0, np.pi), rng.uniform(4, 9)
+    for _ in range(rng.integers(2, 8)):
+        away, aside = rng.normal(0, 2 * spread), rng.normal(0, spread)
+        dx = away * np.cos(direction) - aside * np.sin(direction)
+        dy = away * np.sin(direction) + aside * np.cos(direction)
+        length = rng.uniform(6, 16) * cell.smear.scale
         patch = cell.patch(x + dx, y + dy, length + 5)
         streak = patch.ellipse(
-            (length, rng.uniform(1.5, 4)),
-            angle=direction + rng.normal(0, 0.5),
+            (length, rng.uniform(1.5, 3.5)),
+            angle=direction + rng.normal(0, 0.15),
             soft_px=rng.uniform(3, 5),
         )
-        cell.dye[patch.where] += np.float32(rng.uniform(0.12, 0.6)) * streak
+        cell.dye[patch.where] += np.float32(rng.uniform(0.15, 0.9)) * streak
 
 
 def _add_remnant(cell: Cell, rng: np.random.Generator) -> None:
-    """One or two round dense dots, with no cytoplasm: Howell-Jolly bodies."""
+    """Draw one or two round dense dots, with no cytoplasm: Howell-Jolly bodies."""
     for _ in range(2 if rng.uniform() < 0.25 else 1):
-        radius = rng.uniform(2.5, 5.5) * cell.smear.scale
+        radius = rng.uniform(3.0, 5.5) * cell.smear.scale
         x, y = _site(cell, rng, radius_px=radius)
         patch = cell.patch(x, y, radius + 5)
         radii = (radius, rng.uniform(0.8, 1.0) * radius)
         dot = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
-        cell.dye[patch.where] += np.float32(rng.uniform(0.6, 1.25)) * dot
+        cell.dye[patch.where] += np.float32(rng.uniform(0.65, 1.4)) * dot
 
 
 def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
-    """A closed, even ring around a refractile spot, left by a drying droplet; no chromatin."""
+    """Draw a closed, even ring around a refractile spot, left by a drying droplet; no chromatin."""
     radius, wall = rng.uniform(6, 17) * cell.smear.scale, rng.uniform(1.5, 3.5)
     x, y = _site(cell, rng, radius_px=radius)
     patch = cell.patch(x, y, radius + 8)
@@ -261,13 +300,13 @@ def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
     inside = ramp((loop - wall - distance) / 4 + 0.5)
     cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.2, 0.8)) * inside
     even = 1 + _lobes(rng, angle, amount=0.12)
-    cell.dye[patch.where] += np.float32(rng.uniform(0.15, 0.75)) * ring * even
+    cell.dye[patch.where] += np.float32(rng.uniform(0.3, 1.1)) * ring * even
     cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * ring
 
 
 def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:
-    """Many fine dots all over the cell."""
-    amount = rng.uniform(0.12, 0.5)
+    """Draw many fine dots all over the cell."""
+    amount = rng.uniform(0.2, 0.9)
     for _ in range(rng.integers(6, 24)):
         at = _site(cell, rng, radius_px=4)
         size = rng.uniform(1.0, 2.6) * cell.smear.scale
@@ -275,11 +314,11 @@ def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:
 
 
 MIMICS: dict[Callable[[Cell, np.random.Generator], None], float] = {
-    _add_platelet: 0.32,
-    _add_precipitate: 0.18,
-    _add_remnant: 0.14,
-    _add_stain_smear: 0.12,
-    _add_drying_ring: 0.10,
-    _add_dirt: 0.08,
-    _add_stippling: 0.06,
+    _add_platelet: 0.30,
+    _add_precipitate: 0.20,
+    _add_remnant: 0.18,
+    _add_stain_smear: 0.13,
+    _add_drying_ring: 0.04,
+    _add_dirt: 0.05,
+    _add_stippling: 0.07,
 }

@@ -140,9 +140,7 @@ class Patch:
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         return self.dx * cosine + self.dy * sine, self.dy * cosine - self.dx * sine
 
-    def ellipse(
-        self, radii_px: tuple[float, float], *, angle: float, soft_px: float
-    ) -> np.ndarray:
+    def ellipse(self, radii_px: tuple[float, float], *, angle: float, soft_px: float) -> np.ndarray:
         """Return how much of each pixel an ellipse with a soft edge covers, 0-1 (h, w)."""
         along, across = self.turned(angle)
         radius = np.hypot(along / np.float32(radii_px[0]), across / np.float32(radii_px[1]))
@@ -164,6 +162,8 @@ class Cell:
         Distance of the cell's and of the mask's border from the centre of the frame, by angle.
     bump_angle : float or None
         Direction of a place where the mask takes in something beside the cell.
+    polychromasia : float
+        How much dye a unit of the cell itself takes up: young cells do.
     """
 
     smear: Smear
@@ -173,6 +173,7 @@ class Cell:
     outline_px: np.ndarray
     mask_px: np.ndarray
     bump_angle: float | None
+    polychromasia: float
 
     @property
     def centre_px(self) -> float:
@@ -188,6 +189,11 @@ class Cell:
         """Return how far the part of the cell within the mask reaches in a direction."""
         index = int(angle / (2 * np.pi) * N_ANGLES) % N_ANGLES
         return float(min(self.outline_px[index], self.mask_px[index]))
+
+    def dye_px(self) -> float:
+        """Return the amount of dye inside the mask, in density units times pixels."""
+        inside = inside_border(self.mask_px, len(self.dye), SAMPLE_PX)
+        return float(self.dye[inside].sum()) * SAMPLE_PX**2
 
     def patch(self, x: float, y: float, reach_px: float) -> Patch:
         """Return the window of ``reach_px`` around a point, cut at the frame."""
@@ -211,9 +217,7 @@ def waves(rng: np.random.Generator, orders: range, *, amount: float) -> np.ndarr
     heights = rng.normal(0, amount, len(lobes)) / lobes**0.8
     phases = rng.uniform(0, 2 * np.pi, len(lobes))
     cosines, sines = heights * np.cos(phases), heights * np.sin(phases)
-    return np.einsum("k,ka->a", cosines, COSINES[lobes]) - np.einsum(
-        "k,ka->a", sines, SINES[lobes]
-    )
+    return np.einsum("k,ka->a", cosines, COSINES[lobes]) - np.einsum("k,ka->a", sines, SINES[lobes])
 
 
 def clouds(rng: np.random.Generator, n_cells: int, size_px: int) -> np.ndarray:
@@ -292,18 +296,22 @@ def grow_cell(smear: Smear, rng: np.random.Generator) -> Cell:
         thickness = np.maximum(thickness, neighbour) + 0.4 * np.minimum(thickness, neighbour)
     haemoglobin = enlarge(thickness, size) * np.float32(np.exp(rng.normal(0, 0.12)))
     haemoglobin *= 1 + np.float32(smear.mottle) * clouds(rng, int(rng.choice([4, 7, 14])), size)
-    dye = np.zeros((size, size), np.float32)
-    if rng.uniform() < 0.04:  # a young (polychromatic) cell takes up some dye throughout
-        dye += np.float32(rng.uniform(0.05, 0.25)) * np.clip(haemoglobin, 0, 1)
     return Cell(
         smear=smear,
         haemoglobin=haemoglobin,
-        dye=dye,
+        dye=np.zeros((size, size), np.float32),
         ink=np.zeros((size, size), np.float32),
         outline_px=outline,
         mask_px=mask,
         bump_angle=bump_angle,
+        polychromasia=rng.uniform(0.05, 0.25) if rng.uniform() < 0.04 else 0.0,
     )
+
+
+def inside_border(border_px: np.ndarray, n_samples: int, sample_px: int) -> np.ndarray:
+    """Return which samples (n, n) lie inside a border (A,) around the centre."""
+    radius, index = _polar((np.arange(n_samples) + 0.5 - n_samples / 2) * sample_px)
+    return radius <= border_px[index]
 
 
 def _polar(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -352,19 +360,18 @@ def photograph(cell: Cell, rng: np.random.Generator) -> tuple[Image.Image, tuple
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     light = smear.light * np.exp(rng.normal(0, 0.02) + rng.normal(0, 0.01, 3))
     slopes = rng.normal(0, smear.slope, (1, 2)) + rng.normal(0, 0.3 * smear.slope, (3, 2))
+    body = smear.haemoglobin + cell.polychromasia * smear.dye
     frame = np.empty((size, size, 3), np.float32)
     for channel in range(3):
         density = (
-            np.float32(smear.haemoglobin[channel]) * cell.haemoglobin
+            np.float32(body[channel]) * cell.haemoglobin
             + np.float32(smear.dye[channel]) * cell.dye
             + np.float32(smear.ink[channel]) * cell.ink
         )
         across, down = (1 + np.float32(slope) * axis for slope in slopes[channel])
         frame[..., channel] = np.float32(light[channel]) * np.exp(-density) * across
         frame[..., channel] *= down[:, None]
-    blur = ImageFilter.GaussianBlur(
-        float(smear.blur_px * np.exp(rng.normal(0, 0.25)) / SAMPLE_PX)
-    )
+    blur = ImageFilter.GaussianBlur(float(smear.blur_px * np.exp(rng.normal(0, 0.25)) / SAMPLE_PX))
     image = Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)).filter(blur)
     size *= SAMPLE_PX
     sharp = np.array(image.resize((size, size), Image.Resampling.BICUBIC), np.int16)
@@ -384,9 +391,7 @@ def _compress(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 def _cut(pixels: np.ndarray, cell: Cell) -> tuple[Image.Image, tuple[int, int]]:
     """Return the crop inside the mask's bounding box, black outside the mask, and its corner."""
-    n_steps = len(pixels) // STEP_PX
-    radius, index = _polar((np.arange(n_steps) + 0.5 - n_steps / 2) * STEP_PX)
-    inside = radius <= cell.mask_px[index]
+    inside = inside_border(cell.mask_px, len(pixels) // STEP_PX, STEP_PX)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     top, bottom = int(rows[0]) * STEP_PX, int(rows[-1]) * STEP_PX + 1
     left, right = int(columns[0]) * STEP_PX, int(columns[-1]) * STEP_PX + 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diascope.data.spec import DatasetSpec
-from diascope.datasets.parasites import Parasite, add_mimic, add_parasite
+from diascope.datasets.parasites import Parasite, add_blotches, add_debris, add_parasite
 from diascope.datasets.smear import grow_cell, photograph, stain_smear
 from diascope.errors import DataError
 from diascope.task import Task
@@ -31,11 +31,15 @@ N_PATIENTS, N_CLEAR_PATIENTS = 40, 10
 N_CELLS, N_PARASITIZED = 3000, 1350
 FEWEST_CELLS = 12
 TABLE = "cells.csv"
-COLUMNS = (
-    "file,label,patient,parasite_x_px,parasite_y_px,parasite_radius_px,stage"  # one row a cell
+COLUMNS = (  # of the table, which has one row a cell
+    "file",
+    "label",
+    "patient",
+    "parasite_x_px",
+    "parasite_y_px",
+    "parasite_radius_px",
+    "stage",
 )
-# How often a cell bears something that is not a parasite.
-MIMIC_RATE = {"uninfected": 0.85, "parasitized": 0.25}
 
 
 def draw(folder: Path, seed: int, progress: Callable[[int, int], None]) -> None:
@@ -60,6 +64,63 @@ def draw(folder: Path, seed: int, progress: Callable[[int, int], None]) -> None:
         rows += _draw_patient(folder, f"S{number:02}", rng=rng, counts=(n_clean, n_infected))
         progress(len(rows), N_CELLS)
     _write_table(folder, rows)
+
+
+def index(files: FileTree) -> pl.DataFrame:
+    """List the cells, each with its patient and the place of its parasite.
+
+    Parameters
+    ----------
+    files : FileTree
+        The folder that `draw` has filled.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, path, label, group`` and ``parasite_x_px, parasite_y_px, parasite_radius_px``
+        (float, in pixels of the crop, from its top left corner) and ``stage`` (``"ring"`` or
+        ``"trophozoite"``), which are null for a cell without a parasite.
+
+    Raises
+    ------
+    DataError
+        The table is missing or damaged, or does not list a cell that is there.
+    """
+    import polars as pl
+
+    names = files.names()
+    if TABLE not in names:
+        raise DataError(
+            f"There is no {TABLE} beside the cells, so their patients are not known.",
+            where=files.root,
+            fix="Let diascope draw the data set again: remove this folder and run prepare.",
+        )
+    kinds = [pl.String] * 3 + [pl.Float64] * 3 + [pl.String]
+    try:
+        table = pl.read_csv(
+            BytesIO(files.read(TABLE)), schema=dict(zip(COLUMNS, kinds, strict=True))
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{TABLE} cannot be read: {error}.",
+            where=files.root,
+            fix="Let diascope draw the data set again: remove this folder and run prepare.",
+        ) from error
+    cells = pl.DataFrame({"file": [name for name in names if name.endswith(".png")]})
+    strangers = cells.join(table, on="file", how="anti")["file"].to_list()
+    if strangers:
+        raise DataError(
+            f"{len(strangers)} cells are not in {TABLE}.",
+            where=", ".join(strangers[:3]),
+            fix="Remove these files, or draw the data set again.",
+        )
+    return cells.join(table, on="file", how="left", maintain_order="left").select(
+        pl.col("file").str.extract(r"([^/]+)\.png$").alias("image_id"),
+        pl.col("file").alias("path"),
+        "label",
+        pl.col("patient").alias("group"),
+        *COLUMNS[3:],
+    )
 
 
 def fake(root: Path) -> None:
@@ -100,8 +161,8 @@ def _draw_patient(
     for number, label in enumerate(labels.tolist(), start=1):
         cell = grow_cell(smear, rng)
         parasite = add_parasite(cell, rng) if label == "parasitized" else None
-        if rng.uniform() < MIMIC_RATE[label]:
-            add_mimic(cell, rng)
+        add_debris(cell, rng)
+        add_blotches(cell, rng)
         image, corner = photograph(cell, rng)
         name = f"cells/{FOLDERS[label]}/{patient}_cell_{number:04}.png"
         image.save(folder / name, compress_level=1)
@@ -118,5 +179,24 @@ def _place(parasite: Parasite | None, corner: tuple[int, int]) -> str:
 
 
 def _write_table(folder: Path, rows: list[str]) -> None:
-    text = "\n".join([COLUMNS, *sorted(rows)]) + "\n"
+    text = "\n".join([",".join(COLUMNS), *sorted(rows)]) + "\n"
     (folder / TABLE).write_text(text, encoding="utf-8", newline="\n")
+
+
+DATASETS = (
+    DatasetSpec(
+        name="synthetic",
+        title="Drawn red cells with and without malaria parasites, embedded",
+        modality="bright-field microscopy, Giemsa stain, drawn",
+        task=TASK,
+        group_kind="patient",
+        licence="Apache-2.0 (drawn by diascope)",
+        citation="diascope, synthetic thin smears.",
+        homepage="https://en.wikipedia.org/wiki/Blood_smear",
+        index=index,
+        fake=fake,
+        n_images=N_CELLS,
+        n_groups=N_PATIENTS,
+        draw=draw,
+    ),
+)

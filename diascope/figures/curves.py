@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diascope.figures.style import INK, LINES, SOFT_INK, panel, shortened, styled
+from diascope.figures.style import HALF_PAGE, INK, LINES, SOFT_INK, panel, shortened, styled
 from diascope.metrics.curves import Curves
 
 GRID_POINTS = np.linspace(0, 1, 501)
@@ -45,7 +45,7 @@ def roc_figure(
         Marked by a dot; for two classes.
     """
     with styled():
-        figure, axes = panel("false positive rate (1 − specificity)", "sensitivity")
+        figure, axes = panel("false positive rate (1 - specificity)", "sensitivity")
         axes.plot([0, 1], [0, 1], color=SOFT_INK, linewidth=1, linestyle=(0, (2, 3)))
         for index, (name, folds) in enumerate(ranked.items()):
             thick = {"color": colours[name], "linestyle": LINES[index % len(LINES)]}
@@ -59,7 +59,7 @@ def roc_figure(
         if operating_point is not None:
             _mark_operating_point(axes, operating_point)
         _square(axes)
-        _legend(axes, len(ranked), "lower right")
+        axes.legend(loc="lower right", **_legend_size(len(ranked)))
     return figure
 
 
@@ -125,7 +125,7 @@ def precision_recall_figure(
                 color=SOFT_INK,
             )
         _square(axes)
-        _legend(axes, len(ranked), "lower left")
+        axes.legend(loc="lower left", **_legend_size(len(ranked)))
     return figure
 
 
@@ -135,6 +135,7 @@ def rates_figure(
     positive_colour: str,
     negative_colour: str,
     operating_point: OperatingPoint | None = None,
+    size_inches: tuple[float, float] = HALF_PAGE,
 ) -> Figure:
     """Draw the true and the false positive rate against the threshold.
 
@@ -146,11 +147,13 @@ def rates_figure(
         The colours of the images that true and false positives come from.
     operating_point : OperatingPoint, optional
         Marked by a line and two dots.
+    size_inches : tuple of float
+        Width and height.
     """
     with styled():
-        figure, axes = panel("threshold on the probability", "rate")
+        figure, axes = panel("threshold on the probability", "rate", size_inches=size_inches)
         rates = (
-            ("true positive rate (sensitivity)", curves.tpr, positive_colour, LINES[0]),
+            ("true positive rate", curves.tpr, positive_colour, LINES[0]),
             ("false positive rate", curves.fpr, negative_colour, LINES[1]),
         )
         for name, rate, colour, line in rates:
@@ -161,7 +164,7 @@ def rates_figure(
             _mark_rate(axes, (threshold, operating_point.tpr), positive_colour)
             _mark_rate(axes, (threshold, operating_point.fpr), negative_colour)
         _square(axes)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
@@ -182,8 +185,5 @@ def _square(axes: Axes) -> None:
     axes.set_ylim(-0.02, 1.03)
 
 
-def _legend(axes: Axes, n_curves: int, place: str) -> None:
-    if n_curves <= 5:
-        axes.legend(loc=place)
-    else:
-        axes.legend(loc=place, ncols=2, fontsize=7.5)
+def _legend_size(n_curves: int) -> dict[str, float]:
+    return {} if n_curves <= 5 else {"ncols": 2, "fontsize": 7.5}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from diascope.figures.style import INK, panel, styled
@@ -32,16 +33,18 @@ def strip_figure(
         What a group is, such as ``"patient"``.
     """
     rows = [name for name in values if len(values[name])]
+    lowest = min(min(values[name]) for name in rows)
+    low_end = max(0.0, min(0.8, np.floor(lowest * 10 - 0.2) / 10))
     with styled():
         figure, axes = panel(
-            f"value within one {group_kind}", "", size_inches=(7.2, 0.7 + 1.0 * len(rows))
+            f"value within one {group_kind}", "", size_inches=(6.0, 0.7 + 0.95 * len(rows))
         )
         for height, name in enumerate(reversed(rows)):
             x = np.asarray(values[name], dtype=float)
             sizes = np.asarray(n_images[name], dtype=float)
             axes.scatter(
                 x,
-                height + _swarm(x),
+                height + _swarm((x - low_end) / (1 - low_end)),
                 s=10 + 50 * sizes / sizes.max(),
                 color=colours[name],
                 alpha=0.5,
@@ -50,9 +53,10 @@ def strip_figure(
             low, median, high = np.quantile(x, [0.25, 0.5, 0.75])
             axes.plot([low, high], [height - 0.42] * 2, color=INK, linewidth=2)
             axes.plot(median, height - 0.42, marker="D", markersize=5, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_yticks(range(len(rows)), rows[::-1])
         axes.set_ylim(-0.6, len(rows) - 0.45)
-        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlim(low_end - 0.01, 1 + 0.03 * (1 - low_end))
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=INK)
     return figure

@@ -6,14 +6,10 @@ import base64
 import io
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from diascope.figures.style import styled
-
-N_MAPS = 32
-N_COLUMNS = 8
+GAP_PX = 2
 
 
 def image_uri(image: NDArray[np.uint8]) -> str:
@@ -21,40 +17,47 @@ def image_uri(image: NDArray[np.uint8]) -> str:
 
     Parameters
     ----------
-    image : uint8 (H, W, 3)
-        Colours, 0-255.
+    image : uint8 (H, W, 3) or (H, W)
+        Colours or greys, 0-255.
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def feature_map_figure(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> Figure:
-    """Draw the input and up to 32 feature maps, each on a grey scale of its own.
+def map_mosaic(
+    maps: NDArray[np.float32], *, n_columns: int = 8, n_most: int = 32
+) -> NDArray[np.uint8]:
+    """Lay out feature maps side by side, each on a grey scale of its own.
 
     Parameters
     ----------
-    image : uint8 (S, S, 3)
-        What the network saw, before normalisation.
     maps : float32 (C, H, W)
-        The layer's answer to it; the first 32 are drawn.
+        A layer's answer to one image.
+    n_columns : int
+        How many stand in a row.
+    n_most : int
+        The first so many are shown.
+
+    Returns
+    -------
+    uint8 (rows * (H + 2) - 2, columns * (W + 2) - 2), 0-255
+        Black is the least and white the greatest value of each map; white lines lie between.
+
+    Examples
+    --------
+    >>> map_mosaic(np.zeros((3, 4, 4), dtype=np.float32), n_columns=2).shape
+    (10, 10)
     """
-    n_drawn = min(len(maps), N_MAPS)
-    n_rows = -(-n_drawn // N_COLUMNS)
-    input_columns = max(2, min(n_rows, 4))
-    n_columns = N_COLUMNS + input_columns
-    with styled():
-        figure = Figure(figsize=(8.4, 8.4 / n_columns * max(n_rows, input_columns) + 0.25))
-        grid = figure.add_gridspec(max(n_rows, input_columns), n_columns, wspace=0.02, hspace=0.02)
-        shown = figure.add_subplot(grid[:input_columns, :input_columns])
-        shown.imshow(image, interpolation="nearest")
-        shown.set_title("input")
-        shown.set_axis_off()
-        for index in range(n_drawn):
-            row, column = divmod(index, N_COLUMNS)
-            axes = figure.add_subplot(grid[row, input_columns + column])
-            axes.imshow(maps[index], cmap="gray", interpolation="nearest")
-            axes.set_axis_off()
-            if index == 0:
-                axes.set_title(f"first {n_drawn} of {len(maps)} maps")
-    return figure
+    shown = maps[:n_most]
+    n_maps, height, width = shown.shape
+    n_rows = -(-n_maps // n_columns)
+    mosaic = np.full(
+        (n_rows * (height + GAP_PX) - GAP_PX, n_columns * (width + GAP_PX) - GAP_PX), 255, np.uint8
+    )
+    for number, one in enumerate(shown):
+        row, column = divmod(number, n_columns)
+        top, left = row * (height + GAP_PX), column * (width + GAP_PX)
+        span = float(np.ptp(one)) or 1.0
+        mosaic[top : top + height, left : left + width] = (one - one.min()) / span * 255
+    return mosaic

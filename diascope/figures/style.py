@@ -1,4 +1,4 @@
-"""Keep colours, sizes and fonts in one place, and turn figures into self-contained data URIs."""
+"""Keep colours, sizes and fonts in one place, and turn figures into data URIs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK, SOFT_INK, GRID = "#1c2430", "#5b6675", "#e3e7ec"
 PALETTE = (
@@ -19,14 +23,15 @@ PALETTE = (
     "#b5548c",
     "#e69f00",
     "#3d9bd1",
-    "#4d4d4d",
-    "#8c6d1f",
+    "#7b2d3b",
+    "#7a7300",
 )
-"""Colours that stay apart for colour-blind readers, after Okabe & Ito (2008), darkened for print."""
+"""Colours that colour-blind readers can tell apart, after Okabe & Ito (2008), darker for print."""
 LINES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
-PANEL_INCHES = (4.6, 3.2)
+HALF_PAGE, THIRD_OF_PAGE = (4.6, 3.2), (3.5, 2.7)
+"""Width and height in inches of figures that stand two and three in a row."""
 
-SETTINGS = {
+SETTINGS: dict[RcKeyType, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -73,7 +78,7 @@ def panel(
     y_label: str,
     *,
     title: str = "",
-    size_inches: tuple[float, float] = PANEL_INCHES,
+    size_inches: tuple[float, float] = HALF_PAGE,
 ) -> tuple[Figure, Axes]:
     """Make a figure with one plot; call it inside `styled`.
 
@@ -137,16 +142,5 @@ def figure_to_svg(figure: Figure) -> str:
     with styled():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _data_uri("image/svg+xml", buffer.getvalue().encode())
-
-
-def figure_to_png(figure: Figure, *, dots_per_inch: int = 144) -> str:
-    """Return the figure as a ``data:image/png`` URI, the same bytes every time."""
-    with styled():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
-    return _data_uri("image/png", buffer.getvalue())
-
-
-def _data_uri(mime_type: str, content: bytes) -> str:
-    return f"data:{mime_type};base64,{base64.b64encode(content).decode('ascii')}"
+    encoded = base64.b64encode(buffer.getvalue().encode()).decode("ascii")
+    return f"data:image/svg+xml;base64,{encoded}"

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from diascope.figures.style import LINES, PALETTE, panel, styled
+from diascope.figures.style import LINES, PALETTE, THIRD_OF_PAGE, panel, styled
 
 
 def training_figure(
@@ -33,7 +33,7 @@ def training_figure(
     """
     folds = sorted({int(event.get("fold") or 0) for event in epochs})
     with styled():
-        figure, axes = panel("epoch", y_label)
+        figure, axes = panel("epoch", y_label, size_inches=THIRD_OF_PAGE)
         for index, (quantity, name) in enumerate(series.items()):
             colour, line = PALETTE[index], LINES[index]
             curves = [_curve(epochs, fold, quantity) for fold in folds]

@@ -34,7 +34,10 @@ class Basis:
         The images and groups that inform the metric.
     n_independent : int
         The number of groups that limits its precision: for a metric that sets classes against
-        each other, the groups of the scarcest class. It is the n of the interval.
+        each other, the groups of the scarcest class.
+    n_effective : float
+        The same number, less where a few groups have most of the images, see `effective_number`.
+        It is the n of the interval.
     undefined : str
         Why the metric has no value, when it has none.
     n_strata : int
@@ -46,6 +49,7 @@ class Basis:
     n_images: int
     n_groups: int
     n_independent: int
+    n_effective: float
     undefined: str = "one class only"
     n_strata: int = 1
     is_mean_of_fractions: bool = True
@@ -134,7 +138,25 @@ def replicate(
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def expanded_tail(level: float, *, n_groups: int, n_strata: int = 1) -> float:
+def effective_number(images: NDArray[np.float64]) -> float:
+    """Return how many groups of equal size are worth as much as these.
+
+    The square of the sum over the sum of squares, Kish 1965, *Survey Sampling*, section 8.2.
+
+    Parameters
+    ----------
+    images : float64 (G,)
+        The images of each group; not all zero.
+
+    Examples
+    --------
+    >>> effective_number(np.array([5.0, 5.0, 5.0])), effective_number(np.array([4.0, 1.0, 1.0]))
+    (3.0, 2.0)
+    """
+    return float(images.sum() ** 2 / (images**2).sum())
+
+
+def expanded_tail(level: float, *, n_groups: float, n_strata: int = 1) -> float:
     """Return the share of replicates to cut from each end, made smaller for few groups.
 
     A percentile interval is too narrow for few observations: the bootstrap variance is short by
@@ -147,17 +169,42 @@ def expanded_tail(level: float, *, n_groups: int, n_strata: int = 1) -> float:
     ----------
     level : float
         Coverage that the interval aims at, 0-1.
-    n_groups, n_strata : int
-        Groups that inform the metric, more than the strata they are drawn in.
+    n_groups : float
+        Groups that inform the metric, as many as they are worth.
+    n_strata : int
+        The strata they are drawn in. At least one degree of freedom is taken to remain.
 
     Examples
     --------
     >>> [round(expanded_tail(0.95, n_groups=n), 4) for n in (10, 40, 10_000)]
     [0.0086, 0.0203, 0.025]
     """
-    freedom = n_groups - n_strata
-    quantile = stats.t.ppf(0.5 + level / 2, freedom) * math.sqrt(n_groups / freedom)
+    freedom = max(1.0, n_groups - n_strata)
+    narrowness = math.sqrt((freedom + n_strata) / freedom)
+    quantile = stats.t.ppf(0.5 + level / 2, freedom) * narrowness
     return float(stats.norm.sf(quantile))
+
+
+def class_limits(images_by_class: NDArray[np.float64]) -> tuple[int, float]:
+    """Return what limits a metric that sets classes against each other.
+
+    Parameters
+    ----------
+    images_by_class : float64 (G, K)
+        Images of each class in each group; classes without images are passed over.
+
+    Returns
+    -------
+    n_groups : int
+        The groups of the class that has fewest.
+    n_effective : float
+        What the groups of a class are worth, for the class where this is least.
+    """
+    columns = images_by_class[:, images_by_class.any(axis=0)].T
+    return (
+        min(int(np.count_nonzero(column)) for column in columns),
+        min(effective_number(column) for column in columns),
+    )
 
 
 def exact_binomial(value: float, *, n: int, level: float) -> tuple[float, float]:
@@ -226,7 +273,8 @@ def _interval(
             method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
             return low, high, method, notes
         return None, None, "none", [*notes, "the same in every resample: no interval"]
-    tail = expanded_tail(level, n_groups=n, n_strata=basis.n_strata)
+    tail = expanded_tail(level, n_groups=basis.n_effective, n_strata=basis.n_strata)
     low, high = np.quantile(defined, [tail, 1 - tail])
     within = " within folds" if basis.n_strata > 1 else ""
-    return float(low), float(high), f"group bootstrap{within}, expanded percentile", notes
+    method = f"group bootstrap{within}, expanded percentile, effective n = {basis.n_effective:.0f}"
+    return float(low), float(high), method, notes

@@ -6,10 +6,12 @@ same line of code gives the point value and its replicates.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis
+from diascope.metrics.bootstrap import Basis, class_limits, effective_number
 
 REPORT_COLUMNS = ("precision", "recall", "f1")
 
@@ -146,25 +148,25 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     n_groups, n_classes = by_group.shape[:2]
     true, predicted = by_group.sum(axis=2), by_group.sum(axis=1)
     n_images = int(true.sum())
-    groups_of_class = (true > 0).sum(axis=0)
-    scarcest = int(groups_of_class[groups_of_class > 0].min())
+    overall = Basis(n_images, n_groups, n_groups, effective_number(true.sum(axis=1)))
+    balanced = Basis(n_images, n_groups, *class_limits(true))
     bases: dict[str, Basis] = {
-        "accuracy": Basis(n_images, n_groups, n_groups),
-        "balanced_accuracy": Basis(n_images, n_groups, scarcest),
-        "mcc": Basis(n_images, n_groups, scarcest, is_mean_of_fractions=False),
+        "accuracy": overall,
+        "balanced_accuracy": balanced,
+        "mcc": replace(balanced, is_mean_of_fractions=False),
     }
     for k in range(n_classes):
         either = true[:, k] + predicted[:, k] - by_group[:, k, k]
         bases[f"precision/{k}"] = _basis(predicted[:, k], undefined="never predicted")
         bases[f"recall/{k}"] = _basis(true[:, k], undefined="no image of this class")
-        bases[f"f1/{k}"] = _basis(
-            either,
-            undefined="no image of this class, and never predicted",
-            n_independent=int(groups_of_class[k]),
+        bases[f"f1/{k}"] = replace(
+            _basis(either, undefined="no image of this class, and never predicted"),
+            n_independent=bases[f"recall/{k}"].n_independent,
+            n_effective=bases[f"recall/{k}"].n_effective,
         )
     for column in REPORT_COLUMNS:
-        bases[f"macro/{column}"] = Basis(n_images, n_groups, scarcest)
-        bases[f"weighted/{column}"] = Basis(n_images, n_groups, n_groups)
+        bases[f"macro/{column}"] = balanced
+        bases[f"weighted/{column}"] = overall
     if positive_index is not None:
         negative_index = 1 - positive_index
         bases["sensitivity"] = bases[f"recall/{positive_index}"]
@@ -174,12 +176,10 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     return bases
 
 
-def _basis(
-    images: NDArray[np.float64], *, undefined: str, n_independent: int | None = None
-) -> Basis:
+def _basis(images: NDArray[np.float64], *, undefined: str) -> Basis:
     n_groups = int(np.count_nonzero(images))
-    limit = n_groups if n_independent is None else n_independent
-    return Basis(int(images.sum()), n_groups, limit, undefined)
+    worth = effective_number(images) if n_groups else 0.0
+    return Basis(int(images.sum()), n_groups, n_groups, worth, undefined)
 
 
 def _matthews(

@@ -82,16 +82,15 @@ def curves(
     tpr = np.concatenate([[0.0], found / n_positive])
     fpr = np.concatenate([[0.0], (flagged - found) / n_negative])
     precision = found / flagged
-    recall_start = np.concatenate([[0.0], found / n_positive])
-    precision_start = np.concatenate([precision[:1], precision])
+    precision = np.concatenate([precision[:1], precision])
     threshold = np.linspace(min(0.0, scores.min()), max(1.0, scores.max()), max_points)
     roc_kept = thin(fpr, tpr, max_points=max_points)
-    pr_kept = thin(recall_start, precision_start, max_points=max_points)
+    pr_kept = thin(tpr, precision, max_points=max_points)
     return Curves(
         roc_fpr=fpr[roc_kept],
         roc_tpr=tpr[roc_kept],
-        pr_recall=recall_start[pr_kept],
-        pr_precision=precision_start[pr_kept],
+        pr_recall=tpr[pr_kept],
+        pr_precision=precision[pr_kept],
         threshold=threshold,
         fpr=_share_at_least(scores[~is_positive], threshold),
         tpr=_share_at_least(scores[is_positive], threshold),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis
+from diascope.metrics.bootstrap import Basis, class_limits
 from diascope.metrics.confusion import divide
 
 CHUNK_ELEMENTS = 2**15
@@ -223,10 +223,11 @@ def rank_basis(
     """
     ranked = np.array([bool(rankings) for rankings in folds])
     informing = images_by_class[ranked[fold_of_group]] if ranked.any() else images_by_class
-    groups_of_class = (informing > 0).sum(axis=0)
+    n_independent, n_effective = class_limits(informing)
     return Basis(
         n_images=int(informing.sum()),
         n_groups=informing.shape[0],
-        n_independent=int(groups_of_class[groups_of_class > 0].min()),
+        n_independent=n_independent,
+        n_effective=n_effective,
         n_strata=max(1, int(np.count_nonzero(ranked))),
     )

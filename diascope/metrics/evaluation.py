@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diascope.errors import SettingsError
-from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
+from diascope.metrics.bootstrap import Resampling, estimate, replicate
 from diascope.metrics.calibration import squared_errors
 from diascope.metrics.caveats import caveats
 from diascope.metrics.confusion import (
@@ -189,8 +190,8 @@ def _group_values(
         return {}
     return group_values(
         by_group,
-        images.labels == positive_index,
-        images.probabilities[:, positive_index],
+        is_positive=images.labels == positive_index,
+        scores=images.probabilities[:, positive_index],
         group_of=images.group_of,
         positive_index=positive_index,
     )
@@ -221,9 +222,7 @@ def _pooled_estimates(
         return metrics | group_means(of_group, weights)
 
     bases = count_bases(by_group, positive_index=positive_index)
-    bases["brier"] = Basis(
-        images.n_images, images.n_groups, images.n_groups, is_mean_of_fractions=False
-    )
+    bases["brier"] = replace(bases["accuracy"], is_mean_of_fractions=False)
     if positive_index is not None:
         bases |= group_bases(
             of_group,
@@ -296,7 +295,9 @@ def _rows(
 ) -> list[dict[str, Any]]:
     if positive_index is None:
         return []
-    return group_rows(of_group, images.groups, by_group.sum(axis=2), positive_index=positive_index)
+    return group_rows(
+        of_group, images.groups, images_by_class=by_group.sum(axis=2), positive_index=positive_index
+    )
 
 
 def _fold_rows(

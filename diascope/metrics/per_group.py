@@ -20,9 +20,9 @@ GROUP_METRICS = ("sensitivity", "specificity", "auroc")
 
 def group_values(
     by_group: NDArray[np.float64],
+    *,
     is_positive: NDArray[np.bool_],
     scores: NDArray[np.float64],
-    *,
     group_of: NDArray[np.intp],
     positive_index: int,
 ) -> dict[str, NDArray[np.float64]]:
@@ -124,7 +124,7 @@ def group_bases(
         has = ~np.isnan(of_group)
         n_groups = int(np.count_nonzero(has))
         n_images = int(informing[name][has].sum())
-        bases[f"group/{name}"] = Basis(n_images, n_groups, n_groups, missing[name])
+        bases[f"group/{name}"] = Basis(n_images, n_groups, n_groups, float(n_groups), missing[name])
     return bases
 
 
@@ -157,8 +157,8 @@ def distribution(of_group: NDArray[np.float64]) -> dict[str, float | int | None]
 def group_rows(
     values: dict[str, NDArray[np.float64]],
     names: NDArray[np.str_],
-    images_by_class: NDArray[np.float64],
     *,
+    images_by_class: NDArray[np.float64],
     positive_index: int,
 ) -> list[dict[str, Any]]:
     """Return one row a group, in the order of ``names``.

@@ -1,1 +1,1 @@
-
+"""Models: one file each, found by scanning."""

@@ -1,7 +1,8 @@
 """A small, fast residual network for small images: 72 million multiply-adds at 64 px.
 
-A strided stem, three convolutions that each halve the side, and two residual blocks, in the manner
-of the CIFAR-10 speed records (Page 2018, "How to train your ResNet"; Jordan 2024, arXiv:2404.00498).
+A strided stem, three convolutions that each halve the side, and two residual blocks, in the
+manner of the CIFAR-10 speed records (Page 2018, "How to train your ResNet"; Jordan 2024,
+arXiv:2404.00498).
 """
 
 from __future__ import annotations

@@ -17,14 +17,20 @@ from diascope.figures.curves import (
 )
 from diascope.figures.groups import strip_figure
 from diascope.figures.histogram import score_histogram
-from diascope.figures.style import SOFT_INK, class_colours, figure_to_svg
+from diascope.figures.style import (
+    HALF_PAGE,
+    SOFT_INK,
+    THIRD_OF_PAGE,
+    class_colours,
+    figure_to_svg,
+)
 from diascope.figures.training import training_figure
 from diascope.metrics.curves import Curves, curves
 from diascope.reporting.facts import Facts
 
 TRAINING = (
     ("loss", {"train_loss": "training", "val_loss": "validation"}),
-    ("on validation", {"val_auroc": "AUROC", "val_accuracy": "accuracy"}),
+    ("validation score", {"val_auroc": "AUROC", "val_accuracy": "accuracy"}),
     ("learning rate", {"learning_rate": "learning rate"}),
 )
 
@@ -171,6 +177,7 @@ def threshold_charts(facts: Facts) -> list[Chart]:
             positive_colour=colours[name],
             negative_colour=SOFT_INK if facts.negative is None else colours[facts.negative],
             operating_point=point,
+            size_inches=_size_inches(facts),
         )
         marked = (
             ""
@@ -203,6 +210,7 @@ def histogram_charts(facts: Facts) -> list[Chart]:
             colours=colours,
             score_name=f"probability of {name}",
             threshold=facts.metrics["threshold"],
+            size_inches=_size_inches(facts),
         )
         medians = ", ".join(f"{n} {np.median(v):.3f}" for n, v in by_class.items() if len(v))
         charts.append(
@@ -213,6 +221,10 @@ def histogram_charts(facts: Facts) -> list[Chart]:
             }
         )
     return charts
+
+
+def _size_inches(facts: Facts) -> tuple[float, float]:
+    return THIRD_OF_PAGE if facts.positive is None else HALF_PAGE
 
 
 def _judged(facts: Facts) -> Sequence[str]:

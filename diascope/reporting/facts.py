@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from diascope.data.manifest import SPLITS
+from diascope.data.spec import DatasetSpec
 from diascope.metrics.confusion import decide
+from diascope.plan import Plan
 from diascope.predictions import Predictions
-
-PARTS = ("train", "val", "test")
+from diascope.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,13 @@ class Facts:
     ----------
     name : str
         The name of the run folder.
-    dataset : mapping
-        ``name, title, modality, licence, citation, homepage`` of the data set.
-    recipe, plan, fingerprint, provenance, metrics : mapping
+    spec : DatasetSpec
+        The data set.
+    recipe : Recipe
+        What was asked for.
+    plan : Plan
+        What was decided.
+    fingerprint, provenance, metrics : mapping
         The files of the run folder; ``metrics`` is of the split that the report is about.
     manifest : DataFrame
         One row an image, of all splits.
@@ -37,9 +43,9 @@ class Facts:
     """
 
     name: str
-    dataset: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    plan: Mapping[str, Mapping[str, Any]]
+    spec: DatasetSpec
+    recipe: Recipe
+    plan: Plan
     fingerprint: Mapping[str, Any]
     provenance: Mapping[str, Any]
     metrics: Mapping[str, Any]
@@ -90,5 +96,5 @@ class Facts:
         if self.is_cross_validation:
             folds = self.manifest["fold"].drop_nulls().unique().sort()
             return {f"fold {n}": self.manifest.filter(pl.col("fold") == n) for n in folds}
-        parts = {name: self.manifest.filter(pl.col("split") == name) for name in PARTS}
+        parts = {name: self.manifest.filter(pl.col("split") == name) for name in SPLITS}
         return {name: part for name, part in parts.items() if part.height}

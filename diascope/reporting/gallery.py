@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from numpy.typing import NDArray
 
 from diascope.data.files import open_files
 from diascope.data.image import decode_image, fit_image
-from diascope.errors import DiascopeError
+from diascope.errors import ImageError, SourceError
+from diascope.figures.pictures import image_uri
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
-N_EXAMPLES = 96
-N_EXAMPLES_PER_CLASS = 16
+Images = Mapping[str, NDArray[np.uint8]]
+
+N_EXAMPLES = 64
+IN_A_ROW = 8
 N_ERRORS = 12
-PICTURE_PX = 112
+EXAMPLE_PX, ERROR_PX = 96, 144
 
 
 def chosen_examples(facts: Facts) -> dict[str, list[str]]:
@@ -31,7 +35,8 @@ def chosen_examples(facts: Facts) -> dict[str, list[str]]:
         The image ids of each class, at most 16, and fewer where there are many classes. The same
         for every report of a run.
     """
-    n_wanted = max(3, min(N_EXAMPLES_PER_CLASS, N_EXAMPLES // len(facts.classes)))
+    n_wanted = max(2, min(2 * IN_A_ROW, N_EXAMPLES // len(facts.classes)))
+    n_wanted -= n_wanted % IN_A_ROW if n_wanted > IN_A_ROW else 0
     chosen = {}
     for index, name in enumerate(facts.classes):
         rows = facts.manifest.filter(pl.col("label") == name).sort("image_id")
@@ -41,56 +46,44 @@ def chosen_examples(facts: Facts) -> dict[str, list[str]]:
     return chosen
 
 
-def worst_errors(facts: Facts, names: Names) -> list[dict[str, Any]]:
+def worst_errors(facts: Facts) -> list[tuple[str, int, list[dict[str, Any]]]]:
     """Find the wrong answers that were given with the most certainty.
 
     Returns
     -------
-    list of dict
-        ``title`` and ``errors``: for two classes the missed and the false alarms, else all in one.
-        An error has ``image_id, group, true, predicted, probability`` (of the predicted class).
+    list of tuple
+        Title, number of wrong images, and the worst of them: the missed and the false alarms, or
+        all in one where there is no positive class. Each has ``image_id, group, true, predicted,
+        probability`` (of the predicted class).
     """
     labels, predicted = facts.predictions.labels, facts.predicted
     probabilities = facts.predictions.probabilities
-    of_true = probabilities[np.arange(len(labels)), labels]
-    of_predicted = probabilities[np.arange(len(labels)), predicted]
+    rows = np.arange(len(labels))
+    of_true, of_predicted = probabilities[rows, labels], probabilities[rows, predicted]
     order = np.argsort(of_true, kind="stable")
     wrong = order[(labels != predicted)[order]]
-    ids, groups = facts.predictions.image_ids, facts.predictions.groups
 
-    def described(rows: NDArray[np.integer]) -> list[dict[str, Any]]:
+    def described(chosen: NDArray[np.integer]) -> list[dict[str, Any]]:
         return [
             {
-                "image_id": ids[row],
-                "name": names.shown.get(groups[row], "unknown"),
+                "image_id": facts.predictions.image_ids[row],
+                "group": facts.predictions.groups[row],
                 "true": facts.classes[labels[row]],
                 "predicted": facts.classes[predicted[row]],
                 "probability": float(of_predicted[row]),
             }
-            for row in rows.tolist()
+            for row in chosen.tolist()
         ]
 
     if facts.positive is None:
-        return [
-            {
-                "title": f"The {len(facts.classes)} classes together",
-                "n_wrong": len(wrong),
-                "errors": described(wrong[: 2 * N_ERRORS]),
-            }
-        ]
+        return [("Of all classes", len(wrong), described(wrong[: 2 * N_ERRORS]))]
     is_missed = labels[wrong] == facts.classes.index(facts.positive)
-    missed, alarms = wrong[is_missed], wrong[~is_missed]
     return [
-        {
-            "title": f"Missed: {facts.positive} called {facts.negative}",
-            "n_wrong": len(missed),
-            "errors": described(missed[:N_ERRORS]),
-        },
-        {
-            "title": f"False alarms: {facts.negative} called {facts.positive}",
-            "n_wrong": len(alarms),
-            "errors": described(alarms[:N_ERRORS]),
-        },
+        (title, len(chosen), described(chosen[:N_ERRORS]))
+        for title, chosen in (
+            (f"Missed: {facts.positive} called {facts.negative}", wrong[is_missed]),
+            (f"False alarms: {facts.negative} called {facts.positive}", wrong[~is_missed]),
+        )
     ]
 
 
@@ -134,37 +127,78 @@ def _first(rows: NDArray[np.integer], values: NDArray[np.floating]) -> int | Non
     return int(rows[np.argmin(values[rows])]) if len(rows) else None
 
 
-def read_images(
-    facts: Facts, image_ids: Iterable[str], *, alpha_background: str
-) -> dict[str, NDArray[np.uint8]]:
-    """Read images from where the data set lay when it was prepared.
+def read_images(facts: Facts, *, also: Iterable[str] = ()) -> dict[str, NDArray[np.uint8]]:
+    """Read the images of the gallery from where the data lay when they were prepared.
+
+    Parameters
+    ----------
+    facts : Facts
+    also : iterable of str
+        Further image ids to read.
 
     Returns
     -------
-    dict of str to uint8 (H, W, 3)
+    dict of str to uint8 (H, W, 3), 0-255
         The images that are still there, by id; empty where the source is gone.
     """
-    wanted = facts.manifest.filter(pl.col("image_id").is_in(list(image_ids)))
-    paths = dict(wanted.select("image_id", "path").iter_rows())
+    wanted = {*also, *(image_id for ids in chosen_examples(facts).values() for image_id in ids)}
+    wanted |= {error["image_id"] for _, _, errors in worst_errors(facts) for error in errors}
+    rows = facts.manifest.filter(pl.col("image_id").is_in(sorted(wanted))).sort("image_id")
+    background = facts.plan.alpha_background
     images: dict[str, NDArray[np.uint8]] = {}
-    try:
-        with open_files(Path(facts.fingerprint["source"])) as files:
-            for image_id, path in sorted(paths.items()):
-                try:
-                    content = files.read(path)
-                    images[image_id] = decode_image(content, alpha_background=alpha_background)
-                except DiascopeError:
-                    continue
-    except DiascopeError:
-        return images
+    with suppress(SourceError), open_files(Path(facts.fingerprint["source"])) as files:
+        for image_id, path in rows.select("image_id", "path").iter_rows():
+            with suppress(SourceError, ImageError):
+                images[image_id] = decode_image(files.read(path), alpha_background=background)
     return images
 
 
-def thumbnails(
-    images: Mapping[str, NDArray[np.uint8]], *, fit: str
-) -> dict[str, NDArray[np.uint8]]:
-    """Bring images to a square of at most 112 px; a smaller one is not enlarged."""
+def draw_gallery(facts: Facts, names: Names, images: Images) -> dict[str, Any]:
+    """Draw the examples and the worst errors.
+
+    Parameters
+    ----------
+    facts : Facts
+    names : Names
+        What groups are called.
+    images : mapping of str to uint8 (H, W, 3)
+        The images that could be read, by id.
+
+    Returns
+    -------
+    dict
+        ``examples``: ``name, uris`` of each class; ``errors``: ``title, n_wrong, errors`` of each
+        kind; ``n_pictures``: how many images could be read. An image that could not has no URI.
+    """
+    fit = facts.plan.fit
+
+    def uri(image_id: str, largest_px: int) -> str | None:
+        image = images.get(image_id)
+        if image is None:
+            return None
+        size_px = min(largest_px, max(image.shape[:2]))  # a small image is not enlarged
+        return image_uri(fit_image(image, size_px, fit=fit))
+
     return {
-        image_id: fit_image(image, min(PICTURE_PX, max(image.shape[:2])), fit=fit)
-        for image_id, image in images.items()
+        "examples": [
+            {"name": name, "uris": [uri(image_id, EXAMPLE_PX) for image_id in ids]}
+            for name, ids in chosen_examples(facts).items()
+        ],
+        "errors": [
+            {
+                "title": title,
+                "n_wrong": n_wrong,
+                "errors": [
+                    {
+                        **error,
+                        "uri": uri(error["image_id"], ERROR_PX),
+                        "group": names.shown[error["group"]],
+                        "image_id": error["image_id"] if names.are_true else None,
+                    }
+                    for error in errors
+                ],
+            }
+            for title, n_wrong, errors in worst_errors(facts)
+        ],
+        "n_pictures": len(images),
     }

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypedDict
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, proof, summary, tables
+from diascope.reporting import charts, summary, tables
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
 CONTENTS = (
-    ("summary", "Summary"),
-    ("warnings", "Warnings"),
     ("data", "Data"),
     ("split", "Split"),
     ("examples", "Examples"),
@@ -32,59 +30,56 @@ CONTENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The pictures of a report, all as data URIs.
+class MapPicture(TypedDict):
+    """The feature maps of one image, as the template wants them."""
+
+    input_uri: str
+    maps_uri: str
+    text: str
+    n_shown: int
+    n_maps: int
+    layer: str
+
+
+def render_page(
+    facts: Facts,
+    names: Names,
+    *,
+    proof: Mapping[str, Any],
+    gallery: Mapping[str, Any],
+    feature_maps: Sequence[MapPicture],
+) -> str:
+    """Return the page.
 
     Parameters
     ----------
-    examples, errors : list of dict
-        See the template: groups with a title and pictures.
-    feature_maps : list of Chart
-        One an image.
-    no_maps_reason : str
-        Why there are no feature maps; empty where there are.
-    n_pictures : int
-        How many images could be read.
-    text : str
-        How the pictures were made.
-    """
-
-    examples: Sequence[Mapping[str, Any]]
-    errors: Sequence[Mapping[str, Any]]
-    feature_maps: Sequence[charts.Chart]
-    no_maps_reason: str
-    first_layer: str
-    n_pictures: int
-    text: str
-
-
-def render_page(facts: Facts, names: Names, pictures: Pictures) -> str:
-    """Return the page.
-
-    Raises
-    ------
-    LeakageError
-        The split is not disjoint, or predictions are of other images than they should be.
+    facts : Facts
+    names : Names
+        What groups are called, and what must not occur.
+    proof : mapping
+        ``proof``, from `diascope.reporting.proof.disjointness`, and ``n_checked``, how many
+        predictions were checked.
+    gallery : mapping
+        From `diascope.reporting.gallery.draw_gallery`.
+    feature_maps : sequence of MapPicture
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     templates = files("diascope") / "templates"
     template = environment.from_string((templates / "report.html.j2").read_text("utf-8"))
-    from markupsafe import Markup
-
     return template.render(
         css=Markup((templates / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
         contents=CONTENTS,
         counted=counted,
         plural=plural,
-        times=_times,
         measure=partial(tables.measure, has_positive=facts.positive is not None),
         colours=class_colours(facts.classes),
         **_identity(facts, names),
         **_data(facts, names),
         **_split(facts),
+        **proof,
         **_results(facts, names),
-        **_pictures(pictures),
+        **gallery,
+        feature_maps=feature_maps,
         **_settings(facts, names),
     )
 
@@ -93,16 +88,19 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
     started = str(facts.provenance.get("started", ""))
     return {
         "run_name": names.cleaned(facts.name),
-        "dataset": {key: names.cleaned(str(value or "")) for key, value in facts.dataset.items()},
+        "title": names.cleaned(facts.spec.title),
+        "licence": facts.spec.licence,
+        "citation": facts.spec.citation,
         "provenance_line": f"trained {started[:10]}" if started else "date unknown",
         "version": facts.provenance.get("diascope", ""),
-        "model": facts.plan["model"]["value"],
+        "model": facts.plan.model,
         "classes": facts.classes,
         "positive": facts.positive,
         "group_kind": facts.group_kind,
         "level": facts.metrics["level"],
         "is_cross_validation": facts.is_cross_validation,
         "ids_shown": names.are_true,
+        "size_px": facts.plan.size_px,
         "headline": summary.headline(facts),
         "warnings": names.cleaned_all(summary.warnings_about(facts)),
         "limits": summary.limits(facts),
@@ -123,33 +121,18 @@ def _data(facts: Facts, names: Names) -> dict[str, Any]:
         "split_rows": tables.split_rows(facts),
         "group_kinds": ", ".join(f"{name} {n:,}" for name, n in kinds.items()),
         "rejected": tables.rejected_reasons(facts, names),
-        "sizes": f"{_span(fingerprint.get('width_px'))} px wide and "
-        f"{_span(fingerprint.get('height_px'))} px high.",
+        "content_text": summary.content_text(facts),
     }
-
-
-def _span(sizes: Mapping[str, float] | None) -> str:
-    if not sizes:
-        return "unknown"
-    low, middle, high = (f"{sizes[key]:.0f}" for key in ("min", "median", "max"))
-    return low if low == high else f"{low} to {high} (median {middle})"
 
 
 def _split(facts: Facts) -> dict[str, Any]:
-    rows = proof.disjointness(facts)
     duplicates = facts.fingerprint.get("duplicates") or {}
+    openings = facts.metrics.get("openings")
     return {
-        "proof": rows,
-        "has_pictures_proof": all("n_pictures" in row for row in rows),
-        "n_checked": proof.check_predictions(facts),
         "split_text": summary.split_text(facts),
         "duplicates_text": summary.duplicates_text(duplicates, facts.group_kind),
-        "openings": facts.metrics.get("openings"),
+        "openings_text": summary.openings_text(openings) if openings else "",
     }
-
-
-def _times(number: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def _results(facts: Facts, names: Names) -> dict[str, Any]:
@@ -171,18 +154,6 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
     }
 
 
-def _pictures(pictures: Pictures) -> dict[str, Any]:
-    return {
-        "examples": pictures.examples,
-        "errors": pictures.errors,
-        "feature_maps": pictures.feature_maps,
-        "no_maps_reason": pictures.no_maps_reason,
-        "first_layer": pictures.first_layer,
-        "n_pictures": pictures.n_pictures,
-        "picture_text": pictures.text,
-    }
-
-
 def _settings(facts: Facts, names: Names) -> dict[str, Any]:
     checksums = {
         "data content (SHA-256)": facts.fingerprint.get("content_sha256"),
@@ -191,6 +162,6 @@ def _settings(facts: Facts, names: Names) -> dict[str, Any]:
     return {
         "commands": names.cleaned(summary.commands(facts)),
         "settings": tables.setting_rows(facts, names),
-        "recipe": tables.plain_rows(facts.recipe, names),
+        "recipe": tables.plain_rows(facts.recipe.model_dump(), names),
         "provenance": tables.plain_rows({**facts.provenance, **checksums}, names),
     }

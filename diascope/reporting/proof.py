@@ -1,4 +1,4 @@
-"""Show that no group and no picture is on both sides of a split: counted now, from the manifest."""
+"""Show that no group and no file is on both sides of a split: counted now, from the manifest."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ from typing import Any
 
 import polars as pl
 
+from diascope.data.folds import fold_column
+from diascope.data.manifest import SPLITS
 from diascope.errors import LeakageError
 from diascope.reporting.facts import Facts
 
 
 def disjointness(facts: Facts) -> list[dict[str, Any]]:
-    """Count the groups and the pictures that each pair of splits (or folds) shares.
-
-    Pictures of one colour all over are left out: they are equal by chance.
+    """Count the groups and the identical files that each pair of splits shares.
 
     Returns
     -------
     list of dict
-        ``first, second, n_groups, n_files`` and, where pixels were digested, ``n_pictures`` (equal
-        up to turns and mirrors) for each pair; all counts are 0.
+        ``first, second`` (such as train and test), ``n_groups, n_files``: a count for every fold,
+        and one in a holdout. All counts are 0.
 
     Raises
     ------
     LeakageError
         A count is not 0. There is no report of such a run, because its figures mean nothing.
     """
-    parts = facts.parts()
-    rows = []
-    for first, second in combinations(parts, 2):
-        pair = parts[first], parts[second]
+    columns = ["split"]
+    if facts.is_cross_validation:
+        columns = [fold_column(fold) for fold in range(int(facts.metrics["n_folds"]))]
+    rows, leaks = [], []
+    for first, second in combinations(SPLITS, 2):
         row: dict[str, Any] = {"first": first, "second": second}
-        row["n_groups"] = _n_shared(*pair, "group")
-        if "pixel_digest" in facts.manifest.columns:
-            pair = pair[0].drop_nulls("pixel_digest"), pair[1].drop_nulls("pixel_digest")
-            row["n_pictures"] = _n_shared(*pair, "pixel_digest")
-        row["n_files"] = _n_shared(*pair, "sha256")
+        for name, key in (("n_groups", "group"), ("n_files", "sha256")):
+            row[name] = [
+                _n_shared(facts.manifest, column, (first, second), key=key) for column in columns
+            ]
         rows.append(row)
-    leaks = [
-        f"{row['first']} and {row['second']} share {row['n_groups']} groups and "
-        f"{row['n_files']} identical files"
-        for row in rows
-        if row["n_groups"] or row["n_files"] or row.get("n_pictures")
-    ]
+        if any(row["n_groups"]) or any(row["n_files"]):
+            leaks.append(
+                f"{first} and {second} share {max(row['n_groups'])} groups and "
+                f"{max(row['n_files'])} identical files"
+            )
     if leaks:
         raise LeakageError(
             f"The split leaks: {'; '.join(leaks)}.",
@@ -71,9 +70,7 @@ def check_predictions(facts: Facts) -> int:
     split = facts.metrics["split"]
     n_strange = sum(
         part_of.get(image_id) != (int(fold) if facts.is_cross_validation else split)
-        for image_id, fold in zip(
-            facts.predictions.image_ids, facts.predictions.folds, strict=True
-        )
+        for image_id, fold in zip(facts.predictions.image_ids, facts.predictions.folds, strict=True)
     )
     n_predicted = len(facts.predictions.image_ids)
     if n_strange:
@@ -86,5 +83,6 @@ def check_predictions(facts: Facts) -> int:
     return n_predicted
 
 
-def _n_shared(first: pl.DataFrame, second: pl.DataFrame, column: str) -> int:
-    return len(set(first[column].drop_nulls()) & set(second[column].drop_nulls()))
+def _n_shared(manifest: pl.DataFrame, column: str, pair: tuple[str, str], *, key: str) -> int:
+    first, second = (set(manifest.filter(pl.col(column) == split)[key]) for split in pair)
+    return len(first & second)

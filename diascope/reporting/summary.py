@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ HEADLINE = (
     "balanced_accuracy",
     "accuracy",
     "average_precision",
+    "mcc",
 )
 N_HEADLINE = 5
 
@@ -49,8 +52,8 @@ def _protocol(facts: Facts) -> str:
         )
     if metrics["split"] == "test":
         return (
-            f"Held-out test split by {kind}: no image of these {plural(kind)} took part in training or "
-            "in any choice."
+            f"Held-out test split by {kind}: no image of these {plural(kind)} took part in "
+            "training or in any choice."
         )
     return (
         f"The {metrics['split']} split, by {kind}: not trained on, but watched while choices were "
@@ -71,8 +74,8 @@ def _meaning(facts: Facts) -> str:
     if _known(estimates, "balanced_accuracy"):
         share = estimates["balanced_accuracy"]["value"]
         return (
-            f"Averaged over the {len(facts.classes)} classes, {share:.1%} of the images of a class were "
-            "given that class."
+            f"Averaged over the {len(facts.classes)} classes, {share:.1%} of the images of a class "
+            "were given that class."
         )
     return "The main figures could not be computed; the warnings below say why."
 
@@ -119,10 +122,9 @@ def _about_data(facts: Facts) -> list[str]:
             f"Only a part of the data set was there: {fingerprint['n_images']:,}{of_all} images. "
             "The figures are not comparable with published ones."
         )
-    if not fingerprint.get("content_verified", True):
+    elif fingerprint.get("content_verified") is False:
         found.append(
-            "The content was not verified against a known checksum: it may differ from what the "
-            "publisher released."
+            "The content does not have the published checksum: it differs from what others used."
         )
     rejected = fingerprint.get("rejected") or []
     if rejected:
@@ -147,8 +149,8 @@ def limits(facts: Facts) -> list[str]:
         "condition is rarer, the PPV is lower.",
         "A good figure does not show what the network looks at. Stain, size, frame or device may "
         "give a class away.",
-        f"The intervals describe the choice of {plural(kind)}. They do not describe another training "
-        "seed, another data set or wrong labels.",
+        f"The intervals describe the choice of {plural(kind)}. They do not describe another "
+        "training seed, another data set or wrong labels.",
     ]
     if facts.is_cross_validation:
         found.append(
@@ -161,8 +163,8 @@ def limits(facts: Facts) -> list[str]:
 def split_text(facts: Facts) -> str:
     """Say how the images were divided."""
     kind = facts.group_kind
-    seed = facts.fingerprint.get("split_seed")
-    seeded = "" if seed is None else f" (seed {seed})"
+    split = facts.fingerprint.get("split") or {}
+    seeded = f" (seed {split['seed']})" if "seed" in split else ""
     if facts.is_cross_validation:
         return (
             f"The unit is the {kind}: whole {plural(kind)} were placed in "
@@ -198,32 +200,84 @@ def training_text(facts: Facts) -> str:
     speeds = sorted(float(event.get("images_per_second") or 0) for event in facts.epochs)
     n_folds = len({event.get("fold", 0) for event in facts.epochs})
     by_fold = " Thin lines are folds, thick ones their mean." if n_folds > 1 else ""
+    kept = {
+        "last": "The weights of the last epoch were kept: nothing was chosen on validation.",
+        "best_val_accuracy": "The weights of the best validation accuracy were kept.",
+    }[facts.plan.selection]
     return (
         f"{counted(len(facts.epochs), 'epoch')} in {seconds:,.0f} seconds, at a median of "
-        f"{speeds[len(speeds) // 2]:,.0f} images a second.{by_fold}"
+        f"{speeds[len(speeds) // 2]:,.0f} images a second. {kept}{by_fold}"
     )
+
+
+def openings_text(openings: Mapping[str, int]) -> str:
+    """Say how often the test images were opened."""
+    same, overlapping = openings["same_images"], openings["overlapping"]
+    if same == 1:
+        found = "They were opened once, for this report, and by no other model."
+    else:
+        found = (
+            f"They were opened {_times(openings['this_run'])} by this run and {_times(same)} in "
+            f"all, by {counted(openings['models'], 'different model')}."
+        )
+    if not overlapping:
+        return f"{found} No other test set with some of these images is on record."
+    return f"{found} Other test sets with some of these images were opened {_times(overlapping)}."
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def methods_text(facts: Facts) -> str:
     """Say how the intervals were made."""
     metrics = facts.metrics
-    methods = sorted({e["method"] for e in metrics["estimates"].values() if e["method"]})
     pooled = (
         " Counts are pooled over the folds; AUROC and average precision are means of the folds."
         if facts.is_cross_validation
         else ""
     )
     return (
-        f"Intervals of {metrics['level']:.0%}: {'; '.join(methods)}; {metrics['n_resamples']:,} "
-        f"resamples, seed {metrics['seed']}. Images and {plural(facts.group_kind)} are those that "
-        f"inform the measure.{pooled}"
+        f"Intervals of {metrics['level']:.0%} from {metrics['n_resamples']:,} resamples of whole "
+        f"{plural(facts.group_kind)} (seed {metrics['seed']}). Images and "
+        f"{plural(facts.group_kind)} are those that inform the measure.{pooled}"
     )
 
 
 def commands(facts: Facts) -> str:
-    """Return the command lines that make the run again."""
-    data = facts.plan["data"]["value"]
-    trained = facts.provenance.get("command") or f"diascope train {data}"
-    evaluated = [] if facts.is_cross_validation else [f"diascope evaluate runs/{facts.name}"]
-    lines = [f"diascope prepare {data}", trained, *evaluated]
-    return "\n".join([*lines, f"diascope report runs/{facts.name}"])
+    """Return the command lines that make the run again, beside the old one."""
+    recipe, run = facts.recipe, shlex.quote(f"runs/{facts.name}-again")
+    split_seed = (facts.fingerprint.get("split") or {}).get("seed", 0)
+    train = ["diascope", "train", recipe.data, "--model", recipe.model]
+    train += ["--folds", str(recipe.folds)] if recipe.folds else []
+    train += ["--seed", str(recipe.seed)]
+    for name, value in recipe.settings.items():
+        train += ["--set", f"{name}={json.dumps(value)}"]
+    return "\n".join(
+        [
+            shlex.join(["diascope", "prepare", recipe.data, "--seed", str(split_seed)]),
+            f"{shlex.join(train)} --out {run}",
+            f"diascope evaluate {run}",
+            f"diascope report {run}",
+        ]
+    )
+
+
+def content_text(facts: Facts) -> str:
+    """Say what the images are, and whether they are the published ones."""
+    fingerprint, spec = facts.fingerprint, facts.spec
+    spans = " and ".join(
+        f"{_span(fingerprint[f'{side}_px'])} px {word}"
+        for side, word in (("width", "wide"), ("height", "high"))
+    )
+    verified = {
+        True: "The content has the published checksum.",
+        False: "The content does not have the checksum of the published whole.",
+        None: "There is no published checksum of the whole to compare with.",
+    }[fingerprint.get("content_verified")]
+    return f"{spec.modality[:1].upper()}{spec.modality[1:]}; {spans}. {verified}"
+
+
+def _span(sizes: Mapping[str, float]) -> str:
+    low, middle, high = (f"{sizes[key]:,.0f}" for key in ("min", "median", "max"))
+    return low if low == high else f"{low} to {high} (median {middle})"

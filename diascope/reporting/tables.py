@@ -27,7 +27,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "specificity": ("specificity", "share of the negative images that are called negative"),
     "ppv": ("PPV", "share of the images called positive that are; moves with prevalence"),
     "npv": ("NPV", "share of the images called negative that are; moves with prevalence"),
-    "mcc": ("MCC", "correlation of truth and prediction, −1 to 1"),
+    "mcc": ("MCC", "correlation of label and answer, from -1 to 1"),
     "brier": ("Brier score", "mean squared error of the probabilities; 0 is best"),
 }
 ASKED = {"set by the user", "asked for"}
@@ -105,7 +105,7 @@ def group_rows(facts: Facts) -> list[dict[str, Any]]:
     """Return how sensitivity, specificity and AUROC are spread over the groups."""
     per_group = facts.metrics.get("per_group") or {}
     return [
-        {"name": MEASURES[key][0] if key != "auroc" else "AUROC within", **per_group[key]}
+        {"name": MEASURES[key][0], **per_group[key]}
         for key in ("sensitivity", "specificity", "auroc")
         if per_group.get(key) and per_group[key]["n_groups"]
     ]
@@ -132,12 +132,13 @@ def hardest_groups(facts: Facts, names: Names, *, n_shown: int = 8) -> list[dict
 
 def setting_rows(facts: Facts, names: Names) -> list[dict[str, Any]]:
     """Return every setting of the plan with its value and its reason."""
-    reasons = [str(entry["reason"]) for entry in facts.plan.values()]
-    values = names.cleaned_all([_plain(entry["value"]) for entry in facts.plan.values()])
+    settings = facts.plan.model_dump(exclude={"reasons"})
+    reasons = [facts.plan.reasons[name] for name in settings]
+    values = names.cleaned_all([_plain(value) for value in settings.values()])
     return [
         {"name": name, "value": value, "reason": shown, "is_asked": reason in ASKED}
         for name, value, shown, reason in zip(
-            facts.plan, values, names.cleaned_all(reasons), reasons, strict=True
+            settings, values, names.cleaned_all(reasons), reasons, strict=True
         )
     ]
 
@@ -150,7 +151,7 @@ def plain_rows(values: Mapping[str, Any], names: Names) -> list[dict[str, str]]:
 
 def _plain(value: Any) -> str:
     if value is None:
-        return "–"
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

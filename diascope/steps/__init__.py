@@ -1,1 +1,1 @@
-
+"""Steps: one file, one function, one verb of the command line."""

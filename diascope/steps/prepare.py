@@ -101,7 +101,7 @@ def prepare(
         "duplicates": asdict(duplicates),
         "split": {"unit": spec.group_kind, "fractions": list(fractions), "seed": seed},
     }
-    prepared = Prepared(spec, table.drop("pixel_digest"), facts)
+    prepared = Prepared(spec, table, facts)
     prepared.save()
     return prepared
 
@@ -176,5 +176,3 @@ def _not_the_published(spec: DatasetSpec, n_images: int, digest: str) -> SourceE
         fix="Delete this folder and try again; to use the files all the same, pass them "
         "as --source.",
     )
-
-

@@ -1,41 +1,35 @@
-"""Write what a run found as one page that opens from disk."""
+"""Report: write what a run found as one page that opens from disk."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-import polars as pl
+import numpy as np
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle
 from diascope.data.image import fit_image
-from diascope.errors import DiascopeError, RunError
+from diascope.errors import RunError
 from diascope.explain.feature_maps import first_layer_maps
-from diascope.figures.pictures import feature_map_figure, image_uri
-from diascope.figures.style import figure_to_png
-from diascope.plugins import find
-from diascope.predictions import Predictions
-from diascope.recipe import Recipe
-from diascope.reporting import gallery
-from diascope.reporting.charts import Chart
+from diascope.figures.pictures import image_uri, map_mosaic
 from diascope.reporting.facts import Facts
-from diascope.reporting.page import Pictures, render_page
+from diascope.reporting.gallery import Images, draw_gallery, read_images, typical_answers
+from diascope.reporting.page import MapPicture, render_page
+from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import pseudonyms, true_names
+from diascope.run import Run
 
 
-def report(run: Path | str, *, show_ids: bool = False) -> Path:
-    """Write ``report.html`` into the run's folder: everything in one file, no network needed.
+def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
+    """Write ``report.html`` into the run's folder: one file, complete, no network needed.
 
-    The same run gives the same bytes. Groups bear pseudonyms, and no file name occurs, unless
-    asked for.
+    The same run gives the same bytes. Groups bear pseudonyms and no file name occurs, unless asked
+    for. Where only the validation split was evaluated, the report is about that, and says so.
 
     Parameters
     ----------
-    run : Path or str
-        The folder of a run that was evaluated. Where only the validation split was, the report is
-        about that, and says so.
+    run : Run or path
+        A run that was evaluated.
     show_ids : bool
         Give the true names of groups and images.
 
@@ -51,9 +45,82 @@ def report(run: Path | str, *, show_ids: bool = False) -> Path:
     LeakageError
         The split is not disjoint: there is no report of such a run.
     """
-    folder = Path(run)
-    facts = read_facts(folder)
-    names = true_names(facts.manifest) if show_ids else pseudonyms(facts.manifest, facts.group_kind)
-    errors = gallery.worst_errors(facts, names)
-    examples = gallery.chosen_examples(facts)
-    answers = gallery.typical_answers(facts)
+    run = Run.open(run)
+    facts = read_facts(run)
+    proof = {"proof": disjointness(facts), "n_checked": check_predictions(facts)}
+    manifest, kind = facts.manifest, facts.group_kind
+    names = true_names(manifest) if show_ids else pseudonyms(manifest, kind)
+
+    answers = typical_answers(facts)
+    images = read_images(facts, also=[image_id for _, image_id in answers])
+    gallery = draw_gallery(facts, names, images)
+    maps = draw_feature_maps(run, facts, answers, images)
+    page = render_page(facts, names, proof=proof, gallery=gallery, feature_maps=maps)
+    return write_text(run.folder / "report.html", page)
+
+
+def read_facts(run: Run) -> Facts:
+    """Read what the report is made of.
+
+    Raises
+    ------
+    RunError
+        The run is unfinished, not evaluated or damaged.
+    """
+    if not run.is_trained:
+        raise RunError(
+            "The training of this run is not finished.",
+            where=run.folder,
+            fix=f"Run `diascope train {run.plan.data} --out {run.folder} --resume`.",
+        )
+    evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
+    split = evaluated[0] if evaluated else "test"
+    return Facts(
+        name=run.folder.resolve().name,
+        spec=run.spec,
+        recipe=run.recipe,
+        plan=run.plan,
+        fingerprint=run.fingerprint,
+        provenance=run.provenance,
+        metrics=run.metrics(split),
+        manifest=run.manifest,
+        predictions=run.predictions(split),
+        epochs=[event for event in run.log if event["event"] == "epoch"],
+    )
+
+
+def draw_feature_maps(
+    run: Run, facts: Facts, answers: list[tuple[str, str]], images: Images
+) -> list[MapPicture]:
+    """Draw what the first layer answers to each of some images, by the network that judged it.
+
+    Parameters
+    ----------
+    run : Run
+    facts : Facts
+    answers : list of tuple of str
+        What each image is, and its id.
+    images : mapping of str to uint8 (H, W, 3)
+        The images that could be read, by id.
+    """
+    fold_of = dict(zip(facts.predictions.image_ids, facts.predictions.folds.tolist(), strict=True))
+    pictures: list[MapPicture] = []
+    for text, image_id in answers:
+        if image_id not in images:
+            continue
+        network = Bundle.load(run.network_folders[fold_of[image_id]])
+        card = network.card
+        image = fit_image(images[image_id], card.size_px, fit=card.fit)
+        x = network.to_input(image[np.newaxis])
+        maps = first_layer_maps(network.module, card.first_layer, x)
+        pictures.append(
+            {
+                "input_uri": image_uri(image),
+                "maps_uri": image_uri(map_mosaic(maps)),
+                "text": text,
+                "n_shown": min(32, len(maps)),
+                "n_maps": len(maps),
+                "layer": card.first_layer,
+            }
+        )
+    return pictures

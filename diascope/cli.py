@@ -1,0 +1,197 @@
+"""The command line: one short function a verb, which parses, calls the step and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diascope.errors import DiascopeError, SettingsError
+
+app = typer.Typer(
+    name="diascope",
+    help="Train, check and explain image classifiers for medical diagnosis, leak-proof and with "
+    "honest intervals. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+) -> None:
+    """Run the main job end to end on cells that diascope draws: data, training, report."""
+    from diascope.demo import run_demo
+    from diascope.display import shown
+
+    with shown() as watch:
+        path = run_demo(out, watch=watch)
+    print(path)
+
+
+@app.command()
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets: what they are, their size and licence, and whether they are prepared."""
+    from diascope.display import list_datasets
+
+    list_datasets(as_json=as_json)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models."""
+    from diascope.display import list_models
+
+    list_models(as_json=as_json)
+
+
+@app.command()
+def prepare(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a data set.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Official files that are here: archive, its folder, or unpacked folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    max_rejected: Annotated[
+        float, typer.Option(help="Largest share of unreadable images to go on with, 0-1.")
+    ] = 0.01,
+    accept_large_groups: Annotated[
+        bool, typer.Option(help="Go on if shared pictures join many groups.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Get a data set, check every image, group, join duplicates, split by group, and measure."""
+    from diascope.display import print_fingerprint, shown
+    from diascope.home import dataset_folder
+    from diascope.steps.prepare import prepare as step
+
+    with shown() as watch:
+        prepared = step(
+            data,
+            source=source,
+            seed=seed,
+            max_rejected=max_rejected,
+            accept_large_groups=accept_large_groups,
+            watch=watch,
+        )
+    if as_json:
+        _print_json(prepared.fingerprint)
+        return
+    print_fingerprint(prepared.spec.title, prepared.fingerprint)
+    print(dataset_folder(data))
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
+    model: Annotated[str, typer.Option(help="Name of a model.")] = "compact",
+    folds: Annotated[int, typer.Option(help="Cross-validation by group in so many folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A plan setting, name=value; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+) -> None:
+    """Train a network, or one a fold. Interrupted, the same command goes on."""
+    from diascope.display import shown
+    from diascope.steps.train import train as step
+
+    with shown() as watch:
+        run = step(
+            data,
+            model=model,
+            folds=folds,
+            seed=seed,
+            settings=settings or [],
+            out=out,
+            resume=resume,
+            watch=watch,
+        )
+    print(run.folder)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="test, or val to look without opening test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Judge a run, with intervals by group. Each opening of the test images is counted."""
+    from diascope.display import print_metrics, shown
+    from diascope.run import Run
+    from diascope.steps.evaluate import evaluate as step
+
+    with shown() as watch:
+        metrics = step(run, split=split, watch=watch)
+    if as_json:
+        _print_json(metrics)
+        return
+    print_metrics(metrics)
+    print(Run(run).metrics_path(split))
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Print real group and image ids, not pseudonyms.")
+    ] = False,
+) -> None:
+    """Write one self-contained page: data, proof of the split, figures, errors, settings."""
+    from diascope.display import shown
+    from diascope.steps.report import report as step
+
+    with shown():
+        path = step(run, show_ids=show_ids)
+    print(path)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run or a bundle.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, folders, ZIP archives.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
+        "predictions.csv"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table.")] = False,
+) -> None:
+    """Write class probabilities of images; a file that cannot be read gets a row that says why."""
+    from diascope.display import print_predictions, shown
+    from diascope.steps.predict import predict as step
+
+    with shown() as watch:
+        path = step(model, paths, out=out, overwrite=overwrite, watch=watch)
+    print_predictions(path)
+    print(path)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    try:
+        app(standalone_mode=True)
+    except DiascopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on or starts again.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        print(f"error: {SettingsError(str(error.strerror), where=error.filename)}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,74 @@
+"""Lay out a cross-validation: K outer folds by group, each with an inner part to watch."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.data.manifest import check_disjoint, label_indices
+from diascope.data.split import split_groups
+from diascope.errors import DataError
+
+
+def fold_column(fold: int) -> str:
+    """Return the name of the column that holds the split (train, val, test) of a fold."""
+    return f"split_fold_{fold}"
+
+
+def lay_out_folds(
+    table: pl.DataFrame,
+    classes: tuple[str, ...],
+    *,
+    folds: int,
+    val_fraction: float,
+    seed: int,
+) -> pl.DataFrame:
+    """Add ``fold`` and, for each fold, a column with train, val and test.
+
+    Every image is tested once, by the network of its fold. The rest is parted by group into
+    images to learn from and images to watch.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The manifest; its own ``split`` is dropped.
+    classes : tuple of str
+    folds : int
+        K, two or more.
+    val_fraction : float
+        Share of the images outside the fold that is watched.
+    seed : int
+        The seed of the data set's split.
+
+    Raises
+    ------
+    DataError
+        There are fewer groups, or fewer groups of some class, than folds.
+    """
+    labels = label_indices(table, classes).to_numpy()
+    groups = table["group"].to_numpy().astype(str)
+    n_groups = len(np.unique(groups))
+    if n_groups < folds:
+        raise DataError(
+            f"There are {n_groups} groups for {folds} folds.",
+            fix=f"Use --folds {n_groups} or less.",
+        )
+    fold = split_groups(labels, groups, fractions=[1 / folds] * folds, seed=seed)
+    laid_out = table.drop("split").with_columns(fold=pl.Series(fold, dtype=pl.Int32))
+    for number in range(folds):
+        split = _inner(labels, groups, fold == number, val_fraction, seed=seed + 1 + number)
+        laid_out = laid_out.with_columns(pl.Series(fold_column(number), split))
+        check_disjoint(laid_out.rename({fold_column(number): "split"}))
+    return laid_out
+
+
+def _inner(
+    labels: NDArray, groups: NDArray, is_test: NDArray[np.bool_], val_fraction: float, *, seed: int
+) -> NDArray[np.str_]:
+    rest = ~is_test
+    shares = (1 - val_fraction, val_fraction)
+    part = split_groups(labels[rest], groups[rest], fractions=shares, seed=seed)
+    split = np.full(len(labels), "test", dtype="<U5")
+    split[rest] = np.array(["train", "val"])[part]
+    return split

@@ -1,0 +1,204 @@
+"""What the terminal shows: progress bars on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from diascope.home import dataset_folder
+from diascope.plugins import find_all
+from diascope.progress import Progress as Sign
+from diascope.progress import Watch
+
+INTERVAL_NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "ppv": "positive predictive value",
+    "npv": "negative predictive value",
+    "mcc": "Matthews correlation",
+    "brier": "Brier score",
+}
+
+
+@contextmanager
+def shown() -> Iterator[Watch]:
+    """Show a progress bar for each stage on standard error; yield what is to be told."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def watch(sign: Sign) -> None:
+            if sign.stage not in tasks:
+                tasks[sign.stage] = bars.add_task(sign.stage, note="")
+            bars.update(tasks[sign.stage], completed=sign.done, total=sign.total, note=sign.note)
+
+        yield watch
+
+
+def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
+    """Print what was found in a data set, loud where something is missing."""
+    console = Console()
+    unit = facts["group_kind"]
+    table = Table("", "images", f"{unit}s", *facts["classes"], title=title, title_justify="left")
+    parts = {**facts["splits"], "all": facts}
+    for name, part in parts.items():
+        classes = [
+            f"{count['n_images']} ({count['n_groups']} {unit}s)"
+            for count in part["classes"].values()
+        ]
+        table.add_row(name, str(part["n_images"]), str(part["n_groups"]), *classes)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    for line in describe_fingerprint(facts):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
+    """Say in lines what the table of counts does not show."""
+    unit, found = facts["group_kind"], facts["duplicates"]
+    kinds = ", ".join(f"{n} {unit}s {kind}" for kind, n in facts["group_kinds"].items())
+    width, height = facts["width_px"], facts["height_px"]
+    lines = [
+        f"groups: {kinds}",
+        f"sizes: {width['min']}-{width['max']} x {height['min']}-{height['max']} px, "
+        f"median {width['median']} x {height['median']}",
+        f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
+        f"several labels, {found['groups_joined']} groups joined, "
+        f"largest joined group: {found['largest_component_groups']} {unit}s",
+        f"rejected: {len(facts['rejected'])} of {facts['found']} files",
+        *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
+    ]
+    if len(facts["rejected"]) > 20:
+        lines.append(f"  and {len(facts['rejected']) - 20} more, in fingerprint.json")
+    if not facts["complete"]:
+        lines.append(
+            f"ONLY A PART OF THE DATA SET: {facts['found']} of {facts['expected_images']} images, "
+            f"{facts['n_groups']} of {facts['expected_groups']} {unit}s"
+        )
+    elif facts["content_verified"] is False:
+        lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
+    elif facts["content_verified"]:
+        lines.append("content: verified, the published files byte for byte")
+    return lines
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print the estimates and the classification report, each with its interval."""
+    console = Console()
+    unit = metrics["group_kind"]
+    title = f"{metrics['split']}: {metrics['n_images']} images, {metrics['n_groups']} {unit}s"
+    table = Table(
+        "", "value", "95 % interval", "images", f"{unit}s", title=title, title_justify="left"
+    )
+    for name, estimate in metrics["estimates"].items():
+        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *_cells(estimate))
+    for name, spread in metrics["per_group"].items():
+        table.add_row(f"mean {name} within a {unit}", *_cells(spread["mean"]))
+    console.print(table)
+
+    report = Table("class", "precision", "recall", "F1", "support", title="classification report")
+    rows = {**metrics["per_class"], "macro": metrics["macro"], "weighted": metrics["weighted"]}
+    for name, row in rows.items():
+        values = [_interval(row[key]) for key in ("precision", "recall", "f1")]
+        report.add_row(name, *values, str(row.get("support", "")))
+    console.print(report)
+
+    confusion = Table("true \\ predicted", *metrics["classes"], title="confusion matrix")
+    for name, counts in zip(metrics["classes"], metrics["confusion"], strict=True):
+        confusion.add_row(name, *map(str, counts))
+    console.print(confusion)
+    for warning in metrics["warnings"]:
+        console.print(f"note: {warning}", markup=False, soft_wrap=True)
+    if "openings" in metrics:
+        counts = metrics["openings"]
+        console.print(
+            f"test set: opened {counts['same_images']} times, by {counts['models']} networks; "
+            f"{counts['overlapping']} openings of test sets that share images with it",
+            soft_wrap=True,
+        )
+
+
+def _cells(estimate: dict[str, Any]) -> tuple[str, str, str, str]:
+    value = "-" if estimate["value"] is None else f"{estimate['value']:.4f}"
+    low, high = estimate["low"], estimate["high"]
+    interval = estimate["note"] or "-" if low is None else f"{low:.4f} to {high:.4f}"
+    return value, interval, str(estimate["n_images"]), str(estimate["n_groups"])
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "-"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.3f}"
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def print_predictions(path: Path) -> None:
+    """Print how many images were predicted as what."""
+    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".json": pl.read_json}
+    table = readers[path.suffix.lower()](path)
+    n_errors = table["error"].is_not_null().sum()
+    counts = table.filter(pl.col("error").is_null()).group_by("predicted").len().sort("predicted")
+    parts = [f"{n} {name}" for name, n in counts.iter_rows()]
+    print(f"{table.height} files: {', '.join([*parts, f'{n_errors} that could not be read'])}")
+
+
+def list_datasets(*, as_json: bool) -> None:
+    """Print the data sets."""
+    rows = [
+        {
+            "name": spec.name,
+            "title": spec.title,
+            "images": spec.n_images,
+            "groups": spec.n_groups,
+            "group": spec.group_kind,
+            "licence": spec.licence,
+            "download_bytes": spec.n_bytes,
+            "prepared": (dataset_folder(spec.name) / "fingerprint.json").is_file(),
+        }
+        for spec in find_all("datasets").values()
+    ]
+    _print_rows(rows, as_json=as_json)
+
+
+def list_models(*, as_json: bool) -> None:
+    """Print the models."""
+    rows = [
+        {"name": spec.name, "title": spec.title, "source": spec.source}
+        for spec in find_all("models").values()
+    ]
+    _print_rows(rows, as_json=as_json)
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)

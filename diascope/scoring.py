@@ -1,0 +1,57 @@
+"""Score rows of a manifest with a network: the one way from pixels to predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.bundle import Bundle
+from diascope.data.manifest import label_indices
+from diascope.predictions import Predictions
+
+
+def score_rows(
+    bundle: Bundle,
+    table: pl.DataFrame,
+    images: NDArray[np.uint8],
+    rows: NDArray[np.integer],
+    *,
+    fold: int = 0,
+) -> Predictions:
+    """Predict the rows of a manifest.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    table : DataFrame
+        The manifest: ``image_id, group, label``.
+    images : uint8 (N, S, S, 3), 0-255
+        The pixels of all rows, packed as the bundle's card says.
+    rows : int (n,)
+        The rows to score.
+    fold : int
+        The fold that the network belongs to.
+    """
+    chosen = table[rows]
+    return Predictions(
+        image_ids=chosen["image_id"].to_list(),
+        groups=chosen["group"].to_list(),
+        labels=label_indices(chosen, bundle.classes).to_numpy(),
+        folds=np.full(len(rows), fold, dtype=np.int32),
+        logits=bundle.predict_logits(images[rows]),
+    )
+
+
+def join(parts: list[Predictions]) -> Predictions:
+    """Put the predictions of several networks into one table, in the order of the image ids."""
+    ids = [image_id for part in parts for image_id in part.image_ids]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    groups = [group for part in parts for group in part.groups]
+    return Predictions(
+        image_ids=[ids[n] for n in order],
+        groups=[groups[n] for n in order],
+        labels=np.concatenate([part.labels for part in parts])[order],
+        folds=np.concatenate([part.folds for part in parts])[order],
+        logits=np.concatenate([part.logits for part in parts])[order],
+    )

@@ -1,0 +1,147 @@
+"""Predict: class probabilities for images, folders and archives, preprocessed as in training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.atomic import atomic_path
+from diascope.bundle import Bundle
+from diascope.data.files import open_files
+from diascope.errors import ImageError, SettingsError, SourceError
+from diascope.predictions import softmax
+from diascope.progress import Progress, Watch, silent
+from diascope.run import Run, open_bundle
+
+CHUNK = 256
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
+FORMATS = (".csv", ".parquet", ".json")
+
+
+def predict(
+    model: Run | Path | str,
+    paths: Sequence[Path | str],
+    *,
+    out: Path | str = "predictions.csv",
+    overwrite: bool = False,
+    watch: Watch = silent,
+) -> Path:
+    """Write the class probabilities of images to a table and return its path.
+
+    The columns are ``path``, ``predicted``, ``probability_<class>`` for each class, and ``error``:
+    a file that cannot be read has a row that says why, and no probabilities.
+
+    Parameters
+    ----------
+    model : Run or path
+        A run or a bundle.
+    paths : sequence of path
+        Images; folders and ZIP archives, in which every image is taken by its ending.
+    out : path
+        ``.csv``, ``.parquet`` or ``.json``.
+    overwrite : bool
+        Replace ``out`` where it exists.
+    watch : callable
+        Told the progress.
+
+    Raises
+    ------
+    DiascopeError
+        No bundle, a path that does not exist, no image at all, or an ``out`` that is taken.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in FORMATS:
+        raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
+    if out.exists() and not overwrite:
+        raise SettingsError(f"{out} exists.", fix="Pass another --out, or --overwrite.")
+    bundle = open_bundle(model)
+    with ExitStack() as opened:
+        images = _list_images([Path(path) for path in paths], opened)
+        tables = []
+        for start in range(0, len(images), CHUNK):
+            tables.append(_predict_chunk(bundle, images[start : start + CHUNK]))
+            watch(Progress("predicting", min(start + CHUNK, len(images)), len(images)))
+    return _write(pl.concat(tables), out)
+
+
+Image = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
+
+
+def _list_images(paths: list[Path], opened: ExitStack) -> list[Image]:
+    """List what is to be read, or say everything that is wrong with the paths."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
+    images: list[Image] = []
+    for path in paths:
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            files = opened.enter_context(open_files(path))
+            images += [
+                (f"{path.as_posix()}/{name}", partial(files.read, name))
+                for name in files.names()
+                if PurePosixPath(name).suffix.lower() in SUFFIXES
+            ]
+        else:
+            images.append((path.as_posix(), path.read_bytes))
+    if not images:
+        raise SourceError(
+            f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
+            fix=f"Name image files, or folders with {', '.join(SUFFIXES)}.",
+        )
+    return images
+
+
+def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
+    """Predict one chunk; an image that cannot be read gets nulls and the reason."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read = list(pool.map(lambda image: _read(bundle, image[1]), images))
+    is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
+    n_classes = len(bundle.classes)
+    probabilities = np.full((len(images), n_classes), np.nan)
+    predicted: list[str | None] = [None] * len(images)
+    if is_read.any():
+        pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
+        probabilities[is_read] = softmax(bundle.predict_logits(pixels))
+        decisions = bundle.decide(probabilities[is_read])
+        for row, label in zip(np.flatnonzero(is_read), decisions, strict=True):
+            predicted[row] = bundle.classes[label]
+    columns: dict[str, pl.Series] = {
+        "path": pl.Series([path for path, _ in images], dtype=pl.String),
+        "predicted": pl.Series(predicted, dtype=pl.String),
+    }
+    for number, name in enumerate(bundle.classes):
+        column = pl.Series(probabilities[:, number], dtype=pl.Float64)
+        columns[f"probability_{name}"] = column.fill_nan(None)
+    errors = [pixels if isinstance(pixels, str) else None for pixels in read]
+    columns["error"] = pl.Series(errors, dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _read(bundle: Bundle, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
+    """Return the pixels that the network sees, or the reason why there are none."""
+    try:
+        return bundle.card.pixels.read(read())
+    except OSError as error:
+        return error.strerror or str(error)
+    except (ImageError, SourceError) as error:
+        return error.problem
+
+
+def _write(table: pl.DataFrame, out: Path) -> Path:
+    suffix = out.suffix.lower()
+    with atomic_path(out) as temporary:
+        if suffix == ".csv":
+            table.write_csv(temporary)
+        elif suffix == ".parquet":
+            table.write_parquet(temporary)
+        else:
+            table.write_json(temporary)
+    return out

@@ -1,0 +1,114 @@
+"""Predict: the preprocessing of training, and a row for every file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import polars as pl
+import pytest
+
+import diascope
+from diascope.data.image import decode_image
+from diascope.errors import DataError, ImageError, RunError, SettingsError, SourceError
+from diascope.steps.evaluate import evaluate
+from diascope.steps.predict import predict
+
+
+def probabilities(table):
+    return table.select("probability_uninfected", "probability_parasitized").to_numpy()
+
+
+def test_a_prediction_is_that_of_the_evaluation(trained, cells, tmp_path):
+    evaluate(trained)
+    scored = trained.predictions("test")
+    paths = dict(trained.manifest.select("image_id", "path").iter_rows())
+    files = [cells / paths[image_id] for image_id in scored.image_ids]
+    table = pl.read_csv(predict(trained, files, out=tmp_path / "p.csv"))
+    assert np.abs(probabilities(table) - scored.probabilities).max() < 1e-5
+    bundle = diascope.load(trained)
+    from_paths = bundle.predict_proba(files)
+    images = [decode_image(path.read_bytes(), alpha_background="black") for path in files]
+    assert np.array_equal(from_paths, bundle.predict_proba(images))
+    assert np.abs(from_paths - scored.probabilities).max() < 1e-5
+
+
+def test_a_folder_and_its_archive_give_the_same(trained, cells, tmp_path):
+    archive = tmp_path / "cells.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(cells.rglob("*.png")):
+            file.write(path, path.relative_to(cells))
+    from_folder = pl.read_csv(predict(trained, [cells], out=tmp_path / "a.csv"))
+    from_zip = pl.read_csv(predict(trained, [archive], out=tmp_path / "b.csv"))
+    assert from_folder.height == 72
+    assert from_folder.drop("path").equals(from_zip.drop("path"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
+def test_an_unreadable_file_has_a_row_that_says_why(trained, cells, tmp_path, suffix):
+    good = next(cells.rglob("*.png"))
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "notes.txt").write_text("not asked for")
+    out = tmp_path / "out" / f"p.{suffix}"
+    predict(trained, [good, tmp_path / "empty.png", tmp_path / "text.png"], out=out)
+    rows = {
+        "csv": lambda: pl.read_csv(out).to_dicts(),
+        "parquet": lambda: pl.read_parquet(out).to_dicts(),
+        "json": lambda: json.loads(out.read_text()),
+    }[suffix]()
+    assert [row["error"] for row in rows] == [None, "empty file", "not an image (text)"]
+    assert [row["predicted"] is None for row in rows] == [False, True, True]
+    total = rows[0]["probability_uninfected"] + rows[0]["probability_parasitized"]
+    assert total == pytest.approx(1)
+
+
+def test_files_that_cannot_be_read_alone_are_no_crash(trained, tmp_path):
+    (tmp_path / "empty.png").write_bytes(b"")
+    table = pl.read_csv(predict(trained, [tmp_path], out=tmp_path / "p.csv"))
+    assert table["error"].to_list() == ["empty file"]
+
+
+def test_a_folder_is_searched_for_images_only(trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(SourceError, match="There is no image"):
+        predict(trained, [tmp_path], out=tmp_path / "p.csv")
+
+
+def test_an_existing_table_is_not_overwritten_unasked(trained, cells, tmp_path):
+    out = tmp_path / "p.csv"
+    out.write_text("precious")
+    with pytest.raises(SettingsError, match="exists"):
+        predict(trained, [cells], out=out)
+    assert out.read_text() == "precious"
+    predict(trained, [cells], out=out, overwrite=True)
+    assert pl.read_csv(out).height == 72
+
+
+def test_bad_paths_are_named_together(trained, tmp_path):
+    with pytest.raises(SourceError, match=r"nothing at .*a\.png, .*b\.png"):
+        predict(trained, [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "p.csv")
+    with pytest.raises(SettingsError, match="does not end in"):
+        predict(trained, [tmp_path], out=tmp_path / "p.xlsx")
+    with pytest.raises(RunError, match="no bundle here"):
+        predict(tmp_path / "none", [tmp_path], out=tmp_path / "p.csv")
+
+
+def test_arrays_that_are_no_images_are_refused(trained, tmp_path):
+    bundle = diascope.load(trained)
+    for image in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((5, 5, 4), np.uint8)):
+        with pytest.raises(DataError, match="not uint8"):
+            bundle.predict_proba([image])
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(ImageError):
+        bundle.predict_proba([tmp_path / "empty.png"])
+    assert bundle.predict_proba([]).shape == (0, 2)
+
+
+def test_one_image_scores_the_same_alone_and_among_others(trained, cells):
+    bundle = diascope.load(trained)
+    files = sorted(cells.rglob("*.png"))
+    together = bundle.predict_proba(files)
+    alone = np.concatenate([bundle.predict_proba([file]) for file in files[:5]])
+    assert np.abs(together[:5] - alone).max() < 1e-6

@@ -1,0 +1,233 @@
+"""The report: complete, self-contained, without a name that gives a patient away."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from run_folders import make_run
+
+from diascope.errors import LeakageError, RunError
+from diascope.reporting.gallery import worst_errors
+from diascope.reporting.proof import check_predictions, disjointness
+from diascope.reporting.pseudonyms import pseudonyms
+from diascope.run import Run
+from diascope.steps.evaluate import evaluate
+from diascope.steps.report import read_facts, report
+
+SEVEN = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+
+def decoded(page: str) -> str:
+    """Return the page with what its data URIs hold."""
+    parts = re.findall(r"base64,([A-Za-z0-9+/=]+)", page)
+    return page + "".join(base64.b64decode(part).decode("latin-1") for part in parts)
+
+
+def plain(page: str) -> str:
+    """Return what a reader sees, on one line."""
+    body = page[page.index("<body>") :]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("binary"))
+
+
+@pytest.fixture(scope="module")
+def page(run) -> str:
+    return report(run).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def folds_run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("folds"), n_groups=20, n_folds=4)
+
+
+def test_every_section_is_there(page):
+    sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
+    assert sections == [
+        *("summary", "warnings", "data", "split", "examples", "training", "results"),
+        *("curves", "errors", "feature-maps", "settings", "limits"),
+    ]
+    assert set(re.findall(r'href="#([a-z-]+)"', page)) <= set(sections)
+
+
+def test_the_page_loads_nothing_from_elsewhere(page):
+    loaded = re.findall(r"""(?:src|href|xlink:href)\s*=\s*["']([^"']+)""", decoded(page))
+    loaded += re.findall(r"url\(([^)]*)\)", decoded(page))
+    assert loaded
+    assert all(link.startswith(("data:image/", "#")) for link in loaded)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_every_picture_has_an_alternative_text(page):
+    pictures = re.findall(r"<img [^>]+>", page)
+    assert len(pictures) > 40
+    assert all(re.search(r'alt="[^"]{8,}"', picture) for picture in pictures)
+
+
+def test_no_name_of_a_patient_an_image_or_a_file_is_in_the_page(run, page):
+    manifest = pl.read_parquet(run / "manifest.parquet")
+    everything = decoded(page)
+    for column in ("group", "image_id", "path"):
+        assert not [name for name in manifest[column] if name in everything]
+    assert "Zebulon" not in everything
+    assert re.search(r"patient \d\d", page)
+
+
+def test_the_true_names_are_shown_when_asked_for_and_missing_pictures_are_said(tmp_path):
+    run = make_run(tmp_path)
+    shutil.rmtree(tmp_path / "source")
+    text = plain(report(run, show_ids=True).read_text("utf-8"))
+    assert re.search(r"Zebulon0\d\d", text)
+    assert "Zebulon999_cell_1.png" in text
+    assert "pictures are missing" in text
+    assert "There are none: the images could not be read" in text
+
+
+def test_the_same_run_gives_the_same_bytes(run, page):
+    assert report(run).read_text("utf-8") == page
+
+
+def test_pseudonyms_are_stable_and_say_nothing_of_the_order(run):
+    manifest = pl.read_parquet(run / "manifest.parquet")
+    first, again = pseudonyms(manifest, "patient"), pseudonyms(manifest[::-1], "patient")
+    assert first == again
+    in_old_order = [first.shown[group] for group in sorted(first.shown)]
+    assert sorted(in_old_order) == [f"patient {n:02d}" for n in range(1, 16)]
+    assert in_old_order != sorted(in_old_order)
+
+
+def test_no_word_that_is_too_short_to_tell_a_patient_is_replaced(run):
+    manifest = pl.read_parquet(run / "manifest.parquet").with_columns(group=pl.lit("7"))
+    assert pseudonyms(manifest, "patient").cleaned("--folds 7") == "--folds 7"
+
+
+def test_every_estimate_is_there_with_its_interval(run, page):
+    metrics = json.loads((run / "metrics" / "test.json").read_text())
+    text = plain(page)
+    for estimate in metrics["estimates"].values():
+        low, high = (f"{estimate[end]:.3f}" for end in ("low", "high"))
+        assert f"{estimate['value']:.3f} [{low}, {high}]" in text
+    assert "3 patients" in text
+
+
+def test_warnings_are_loud(page):
+    text = plain(page).partition("Before you believe the figures")[2].partition("images found")[0]
+    assert "opened 3 times in all" in text
+    assert "90 of 27,558 images" in text
+    assert "2 files could not be used" in text
+    assert "Only 3 patients have images of parasitized" in text
+
+
+def test_the_worst_errors_are_the_worst(run):
+    facts = read_facts(Run(run))
+    predictions = facts.predictions
+    (_, n_missed, missed), (_, n_alarms, alarms) = worst_errors(facts)
+    wrong = predictions.probabilities.argmax(axis=1) != predictions.labels
+    assert n_missed + n_alarms == wrong.sum() > 0
+    of_true = predictions.probabilities[np.arange(len(wrong)), predictions.labels]
+    worst = predictions.image_ids[int(of_true.argmin())]
+    assert worst in {errors[0]["image_id"] for errors in (missed, alarms) if errors}
+
+
+def test_disjointness_is_counted_in_the_manifest(run):
+    facts = read_facts(Run(run))
+    assert [row["n_groups"] for row in disjointness(facts)] == [[0], [0], [0]]
+    test_group = facts.manifest.filter(pl.col("split") == "test")["group"][0]
+    leaky = facts.manifest.with_columns(
+        group=pl.when(pl.col("split") == "train").then(pl.lit(test_group)).otherwise("group")
+    )
+    with pytest.raises(LeakageError, match="train and test share 1 groups"):
+        disjointness(replace(facts, manifest=leaky))
+    same_file = facts.manifest.with_columns(sha256=pl.lit("0" * 64))
+    with pytest.raises(LeakageError, match="val and test share 0 groups and 1 identical files"):
+        disjointness(replace(facts, manifest=same_file))
+
+
+def test_a_leaking_run_gets_no_report(tmp_path):
+    run = make_run(tmp_path)
+    manifest = pl.read_parquet(run / "manifest.parquet")
+    manifest.with_columns(group=pl.lit("one for all")).write_parquet(run / "manifest.parquet")
+    with pytest.raises(LeakageError, match="leaks"):
+        report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_predictions_of_training_images_are_found_out(run):
+    facts = read_facts(Run(run))
+    moved = facts.manifest.with_columns(split=pl.lit("train"))
+    with pytest.raises(LeakageError, match="do not belong"):
+        check_predictions(replace(facts, manifest=moved))
+
+
+def test_a_leak_between_folds_is_found_out(folds_run):
+    facts = read_facts(Run(folds_run))
+    assert [row["n_files"] for row in disjointness(facts)] == [[0] * 4] * 3
+    leaky = facts.manifest.with_columns(split_fold_2=pl.Series(["train", "val"] * 60))
+    with pytest.raises(LeakageError, match="train and val share"):
+        disjointness(replace(facts, manifest=leaky))
+
+
+def test_a_cross_validation_is_reported_fold_by_fold(folds_run):
+    text = plain(report(folds_run).read_text("utf-8"))
+    assert "4-fold cross-validation by patient" in text
+    assert "Fold by fold" in text
+    assert "0 · 0 · 0 · 0" in text
+    assert "maps of the first convolution" in text
+
+
+def test_hostile_class_names_stay_words(tmp_path):
+    classes = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} & $x^2")
+    page = report(make_run(tmp_path, classes=classes)).read_text("utf-8")
+    assert "<script" not in decoded(page)
+    assert "<img src=x" not in page
+    assert "{{ 7 * 7 }} & $x^2" in plain(page)
+
+
+@pytest.mark.slow
+def test_seven_classes_make_a_page_of_moderate_size(tmp_path):
+    path = report(make_run(tmp_path, classes=SEVEN, size_px=150))
+    page = path.read_text("utf-8")
+    assert path.stat().st_size < 5_000_000
+    assert page.count("Rates against the threshold on the probability") == 7
+    assert page.count("Probability of") == 7
+
+
+def test_a_run_that_only_looked_at_val_says_so(tmp_path):
+    text = plain(report(make_run(tmp_path, only_val=True)).read_text("utf-8"))
+    assert "These figures are of the val split" in text
+    assert "The test split is still sealed" in text
+    assert "Openings of the test set" not in text
+
+
+def test_a_run_that_was_not_evaluated_is_told_what_to_do(tmp_path):
+    run = make_run(tmp_path)
+    (run / "metrics" / "test.json").unlink()
+    with pytest.raises(RunError, match="diascope evaluate"):
+        report(run)
+    (run / "bundle" / "card.json").unlink()
+    with pytest.raises(RunError, match="--resume"):
+        report(run)
+    with pytest.raises(RunError, match="no run"):
+        report(tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_really_trained_is_reported(trained):
+    evaluate(trained)
+    text = plain(report(trained).read_text("utf-8"))
+    assert "Malaria parasites" in text
+    assert "opened once" in text
+    assert "all 32 maps of the first convolution" in text
