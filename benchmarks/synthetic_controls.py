@@ -1,4 +1,4 @@
-"""What can be told from the drawn data set without looking at the parasite?
+"""Measure what can be told from the drawn data set without looking at the parasite.
 
 Draws the synthetic data set, then trains control models patient-disjoint (5 grouped folds) on
 crop size, on the silhouette, and on the colour histogram alone, and prints one Markdown row for
@@ -147,7 +147,7 @@ def main() -> None:
     seed = parser.parse_args().seed
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
-        draw(Path(name), seed, lambda done, total: None)
+        draw(Path(name), seed, lambda *_: None)
         seconds = time.perf_counter() - start
         results = control_aurocs(Path(name))
     print(f"Drawn in {seconds:.1f} s, seed {seed}. {platform.processor() or platform.machine()},")
@@ -159,9 +159,8 @@ def main() -> None:
     for control, classifiers in results.items():
         for classifier, values in classifiers.items():
             spread = f"{values.min():.3f}-{values.max():.3f}"
-            print(
-                f"| {control} | {classifier} | {values.mean():.3f} | {values.std():.3f} | {spread} |"
-            )
+            figures = f"{values.mean():.3f} | {values.std():.3f} | {spread}"
+            print(f"| {control} | {classifier} | {figures} |")
 
 
 if __name__ == "__main__":

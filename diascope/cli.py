@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,6 +183,7 @@ def _print_json(content: Any) -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:
         app(standalone_mode=True)
     except DiascopeError as error:

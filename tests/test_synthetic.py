@@ -1,4 +1,4 @@
-"""The drawn data set: the same from the same seed, honest about where parasites are, not trivial."""
+"""The drawn set: same bytes from the same seed, true places of parasites, no easy way out."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def few_cells() -> Iterator[None]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     with fewer_cells():
-        synthetic.draw(folder, 0, lambda done, total: None)
+        synthetic.draw(folder, 0, lambda *_: None)
     return folder
 
 
 def test_same_seed_draws_the_same_bytes_and_another_seed_others(
     few_cells: None, drawn: Path, tmp_path: Path
 ) -> None:
-    synthetic.draw(tmp_path / "again", 0, lambda done, total: None)
-    synthetic.draw(tmp_path / "other", 1, lambda done, total: None)
+    synthetic.draw(tmp_path / "again", 0, lambda *_: None)
+    synthetic.draw(tmp_path / "other", 1, lambda *_: None)
     assert digest(tmp_path / "again") == digest(drawn)
     assert digest(tmp_path / "other") != digest(drawn)
 
@@ -211,7 +211,7 @@ def test_size_silhouette_and_colours_alone_stay_below_070(tmp_path: Path) -> Non
     assert spec.loader is not None
     controls = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(controls)
-    synthetic.draw(tmp_path, 0, lambda done, total: None)
+    synthetic.draw(tmp_path, 0, lambda *_: None)
     for control, classifiers in controls.control_aurocs(tmp_path).items():
         for classifier, aurocs in classifiers.items():
             assert aurocs.mean() < 0.7, f"{control} by {classifier}"

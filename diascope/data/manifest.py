@@ -1,8 +1,9 @@
 """The manifest: one row an image, and what must hold of it.
 
 Columns: ``image_id, path, label, group`` from the data set's ``index``; ``sha256, width, height,
-n_bytes, pixel_digest`` from looking at every image; ``split`` (train, val, test) from splitting; and whatever
-else the data set knows (age, site, coordinates). ``path`` is relative to the source, with ``/``.
+n_bytes, pixel_digest`` from looking at every image; ``split`` (train, val, test) from splitting;
+and whatever else the data set knows (age, site, coordinates). ``path`` is relative to the source,
+with ``/``.
 """
 
 from __future__ import annotations

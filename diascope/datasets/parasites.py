@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diascope.datasets.smear import Cell, Patch, clouds, ramp
+from diascope.datasets.smear import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
 DYE_PX, DYE_SPREAD = 125.0, 0.5
@@ -66,28 +66,28 @@ def add_debris(cell: Cell, rng: np.random.Generator) -> None:
 
 def add_blotches(cell: Cell, rng: np.random.Generator) -> None:
     """Draw faint patches of uneven staining, whatever else is on the cell."""
-    for _ in range(int(rng.choice([0, 1, 2, 4]))):
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):
         radius = rng.uniform(7, 22)
-        x, y = cell.place(rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.9))
+        x, y = _site(cell, rng, radius_px=0.3 * radius, tries=1)
         patch = cell.patch(x, y, 1.3 * radius + 4)
         blotch = _ragged(patch, rng, radius_px=radius, soft_px=radius)
-        cell.dye[patch.where] += np.float32(rng.uniform(0.04, 0.3)) * blotch
+        cell.dye[patch.where] += np.float32(rng.uniform(0.04, 0.25)) * blotch
 
 
-def _site(cell: Cell, rng: np.random.Generator, *, radius_px: float) -> tuple[float, float]:
+def _site(
+    cell: Cell, rng: np.random.Generator, *, radius_px: float, tries: int = 4
+) -> tuple[float, float]:
     """Return x, y so that something of this radius lies on the cell and inside the mask.
 
-    Of five such places it is the one farthest from what is there already.
+    Of ``tries`` such places it is the one with the least dye around.
     """
-    places, crowding = [], []
-    for _ in range(5):
-        angle = rng.uniform(0, 2 * np.pi)
-        reach = min(cell.reach_px(angle + turn) for turn in (-0.3, -0.15, 0.0, 0.15, 0.3))
-        most = max((reach - radius_px - 1) / max(cell.reach_px(angle), 1), 0.0)
-        places.append(cell.place(angle, most * np.sqrt(rng.uniform(0.02, 1))))
-        around = cell.patch(*places[-1], 14 + radius_px)
-        crowding.append(float(cell.dye[around.where].sum()))
-    return places[int(np.argmin(crowding))]
+    angles = rng.uniform(0, 2 * np.pi, tries)
+    room = cell.room_px[(angles / (2 * np.pi) * N_ANGLES).astype(int) % N_ANGLES]
+    reaches = np.maximum(room - radius_px - 1, 0) * np.sqrt(rng.uniform(0.02, 1, tries))
+    places = [cell.place(*at) for at in zip(angles.tolist(), reaches.tolist(), strict=True)]
+    if tries == 1:
+        return places[0]
+    return min(places, key=lambda place: cell.dye_around(*place, 14 + radius_px))
 
 
 def _dot(
@@ -308,7 +308,7 @@ def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:
     """Draw many fine dots all over the cell."""
     amount = rng.uniform(0.2, 0.9)
     for _ in range(rng.integers(6, 24)):
-        at = _site(cell, rng, radius_px=4)
+        at = _site(cell, rng, radius_px=4, tries=1)
         size = rng.uniform(1.0, 2.6) * cell.smear.scale
         _dot(cell, rng, at=at, radius_px=size, amount=amount * rng.uniform(0.5, 1.4))
 

@@ -10,6 +10,7 @@ The ranges were measured on public crops of Giemsa-stained cells; no pixel is co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -137,7 +138,7 @@ class Patch:
 
     def turned(self, angle: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the coordinates (h, w) along and across the direction ``angle``."""
-        cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
         return self.dx * cosine + self.dy * sine, self.dy * cosine - self.dx * sine
 
     def ellipse(self, radii_px: tuple[float, float], *, angle: float, soft_px: float) -> np.ndarray:
@@ -158,8 +159,12 @@ class Cell:
     haemoglobin, dye, ink : float32 (S, S)
         Amounts of each in units of the smear's densities, a sample every ``SAMPLE_PX`` pixels;
         drawn on in place.
-    outline_px, mask_px : float (A,)
-        Distance of the cell's and of the mask's border from the centre of the frame, by angle.
+    inside : bool (n, n)
+        The mask, an entry every ``STEP_PX`` pixels.
+    outline_px : float (A,)
+        Distance of the cell's border from the centre of the frame, by direction.
+    room_px : float (A,)
+        How far something may lie from the centre and still be on the cell and inside the mask.
     bump_angle : float or None
         Direction of a place where the mask takes in something beside the cell.
     polychromasia : float
@@ -170,8 +175,9 @@ class Cell:
     haemoglobin: np.ndarray
     dye: np.ndarray
     ink: np.ndarray
+    inside: np.ndarray
     outline_px: np.ndarray
-    mask_px: np.ndarray
+    room_px: np.ndarray
     bump_angle: float | None
     polychromasia: float
 
@@ -180,26 +186,32 @@ class Cell:
         """The cell's centre in pixels, the same for x and y."""
         return len(self.haemoglobin) * SAMPLE_PX / 2
 
-    def place(self, angle: float, fraction: float) -> tuple[float, float]:
-        """Return x, y at ``fraction`` of the way from the centre to the border at ``angle``."""
-        reach = fraction * self.reach_px(angle)
-        return self.centre_px + reach * np.cos(angle), self.centre_px + reach * np.sin(angle)
-
-    def reach_px(self, angle: float) -> float:
-        """Return how far the part of the cell within the mask reaches in a direction."""
-        index = int(angle / (2 * np.pi) * N_ANGLES) % N_ANGLES
-        return float(min(self.outline_px[index], self.mask_px[index]))
+    def place(self, angle: float, reach_px: float) -> tuple[float, float]:
+        """Return x, y at a distance from the centre in a direction."""
+        centre = self.centre_px
+        return centre + reach_px * math.cos(angle), centre + reach_px * math.sin(angle)
 
     def dye_px(self) -> float:
         """Return the amount of dye inside the mask, in density units times pixels."""
-        inside = inside_border(self.mask_px, len(self.dye), SAMPLE_PX)
-        return float(self.dye[inside].sum()) * SAMPLE_PX**2
+        step = np.arange(len(self.dye)) * SAMPLE_PX // STEP_PX
+        return float(self.dye[self.inside[step[:, None], step]].sum()) * SAMPLE_PX**2
+
+    def dye_around(self, x: float, y: float, reach_px: float) -> float:
+        """Return the amount of dye in the square of ``reach_px`` around a point, as `dye_px`."""
+        columns, rows = slice(*self._span(x, reach_px)), slice(*self._span(y, reach_px))
+        return float(self.dye[rows, columns].sum()) * SAMPLE_PX**2
+
+    def _span(self, centre_px: float, reach_px: float) -> tuple[int, int]:
+        """Return the first and the last-but-one sample along one axis, cut at the frame."""
+        size = len(self.dye)
+        first = int((centre_px - reach_px) / SAMPLE_PX)
+        last = int((centre_px + reach_px) / SAMPLE_PX) + 1
+        return min(max(first, 0), size), min(max(last, 0), size)
 
     def patch(self, x: float, y: float, reach_px: float) -> Patch:
         """Return the window of ``reach_px`` around a point, cut at the frame."""
-        size = len(self.haemoglobin)
-        edges = np.array([x - reach_px, x + reach_px, y - reach_px, y + reach_px]) / SAMPLE_PX
-        left, right, top, bottom = np.clip(edges + [0, 1, 0, 1], 0, size).astype(int).tolist()
+        left, right = self._span(x, reach_px)
+        top, bottom = self._span(y, reach_px)
         dx = (np.arange(left, right, dtype=np.float32) + 0.5)[None, :] * SAMPLE_PX - np.float32(x)
         dy = (np.arange(top, bottom, dtype=np.float32) + 0.5)[:, None] * SAMPLE_PX - np.float32(y)
         return Patch(where=(slice(top, bottom), slice(left, right)), dx=dx, dy=dy)
@@ -207,7 +219,7 @@ class Cell:
 
 def ramp(values: np.ndarray) -> np.ndarray:
     """Return a smooth step from 0 at 0 to 1 at 1 (Perlin's fade, cubic)."""
-    clipped = np.clip(values, 0, 1)
+    clipped = np.minimum(np.maximum(values, 0), 1)
     return clipped * clipped * (3 - 2 * clipped)
 
 
@@ -301,17 +313,18 @@ def grow_cell(smear: Smear, rng: np.random.Generator) -> Cell:
         haemoglobin=haemoglobin,
         dye=np.zeros((size, size), np.float32),
         ink=np.zeros((size, size), np.float32),
+        inside=radius <= mask[index],
         outline_px=outline,
-        mask_px=mask,
+        room_px=_narrowest(np.minimum(outline, mask)),
         bump_angle=bump_angle,
         polychromasia=rng.uniform(0.05, 0.25) if rng.uniform() < 0.04 else 0.0,
     )
 
 
-def inside_border(border_px: np.ndarray, n_samples: int, sample_px: int) -> np.ndarray:
-    """Return which samples (n, n) lie inside a border (A,) around the centre."""
-    radius, index = _polar((np.arange(n_samples) + 0.5 - n_samples / 2) * sample_px)
-    return radius <= border_px[index]
+def _narrowest(border_px: np.ndarray) -> np.ndarray:
+    """Return the least of a border (A,) within 0.3 radians of each direction."""
+    turns = np.arange(-8, 9, 4)[:, None] + np.arange(N_ANGLES)
+    return border_px[turns % N_ANGLES].min(axis=0)
 
 
 def _polar(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -378,20 +391,20 @@ def photograph(cell: Cell, rng: np.random.Generator) -> tuple[Image.Image, tuple
     if smear.colour_shift_px:
         sharp[..., 0] = np.roll(sharp[..., 0], smear.colour_shift_px, axis=int(rng.integers(0, 2)))
     noise = rng.standard_normal((size, size, 1), dtype=np.float32) * np.float32(smear.noise)
-    noisy = np.clip(sharp + noise.astype(np.int16), 0, 255).astype(np.uint8)
+    sharp += noise.astype(np.int16)
+    noisy = np.minimum(np.maximum(sharp, 0), 255).astype(np.uint8)
     return _cut(_compress(noisy, smear.jpeg_quality), cell)
 
 
 def _compress(pixels: np.ndarray, quality: int) -> np.ndarray:
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    stream.seek(0)
-    return np.array(Image.open(stream))
+    return np.asarray(Image.open(stream, formats=["JPEG"]))
 
 
 def _cut(pixels: np.ndarray, cell: Cell) -> tuple[Image.Image, tuple[int, int]]:
     """Return the crop inside the mask's bounding box, black outside the mask, and its corner."""
-    inside = inside_border(cell.mask_px, len(pixels) // STEP_PX, STEP_PX)
+    inside = cell.inside
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     top, bottom = int(rows[0]) * STEP_PX, int(rows[-1]) * STEP_PX + 1
     left, right = int(columns[0]) * STEP_PX, int(columns[-1]) * STEP_PX + 1

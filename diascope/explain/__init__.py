@@ -1,1 +1,1 @@
-
+"""Explanations: what a network sees."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import expit, logit
 
 from diascope.metrics.estimate import Estimate, counted
 
@@ -44,6 +45,8 @@ class Basis:
         Folds within which groups are resampled; 1 where they are drawn from all.
     is_mean_of_fractions : bool
         Whether the metric lies in 0-1 and is 1 (or 0) only if it is so in every group.
+    bounds : tuple of float
+        The least and the greatest value that the metric can have.
     """
 
     n_images: int
@@ -53,6 +56,7 @@ class Basis:
     undefined: str = "one class only"
     n_strata: int = 1
     is_mean_of_fractions: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -156,33 +160,54 @@ def effective_number(images: NDArray[np.float64]) -> float:
     return float(images.sum() ** 2 / (images**2).sum())
 
 
-def expanded_tail(level: float, *, n_groups: float, n_strata: int = 1) -> float:
-    """Return the share of replicates to cut from each end, made smaller for few groups.
+def logit_student(
+    value: float, replicates: NDArray[np.float64], *, basis: Basis, level: float
+) -> tuple[float, float]:
+    """Return Student's interval on the logit scale, with the standard error of the replicates.
 
-    A percentile interval is too narrow for few observations: the bootstrap variance is short by
-    (n - 1) / n, and the normal quantile stands where Student's belongs. Both are put right by
-    moving the percentiles outwards: Hesterberg 2015, "What Teachers Should Know About the
-    Bootstrap", The American Statistician 69:371-386, section 5.3. With S strata the variance is
-    short by about (n - S) / n, and n - S degrees of freedom remain.
+    A metric near the end of its range is skewed: its replicates crowd at the end, and percentiles
+    of them lie too high when the truth is lower. On the logit scale a metric is closer to normal,
+    and an interval that is made there and carried back cannot leave the range: Efron & Tibshirani
+    1993, *An Introduction to the Bootstrap*, sections 12.4 and 12.6. For MCC, mapped from -1 to 1
+    onto 0 to 1, the scale is Fisher's z.
+
+    Of n groups n - 1 degrees of freedom remain, and the variance of replicates, which is short by
+    (n - 1) / n, is put right (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
+    The American Statistician 69:371-386). With S strata it is n - S in both places.
+
+    A replicate at the end of the range has no logit: no group with an error was drawn. As one of
+    n groups has on average 1 / n of the errors, no replicate is taken to be nearer to the end than
+    half of that, 1 / (2n) of the distance of ``value``.
 
     Parameters
     ----------
+    value : float
+        The metric, inside its range.
+    replicates : float64 (R,)
+        The metric in resampled groups.
+    basis : Basis
+        The range, n (``n_effective``) and S. At least one degree of freedom is taken to remain.
     level : float
         Coverage that the interval aims at, 0-1.
-    n_groups : float
-        Groups that inform the metric, as many as they are worth.
-    n_strata : int
-        The strata they are drawn in. At least one degree of freedom is taken to remain.
 
     Examples
     --------
-    >>> [round(expanded_tail(0.95, n_groups=n), 4) for n in (10, 40, 10_000)]
-    [0.0086, 0.0203, 0.025]
+    >>> basis = Basis(n_images=400, n_groups=20, n_independent=20, n_effective=20.0)
+    >>> replicates = np.array([0.86, 0.88, 0.9, 0.92, 0.94])
+    >>> [round(end, 3) for end in logit_student(0.9, replicates, basis=basis, level=0.95)]
+    [0.814, 0.949]
     """
-    freedom = max(1.0, n_groups - n_strata)
-    narrowness = math.sqrt((freedom + n_strata) / freedom)
-    quantile = stats.t.ppf(0.5 + level / 2, freedom) * narrowness
-    return float(stats.norm.sf(quantile))
+    lowest, highest = basis.bounds
+    width = highest - lowest
+    centre = (value - lowest) / width
+    step = 1 / (2 * basis.n_effective)
+    inside = np.clip((replicates - lowest) / width, centre * step, 1 - (1 - centre) * step)
+    freedom = max(1.0, basis.n_effective - basis.n_strata)
+    shortness = freedom / (freedom + basis.n_strata)
+    standard_error = np.std(logit(inside)) / math.sqrt(shortness)
+    reach = stats.t.ppf(0.5 + level / 2, freedom) * standard_error
+    low, high = lowest + width * expit([logit(centre) - reach, logit(centre) + reach])
+    return float(low), float(high)
 
 
 def class_limits(images_by_class: NDArray[np.float64]) -> tuple[int, float]:
@@ -273,8 +298,10 @@ def _interval(
             method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
             return low, high, method, notes
         return None, None, "none", [*notes, "the same in every resample: no interval"]
-    tail = expanded_tail(level, n_groups=basis.n_effective, n_strata=basis.n_strata)
-    low, high = np.quantile(defined, [tail, 1 - tail])
+    low, high = logit_student(value, defined, basis=basis, level=level)
     within = " within folds" if basis.n_strata > 1 else ""
-    method = f"group bootstrap{within}, expanded percentile, effective n = {basis.n_effective:.0f}"
-    return float(low), float(high), method, notes
+    method = (
+        f"Student interval on the logit scale, standard error by group bootstrap{within}, "
+        f"effective n = {basis.n_effective:.0f}"
+    )
+    return low, high, method, notes

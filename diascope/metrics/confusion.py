@@ -153,7 +153,7 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     bases: dict[str, Basis] = {
         "accuracy": overall,
         "balanced_accuracy": balanced,
-        "mcc": replace(balanced, is_mean_of_fractions=False),
+        "mcc": replace(balanced, is_mean_of_fractions=False, bounds=(-1.0, 1.0)),
     }
     for k in range(n_classes):
         either = true[:, k] + predicted[:, k] - by_group[:, k, k]

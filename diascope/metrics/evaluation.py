@@ -222,7 +222,8 @@ def _pooled_estimates(
         return metrics | group_means(of_group, weights)
 
     bases = count_bases(by_group, positive_index=positive_index)
-    bases["brier"] = replace(bases["accuracy"], is_mean_of_fractions=False)
+    greatest = 2.0 if positive_index is None else 1.0
+    bases["brier"] = replace(bases["accuracy"], is_mean_of_fractions=False, bounds=(0.0, greatest))
     if positive_index is not None:
         bases |= group_bases(
             of_group,

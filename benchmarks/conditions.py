@@ -1,0 +1,33 @@
+"""The conditions of a measurement, printed under every table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diascope.machine import provenance
+
+
+def real_data() -> Path:
+    """Return the folder of official files that ``DIASCOPE_TEST_DATA`` names, or stop."""
+    folder = os.environ.get("DIASCOPE_TEST_DATA")  # noqa: TID251 - benchmarks may
+    if not folder:
+        sys.exit("Set DIASCOPE_TEST_DATA to a folder with malaria/cell_images.zip.")
+    return Path(folder)
+
+
+def conditions() -> str:
+    """Describe commit, machine, software, command and day in one line of Markdown."""
+    day = datetime.now(UTC).date().isoformat()
+    facts = provenance([Path(sys.argv[0]).name, *sys.argv[1:]], day)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return (
+        f"`python benchmarks/{facts['command']}`, {day}, commit {commit or 'unknown'}, "
+        f"{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, "
+        f"Python {facts['python']}, torch {facts['torch']}"
+    )

@@ -1,0 +1,192 @@
+"""The command line: what a user types, sees and can mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+from conftest import SMALL
+
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+
+
+@pytest.fixture
+def call(home, tmp_path):
+    """Return a function that runs diascope in an empty folder."""
+
+    def run(*words, timeout=120):
+        return subprocess.run(
+            [sys.executable, "-m", "diascope", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "DIASCOPE_HOME": str(home), "COLUMNS": "200"},
+        )
+
+    return run
+
+
+def refused(result, *parts):
+    """Check for one clear message, exit code 2 and no traceback."""
+    assert result.returncode == 2, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+    return True
+
+
+def last_line(result):
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+def test_the_whole_path_from_files_to_predictions(call, cells, home, tmp_path):
+    result = call("prepare", "malaria", "--source", cells)
+    assert last_line(result) == str(home / "datasets" / "malaria")
+    assert "ONLY A PART OF THE DATA SET: 72 of 27558 images" in result.stdout
+    assert last_line(call("train", "malaria", *SETTINGS)) == "runs/malaria-compact"
+    result = call("evaluate", "runs/malaria-compact")
+    assert last_line(result) == "runs/malaria-compact/metrics/test.json"
+    assert "classification report" in result.stdout
+    assert "opened 1 times" in result.stdout
+    assert last_line(call("report", "runs/malaria-compact")) == "runs/malaria-compact/report.html"
+    assert last_line(call("predict", "runs/malaria-compact", cells)) == "predictions.csv"
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "path,predicted,probability_uninfected,probability_parasitized,error"
+    assert len(lines) == 73
+
+
+def test_json_is_for_machines(call, cells):
+    facts = json.loads(call("prepare", "malaria", "--source", cells, "--json").stdout)
+    assert facts["n_images"] == 72
+    assert {row["name"] for row in json.loads(call("datasets", "--json").stdout)} >= {"malaria"}
+    assert {row["name"] for row in json.loads(call("models", "--json").stdout)} >= {"compact"}
+    assert "malaria" in call("datasets").stdout
+
+
+def test_help_comes_without_torch(call):
+    script = (
+        "import sys; from diascope.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'polars', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_every_verb_explains_itself(call):
+    for verb in ("demo", "prepare", "train", "evaluate", "report", "predict", "models"):
+        assert "Usage:" in call(verb, "--help").stdout
+
+
+def test_names_that_do_not_exist_are_refused(call, cells):
+    refused(call("prepare", "malria"), "'malria'", "Did you mean 'malaria'")
+    refused(call("train", "malria"), "Did you mean 'malaria'")
+    refused(call("train", "malaria"), "diascope prepare malaria")
+    refused(call("evaluate", "nowhere"), "no run here")
+    refused(call("report", "nowhere"))
+    refused(call("predict", "nowhere", "x.png"))
+    refused(call("nonsense"))
+
+
+def archive(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+def test_hostile_and_broken_archives_are_refused(call, tmp_path, cells):
+    refused(call("prepare", "malaria", "--source", tmp_path / "none.zip"), "no such file")
+    (tmp_path / "empty").mkdir()
+    refused(call("prepare", "malaria", "--source", tmp_path / "empty"), "holds no files")
+    text = tmp_path / "text.zip"
+    text.write_text("not a zip")
+    refused(call("prepare", "malaria", "--source", text), "text.zip")
+    whole = archive(
+        tmp_path / "whole.zip",
+        [(p.relative_to(cells).as_posix(), p.read_bytes()) for p in sorted(cells.rglob("*.png"))],
+    )
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(whole.read_bytes()[:-500])
+    refused(call("prepare", "malaria", "--source", cut), "cut.zip")
+    evil = archive(tmp_path / "evil.zip", [("../evil.png", b"x")])
+    refused(call("prepare", "malaria", "--source", evil), "evil")
+    assert not (tmp_path.parent / "evil.png").exists()
+    zeros = archive(tmp_path / "bomb.zip", [("Parasitized/a.png", bytes(300_000_000))])
+    refused(call("prepare", "malaria", "--source", zeros), "bomb.zip")
+
+
+def test_option_values_out_of_range_are_refused(call, cells):
+    call("prepare", "malaria", "--source", cells)
+    refused(call("prepare", "malaria", "--source", cells, "--max-rejected", "3"), "--max-rejected")
+    refused(call("prepare", "malaria", "--source", cells, "--seed", "-1"), "seed")
+    refused(call("train", "malaria", "--folds", "13"), "12 groups for 13 folds")
+    refused(call("train", "malaria", "--folds", "-1"), "folds")
+    refused(call("train", "malaria", "--seed", "-1"), "seed")
+    refused(call("train", "malaria", "--set", "epochs=3"), "Did you mean 'max_epochs'")
+    refused(call("train", "malaria", "--set", "batch_size=0"), "batch_size")
+
+
+def test_a_run_folder_that_exists_is_refused(call, cells, tmp_path):
+    call("prepare", "malaria", "--source", cells)
+    assert call("train", "malaria", *SETTINGS, "--out", "run").returncode == 0
+    refused(call("train", "malaria", *SETTINGS, "--out", "run"), "exists and is trained", "--out")
+    (tmp_path / "file").write_text("x")
+    refused(call("train", "malaria", "--out", "file"), "file")
+
+
+def test_a_source_that_has_gone_is_refused(call, cells, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(cells, tmp_path / "copy")
+    call("prepare", "malaria", "--source", copy)
+    shutil.rmtree(copy)
+    refused(call("train", "malaria", *SETTINGS), "no such file or folder")
+
+
+STEPS = {
+    "prepare": ["prepare", "malaria", "--source"],
+    "train": ["train", "malaria", *SETTINGS, "--set", "max_epochs=60", "--out", "run"],
+    "evaluate": ["evaluate", "run"],
+    "report": ["report", "run"],
+    "predict": ["predict", "run"],
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a Unix signal")
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_seconds", [0.4, 1.5, 3.0, 5.0])
+def test_ctrl_c_at_each_step_loses_nothing_and_a_later_call_completes(
+    call, cells, home, tmp_path, wait_seconds
+):
+    for step, words in STEPS.items():
+        words = [*words, *([str(cells)] if step in ("prepare", "predict") else [])]  # noqa: PLW2901
+        process = subprocess.Popen(
+            [sys.executable, "-m", "diascope", *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "DIASCOPE_HOME": str(home)},
+        )
+        time.sleep(wait_seconds)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode in (0, 130, -signal.SIGINT), errors
+        if process.returncode == 130:
+            assert "Traceback" not in errors
+        if process.returncode != 0:
+            assert call(*words).returncode == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert (tmp_path / "predictions.csv").is_file()
+    leftovers = [p for p in (*tmp_path.rglob(".*"), *home.rglob(".*")) if p.is_file()]
+    assert not leftovers

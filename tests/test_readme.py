@@ -1,0 +1,61 @@
+"""The README's commands do what it says, one after another, on the miniature of the real set."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
+    environment = {
+        **os.environ,
+        "DIASCOPE_HOME": str(home),
+        "DIASCOPE_TEST_DATA": str(tmp_path / "official"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    (tmp_path / "official").mkdir()
+    (tmp_path / "official" / "malaria").symlink_to(cells)
+    (tmp_path / "cells").symlink_to(cells / "cell_images" / "Uninfected")
+    (tmp_path / "cell.png").write_bytes(next(cells.rglob("*.png")).read_bytes())
+    commands = [line for block in blocks("console") for line in block.splitlines()]
+    commands = [line.removeprefix("$ ") for line in commands if line.startswith("$ diascope")]
+    assert len(commands) >= 6
+    for command in commands:
+        words = shlex.split(os.path.expandvars(command.replace("$DIASCOPE_TEST_DATA", "official")))
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        made = Path(tmp_path / done.stdout.splitlines()[-1])
+        assert made.exists(), f"{command} ends with {made}"
+    for code in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_the_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"\bmake ([a-z]+)", README.read_text("utf-8")))
+    makefile = README.with_name("Makefile").read_text("utf-8")
+    assert {"demo", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
