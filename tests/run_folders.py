@@ -89,6 +89,7 @@ def draw_manifest(
                     "sha256": hashlib.sha256((source / path).read_bytes()).hexdigest(),
                     "width": size_px,
                     "height": size_px - 4,
+                    "pixel_digest": hashlib.sha256(pixels.tobytes()).hexdigest(),
                     "n_bytes": (source / path).stat().st_size,
                     **split_columns(group, n_folds),
                 }

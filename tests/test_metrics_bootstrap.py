@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sk
 
 from diascope.metrics.bootstrap import (
@@ -17,7 +18,7 @@ from diascope.metrics.bootstrap import (
     Resampling,
     estimate,
     exact_binomial,
-    expanded_tail,
+    logit_student,
     replicate,
     resample_blocks,
 )
@@ -119,39 +120,73 @@ def test_groups_of_one_image_are_the_ordinary_bootstrap_of_images():
     right = (probabilities[:, 1] >= 0.5) == labels
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, labels.size, size=(500, labels.size))
-    tail = expanded_tail(0.95, n_groups=labels.size)
-    low, high = np.quantile(right[drawn].mean(axis=1), [tail, 1 - tail])
+    expected = logit_student(
+        right.mean(),
+        right[drawn].mean(axis=1),
+        basis=Basis(labels.size, labels.size, labels.size, float(labels.size)),
+        level=0.95,
+    )
     found = result["estimates"]["accuracy"]
-    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-12)
-    assert high - low == pytest.approx(3.92 * np.std(right) / math.sqrt(labels.size), rel=0.1)
+    assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-12)
+    assert found["high"] - found["low"] == pytest.approx(
+        3.92 * np.std(right) / math.sqrt(labels.size), rel=0.1
+    )
 
 
-def test_the_expanded_tail_is_hesterbergs():
-    for n in (5, 20, 200):
-        expected = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
-        assert expanded_tail(0.95, n_groups=n) == pytest.approx(expected, rel=1e-12)
-    assert expanded_tail(0.95, n_groups=20, n_strata=5) < expanded_tail(0.95, n_groups=20)
-
-
-def test_the_expanded_interval_of_a_mean_is_students():
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=12)
+def test_the_interval_of_a_mean_is_students_on_the_logit_scale():
+    values = np.random.default_rng(3).uniform(0.45, 0.75, size=12)
     replicates = replicate(
         lambda weights: {"mean": weights @ values / 12},
         np.zeros(12, dtype=int),
         n_resamples=40_000,
         seed=0,
     )["mean"]
-    found = estimate(
-        values.mean(),
-        replicates,
-        basis=Basis(12, 12, 12, 12.0, is_mean_of_fractions=False),
-        resampling=RESAMPLING,
+    low, high = logit_student(values.mean(), replicates, basis=Basis(12, 12, 12, 12.0), level=0.95)
+    slope = 1 / (values.mean() * (1 - values.mean()))
+    half = stats.t.ppf(0.975, 11) * values.std(ddof=1) / math.sqrt(12) * slope
+    centre = special.logit(values.mean())
+    assert special.logit([low, high]) == pytest.approx([centre - half, centre + half], abs=0.02)
+
+
+def test_strata_and_fewer_effective_groups_widen_the_interval():
+    replicates = np.linspace(0.7, 0.9, 100)
+    for n_effective, n_strata in ((20.0, 1), (20.0, 5), (8.0, 1), (1.5, 1)):
+        basis = Basis(100, 20, 20, n_effective, n_strata=n_strata)
+        low, high = logit_student(0.8, replicates, basis=basis, level=0.95)
+        freedom = max(2, n_effective - n_strata)
+        half = stats.t.ppf(0.975, freedom) * math.sqrt((freedom + n_strata) / freedom)
+        half *= special.logit(replicates).std()
+        expected = special.expit(special.logit(0.8) + half * np.array([-1, 1]))
+        assert (low, high) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_interval_of_an_error_mirrors_that_of_the_metric():
+    basis = Basis(100, 10, 10, 10.0)
+    replicates = np.r_[np.linspace(0.85, 0.99, 50), np.ones(20)]
+    low, high = logit_student(0.95, replicates, basis=basis, level=0.95)
+    mirrored = logit_student(0.05, 1 - replicates, basis=basis, level=0.95)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+    scaled = replace(basis, bounds=(-1.0, 1.0))
+    doubled = logit_student(0.9, 2 * replicates - 1, basis=scaled, level=0.95)
+    assert doubled == pytest.approx((2 * low - 1, 2 * high - 1), abs=1e-12)
+
+
+def test_replicates_without_an_error_do_not_make_the_interval_endless_or_narrow():
+    rng = np.random.default_rng(0)
+    replicates = 1 - 0.01 * rng.poisson(1, size=2000)  # one of ten patients has all errors
+    basis = Basis(1000, 10, 10, 10.0)
+    low, high = logit_student(0.99, replicates, basis=basis, level=0.95)
+    worst = exact_binomial_upper(1, 10)  # how many patients may be like him
+    assert 1 - 0.5 < low < 1 - worst * 0.1
+    assert 0.99 < high < 1
+    nearly = logit_student(
+        0.99, np.where(replicates == 1, 1 - 1e-9, replicates), basis=basis, level=0.95
     )
-    assert found.low is not None
-    assert found.high is not None
-    half = stats.t.ppf(0.975, 11) * values.std(ddof=1) / math.sqrt(12)
-    assert found.high - found.low == pytest.approx(2 * half, rel=0.05)
+    assert nearly == (low, high)
+
+
+def exact_binomial_upper(n_found, n):
+    return stats.binomtest(n_found, n).proportion_ci(0.95, method="exact").high
 
 
 def test_the_exact_binomial_is_that_of_scipy():

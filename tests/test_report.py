@@ -151,9 +151,11 @@ def test_disjointness_is_counted_in_the_manifest(run):
     )
     with pytest.raises(LeakageError, match="train and test share 1 groups"):
         disjointness(replace(facts, manifest=leaky))
-    same_file = facts.manifest.with_columns(sha256=pl.lit("0" * 64))
-    with pytest.raises(LeakageError, match="val and test share 0 groups and 1 identical files"):
-        disjointness(replace(facts, manifest=same_file))
+    same = facts.manifest.with_columns(pixel_digest=pl.lit("0" * 32), sha256=pl.lit("0" * 64))
+    with pytest.raises(LeakageError, match="val and test share 0 groups and 1 identical pictures"):
+        disjointness(replace(facts, manifest=same))
+    featureless = same.with_columns(pixel_digest=pl.lit(None, dtype=pl.String))
+    assert disjointness(replace(facts, manifest=featureless))
 
 
 def test_a_leaking_run_gets_no_report(tmp_path):

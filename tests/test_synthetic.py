@@ -15,8 +15,10 @@ from PIL import Image
 
 from diascope.data.files import open_files
 from diascope.datasets import synthetic
+from diascope.datasets.camera import photograph
 from diascope.datasets.parasites import MIMICS, add_parasite
-from diascope.datasets.smear import grow_cell, photograph, stain_smear
+from diascope.datasets.red_cell import grow_cell
+from diascope.datasets.smear import stain_smear
 from diascope.errors import DataError
 
 CONTROLS = Path(__file__).parents[1] / "benchmarks" / "synthetic_controls.py"

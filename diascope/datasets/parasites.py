@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diascope.datasets.smear import N_ANGLES, Cell, Patch, clouds, ramp
+from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
 DYE_PX, DYE_SPREAD = 125.0, 0.5
@@ -135,9 +135,9 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(9.5, 18) * scale
+    radius = rng.uniform(11, 20) * scale
     flat = rng.uniform(0.65, 1.0)
-    wall = rng.uniform(2.5, 5.5) * scale
+    wall = rng.uniform(3, 5.5) * scale
     x, y = _site(cell, rng, radius_px=0.85 * radius)
     turn, chromatin_at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
     patch = cell.patch(x, y, radius + wall + 5)
@@ -150,9 +150,9 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
     density = np.clip(0.6 + rng.uniform(0.0, 0.45) * away + _lobes(rng, angle, amount=0.2), 0, 1.4)
     thick = 0.5 * wall * np.clip(0.5 + 0.75 * density, 0.4, 1.4)
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
-    body = stain * rng.uniform(0.35, 0.65) * density * coverage
+    body = stain * rng.uniform(0.35, 0.6) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.15, 0.6)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.2, 0.65)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -178,17 +178,17 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(14, 23) * scale
+    radius = rng.uniform(15, 24) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
     body = body * _grain(patch, rng, depth=0.35)
     hole = patch.ellipse(
-        (rng.uniform(0.25, 0.5) * radius, 0.3 * radius), angle=rng.uniform(0, np.pi), soft_px=4
+        (rng.uniform(0.3, 0.5) * radius, 0.3 * radius), angle=rng.uniform(0, np.pi), soft_px=4
     )
-    body = body * (1 - np.float32(rng.uniform(0.3, 1.0)) * hole)
-    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.6)) * hole
-    cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.5)) * body
+    body = body * (1 - np.float32(rng.uniform(0.6, 1.0)) * hole)
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.1, 0.6)) * hole
+    cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.45)) * body
     for _ in range(2 if rng.uniform() < 0.3 else 1):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
@@ -318,7 +318,7 @@ MIMICS: dict[Callable[[Cell, np.random.Generator], None], float] = {
     _add_precipitate: 0.20,
     _add_remnant: 0.18,
     _add_stain_smear: 0.13,
-    _add_drying_ring: 0.04,
+    _add_drying_ring: 0.03,
     _add_dirt: 0.05,
-    _add_stippling: 0.07,
+    _add_stippling: 0.05,
 }

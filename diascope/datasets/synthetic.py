@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diascope.data.spec import DatasetSpec
+from diascope.datasets.camera import photograph
 from diascope.datasets.parasites import Parasite, add_blotches, add_debris, add_parasite
-from diascope.datasets.smear import grow_cell, photograph, stain_smear
+from diascope.datasets.red_cell import grow_cell
+from diascope.datasets.smear import stain_smear
 from diascope.errors import DataError
 from diascope.task import Task
 

@@ -165,11 +165,11 @@ def logit_student(
 ) -> tuple[float, float]:
     """Return Student's interval on the logit scale, with the standard error of the replicates.
 
-    A metric near the end of its range is skewed: its replicates crowd at the end, and percentiles
-    of them lie too high when the truth is lower. On the logit scale a metric is closer to normal,
-    and an interval that is made there and carried back cannot leave the range: Efron & Tibshirani
-    1993, *An Introduction to the Bootstrap*, sections 12.4 and 12.6. For MCC, mapped from -1 to 1
-    onto 0 to 1, the scale is Fisher's z.
+    Near the end of its range a metric is skewed, and few groups seldom show how far it can fall:
+    percentiles of its replicates then miss a truth that is lower. On the logit scale it is closer
+    to normal, and an interval that is made there and carried back cannot leave the range: Efron &
+    Tibshirani 1993, *An Introduction to the Bootstrap*, sections 12.4 and 12.6. For MCC, mapped
+    from -1 to 1 onto 0 to 1, the scale is Fisher's z.
 
     Of n groups n - 1 degrees of freedom remain, and the variance of replicates, which is short by
     (n - 1) / n, is put right (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
@@ -186,7 +186,8 @@ def logit_student(
     replicates : float64 (R,)
         The metric in resampled groups.
     basis : Basis
-        The range, n (``n_effective``) and S. At least one degree of freedom is taken to remain.
+        The range, n (``n_effective``) and S. Two degrees of freedom are taken to remain at least,
+        as many as the fewest groups that get an interval have.
     level : float
         Coverage that the interval aims at, 0-1.
 
@@ -195,14 +196,14 @@ def logit_student(
     >>> basis = Basis(n_images=400, n_groups=20, n_independent=20, n_effective=20.0)
     >>> replicates = np.array([0.86, 0.88, 0.9, 0.92, 0.94])
     >>> [round(end, 3) for end in logit_student(0.9, replicates, basis=basis, level=0.95)]
-    [0.814, 0.949]
+    [0.816, 0.948]
     """
     lowest, highest = basis.bounds
     width = highest - lowest
     centre = (value - lowest) / width
     step = 1 / (2 * basis.n_effective)
     inside = np.clip((replicates - lowest) / width, centre * step, 1 - (1 - centre) * step)
-    freedom = max(1.0, basis.n_effective - basis.n_strata)
+    freedom = max(FEWEST_GROUPS - 1.0, basis.n_effective - basis.n_strata)
     shortness = freedom / (freedom + basis.n_strata)
     standard_error = np.std(logit(inside)) / math.sqrt(shortness)
     reach = stats.t.ppf(0.5 + level / 2, freedom) * standard_error

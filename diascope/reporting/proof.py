@@ -1,4 +1,4 @@
-"""Show that no group and no file is on both sides of a split: counted now, from the manifest."""
+"""Show that no group and no picture is on both sides of a split: counted now, from the manifest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from diascope.reporting.facts import Facts
 
 
 def disjointness(facts: Facts) -> list[dict[str, Any]]:
-    """Count the groups and the identical files that each pair of splits shares.
+    """Count the groups, the identical files and the identical pictures that splits share.
+
+    Pictures are compared by their pixels, also turned and mirrored. Featureless ones, of a single
+    colour, are equal by chance and do not count.
 
     Returns
     -------
     list of dict
-        ``first, second`` (such as train and test), ``n_groups, n_files``: a count for every fold,
-        and one in a holdout. All counts are 0.
+        ``first, second`` (such as train and test), ``n_groups, n_files, n_pictures``: a count for
+        every fold, and one in a holdout. All counts are 0.
 
     Raises
     ------
@@ -30,18 +33,21 @@ def disjointness(facts: Facts) -> list[dict[str, Any]]:
     columns = ["split"]
     if facts.is_cross_validation:
         columns = [fold_column(fold) for fold in range(int(facts.metrics["n_folds"]))]
+    pictures = facts.manifest.drop_nulls("pixel_digest")
     rows, leaks = [], []
     for first, second in combinations(SPLITS, 2):
-        row: dict[str, Any] = {"first": first, "second": second}
-        for name, key in (("n_groups", "group"), ("n_files", "sha256")):
-            row[name] = [
-                _n_shared(facts.manifest, column, (first, second), key=key) for column in columns
-            ]
-        rows.append(row)
-        if any(row["n_groups"]) or any(row["n_files"]):
+        shared = {
+            "n_groups": [_n_shared(facts.manifest, c, (first, second), "group") for c in columns],
+            "n_files": [_n_shared(pictures, c, (first, second), "sha256") for c in columns],
+            "n_pictures": [
+                _n_shared(pictures, c, (first, second), "pixel_digest") for c in columns
+            ],
+        }
+        rows.append({"first": first, "second": second, **shared})
+        if any(map(any, shared.values())):
             leaks.append(
-                f"{first} and {second} share {max(row['n_groups'])} groups and "
-                f"{max(row['n_files'])} identical files"
+                f"{first} and {second} share {max(shared['n_groups'])} groups and "
+                f"{max(shared['n_pictures'])} identical pictures"
             )
     if leaks:
         raise LeakageError(
@@ -83,6 +89,6 @@ def check_predictions(facts: Facts) -> int:
     return n_predicted
 
 
-def _n_shared(manifest: pl.DataFrame, column: str, pair: tuple[str, str], *, key: str) -> int:
+def _n_shared(manifest: pl.DataFrame, column: str, pair: tuple[str, str], key: str) -> int:
     first, second = (set(manifest.filter(pl.col(column) == split)[key]) for split in pair)
     return len(first & second)

@@ -175,19 +175,19 @@ def split_text(facts: Facts) -> str:
     return (
         f"The unit is the {kind}: whole {plural(kind)} were placed in train, val and test, so that "
         f"each has its share of every class and of every kind of {kind}{seeded}. The network "
-        "learned from train; choices were made on val; test was kept sealed."
+        "learned from train, val was watched meanwhile, and test was kept sealed."
     )
 
 
 def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
     """Say what pictures are filed twice, and what was done about it."""
     if not duplicates.get("n_images"):
-        return "No picture is filed twice (compared pixel by pixel, also turned and mirrored)."
+        return "No picture is filed twice."
     return (
         f"{counted(duplicates['n_images'], 'image')} have an identical twin "
-        f"({counted(duplicates['n_pairs'], 'pair')}; compared pixel by pixel, also turned and "
-        f"mirrored). {counted(duplicates['groups_joined'], group_kind)} joined another one before "
-        f"the split; the largest joined one holds {duplicates['largest_component_groups']}. "
+        f"({counted(duplicates['n_pairs'], 'pair')}). Before the split, "
+        f"{counted(duplicates['groups_joined'], group_kind)} joined another one; the largest that "
+        f"came of it holds {counted(duplicates['largest_component_groups'], group_kind)}. "
         f"Filed under two labels: {counted(duplicates['across_labels'], 'picture')}."
     )
 
@@ -214,11 +214,11 @@ def openings_text(openings: Mapping[str, int]) -> str:
     """Say how often the test images were opened."""
     same, overlapping = openings["same_images"], openings["overlapping"]
     if same == 1:
-        found = "They were opened once, for this report, and by no other model."
+        found = "The test images were opened once: by this run, for one model."
     else:
         found = (
-            f"They were opened {_times(openings['this_run'])} by this run and {_times(same)} in "
-            f"all, by {counted(openings['models'], 'different model')}."
+            f"The test images were opened {_times(openings['this_run'])} by this run and "
+            f"{_times(same)} in all, by {counted(openings['models'], 'different model')}."
         )
     if not overlapping:
         return f"{found} No other test set with some of these images is on record."
