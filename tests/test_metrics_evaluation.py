@@ -201,6 +201,28 @@ def test_a_perfect_model_gets_a_bound_from_the_number_of_patients():
     assert result["estimates"]["mcc"]["low"] is None
 
 
+def test_every_interval_is_within_the_range_and_holds_its_value():
+    ranges = {"mcc": (-1, 1), "brier": (0, 2)}
+    for seed in range(40):
+        n_classes = 2 + seed % 2
+        labels, probabilities, groups = study(
+            seed, n_groups=3 + seed % 8, per_group=6, signal=1.5 * (seed % 5), n_classes=n_classes
+        )
+        positive = "parasitized" if n_classes == 2 and seed % 4 else None
+        classes = (*CLASSES, "other")[:n_classes]
+        folds = np.unique(groups, return_inverse=True)[1] % 2 if seed % 3 else None
+        result = evaluate(
+            labels, probabilities, groups, classes=classes, positive=positive, folds=folds
+        )
+        json.dumps(result, allow_nan=False)
+        entries = result["estimates"] | result["macro"] | result["weighted"]
+        entries |= {name: entry["mean"] for name, entry in result["per_group"].items()}
+        for name, entry in entries.items():
+            lowest, highest = ranges.get(name, (0, 1))
+            if entry["low"] is not None:
+                assert lowest <= entry["low"] <= entry["value"] <= entry["high"] <= highest, name
+
+
 def test_few_patients_are_said():
     labels, probabilities, groups = study(n_groups=6)
     found = evaluate(labels, probabilities, groups)["estimates"]

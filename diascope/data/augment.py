@@ -113,7 +113,7 @@ def one_cycle(step: int, n_steps: int, *, warm_up: float = 0.2) -> float:
     Examples
     --------
     >>> [round(one_cycle(step, 10), 2) for step in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 0.99, 0.4, 0.01]
+    [0.5, 1.0, 0.97, 0.41, 0.03]
     """
     rise = max(1, round(warm_up * n_steps))
     if step < rise:

@@ -16,8 +16,8 @@ import numpy as np
 from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
-DYE_PX, DYE_SPREAD = 125.0, 0.5
-UNTOUCHED = 0.05  # share of the cells that get no debris
+DYE_PX, DYE_SPREAD = 140.0, 0.5
+UNTOUCHED = 0.04  # share of the cells that get no debris
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Parasite:
 
 
 def add_parasite(cell: Cell, rng: np.random.Generator) -> Parasite:
-    """Draw one parasite on ``cell`` and return where it is: two rings to one trophozoite."""
+    """Draw one parasite on ``cell`` and return where it is: seven rings to three trophozoites."""
     stain = float(np.clip(np.exp(rng.normal(-0.03, 0.22)), 0.6, 1.35))
-    if rng.uniform() < 0.66:
+    if rng.uniform() < 0.72:
         return _add_ring(cell, rng, stain=stain)
     return _add_trophozoite(cell, rng, stain=stain)
 
@@ -206,7 +206,7 @@ def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> P
 def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
     """Draw a granular, hazy body, often with a pale halo, on the cell or beside it."""
     scale = cell.smear.scale
-    radius = rng.uniform(9, 16) * scale
+    radius = rng.uniform(10, 17) * scale
     if cell.bump_angle is not None and rng.uniform() < 0.7:
         index = int(cell.bump_angle / (2 * np.pi) * len(cell.outline_px)) % len(cell.outline_px)
         away = cell.outline_px[index] + rng.uniform(-0.3, 0.8) * radius
@@ -218,12 +218,12 @@ def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(5, 10))
     body = body * _grain(patch, rng, depth=rng.uniform(0.3, 0.7))
     halo = patch.ellipse((1.3 * radius, 1.2 * radius), angle=0.0, soft_px=8)
-    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.5)) * halo
-    cell.dye[patch.where] += np.float32(rng.uniform(0.2, 0.5)) * body
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.35)) * halo
+    cell.dye[patch.where] += np.float32(rng.uniform(0.22, 0.5)) * body
     for _ in range(rng.integers(5, 12)):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.75) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
-        amount = rng.uniform(0.5, 1.35)
+        amount = rng.uniform(0.4, 1.25)
         _dot(cell, rng, at=at, radius_px=rng.uniform(1.6, 3.2) * scale, amount=amount)
 
 
@@ -232,9 +232,9 @@ def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
     spread = rng.uniform(3, 22)
     x, y = _site(cell, rng, radius_px=8)
     film = cell.patch(x, y, 30)
-    haze = _ragged(film, rng, radius_px=rng.uniform(6, 20), soft_px=8)
-    cell.dye[film.where] += np.float32(rng.uniform(0.05, 0.35)) * haze
-    for _ in range(rng.integers(3, 14)):
+    haze = _ragged(film, rng, radius_px=rng.uniform(9, 22), soft_px=8)
+    cell.dye[film.where] += np.float32(rng.uniform(0.1, 0.4)) * haze
+    for _ in range(rng.integers(3, 11)):
         dx, dy = rng.normal(0, spread, 2)
         size = rng.uniform(1.0, 3.8) * cell.smear.scale
         patch = cell.patch(x + dx, y + dy, size + 5)
@@ -242,7 +242,7 @@ def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
         grain = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
         amount = np.float32(rng.uniform(0.35, 1.3))
         cell.dye[patch.where] = np.maximum(cell.dye[patch.where], amount * grain)
-        cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * grain
+        cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.1)) * grain
 
 
 def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
@@ -273,7 +273,7 @@ def _add_stain_smear(cell: Cell, rng: np.random.Generator) -> None:
             angle=direction + rng.normal(0, 0.15),
             soft_px=rng.uniform(3, 5),
         )
-        cell.dye[patch.where] += np.float32(rng.uniform(0.15, 0.9)) * streak
+        cell.dye[patch.where] += np.float32(rng.uniform(0.1, 0.75)) * streak
 
 
 def _add_remnant(cell: Cell, rng: np.random.Generator) -> None:
@@ -281,10 +281,12 @@ def _add_remnant(cell: Cell, rng: np.random.Generator) -> None:
     for _ in range(2 if rng.uniform() < 0.25 else 1):
         radius = rng.uniform(3.0, 5.5) * cell.smear.scale
         x, y = _site(cell, rng, radius_px=radius)
-        patch = cell.patch(x, y, radius + 5)
+        patch = cell.patch(x, y, radius + 8)
         radii = (radius, rng.uniform(0.8, 1.0) * radius)
         dot = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
-        cell.dye[patch.where] += np.float32(rng.uniform(0.65, 1.4)) * dot
+        haze = patch.ellipse((radius + 4, radius + 3), angle=0.0, soft_px=6)
+        cell.dye[patch.where] += np.float32(rng.uniform(0.1, 0.35)) * haze
+        cell.dye[patch.where] += np.float32(rng.uniform(0.5, 1.1)) * dot
 
 
 def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
@@ -301,7 +303,7 @@ def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
     cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.2, 0.8)) * inside
     even = 1 + _lobes(rng, angle, amount=0.12)
     cell.dye[patch.where] += np.float32(rng.uniform(0.3, 1.1)) * ring * even
-    cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.2)) * ring
+    cell.ink[patch.where] += np.float32(rng.uniform(0.0, 0.1)) * ring
 
 
 def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:

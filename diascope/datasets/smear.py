@@ -98,7 +98,7 @@ def stain_smear(rng: np.random.Generator) -> Smear:
         margin_px=rng.uniform(-2, 4),
         mottle=rng.uniform(0.01, 0.06),
         slope=rng.uniform(0.01, 0.06),
-        blur_px=rng.uniform(0.5, 1.6),
+        blur_px=rng.uniform(0.5, 1.5),
         noise=rng.uniform(1.2, 2.4),
         colour_shift_px=int(rng.choice([0, 0, 1, 2])),
         jpeg_quality=int(rng.integers(84, 95)),

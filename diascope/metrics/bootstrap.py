@@ -169,15 +169,15 @@ def logit_student(
     percentiles of its replicates then miss a truth that is lower. On the logit scale it is closer
     to normal, and an interval that is made there and carried back cannot leave the range: Efron &
     Tibshirani 1993, *An Introduction to the Bootstrap*, sections 12.4 and 12.6. For MCC, mapped
-    from -1 to 1 onto 0 to 1, the scale is Fisher's z.
+    from -1 to 1 onto 0 to 1, the scale is twice Fisher's z.
 
     Of n groups n - 1 degrees of freedom remain, and the variance of replicates, which is short by
     (n - 1) / n, is put right (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
     The American Statistician 69:371-386). With S strata it is n - S in both places.
 
-    A replicate at the end of the range has no logit: no group with an error was drawn. As one of
-    n groups has on average 1 / n of the errors, no replicate is taken to be nearer to the end than
-    half of that, 1 / (2n) of the distance of ``value``.
+    A replicate at the end of the range has no logit: no group with an error was drawn. If each of
+    n groups has its share of the errors, the next replicate is 1 / n as far from the end as
+    ``value``. No replicate counts as nearer to the end than half of that.
 
     Parameters
     ----------
@@ -201,8 +201,9 @@ def logit_student(
     lowest, highest = basis.bounds
     width = highest - lowest
     centre = (value - lowest) / width
-    step = 1 / (2 * basis.n_effective)
-    inside = np.clip((replicates - lowest) / width, centre * step, 1 - (1 - centre) * step)
+    half_step = 0.5 / basis.n_effective
+    nearest = (centre * half_step, 1 - (1 - centre) * half_step)
+    inside = np.clip((replicates - lowest) / width, *nearest)
     freedom = max(FEWEST_GROUPS - 1.0, basis.n_effective - basis.n_strata)
     shortness = freedom / (freedom + basis.n_strata)
     standard_error = np.std(logit(inside)) / math.sqrt(shortness)
