@@ -17,7 +17,7 @@ from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
 DYE_PX, DYE_SPREAD = 140.0, 0.5
-UNTOUCHED = 0.04  # share of the cells that get no debris
+UNTOUCHED = 0.03  # share of the cells that get no debris
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def add_debris(cell: Cell, rng: np.random.Generator) -> None:
 
 def add_blotches(cell: Cell, rng: np.random.Generator) -> None:
     """Draw faint patches of uneven staining, whatever else is on the cell."""
-    for _ in range(int(rng.choice([0, 0, 1, 2]))):
-        radius = rng.uniform(7, 22)
+    for _ in range(int(rng.choice([0, 1, 1, 3]))):
+        radius = rng.uniform(8, 25)
         x, y = _site(cell, rng, radius_px=0.3 * radius, tries=1)
         patch = cell.patch(x, y, 1.3 * radius + 4)
         blotch = _ragged(patch, rng, radius_px=radius, soft_px=radius)
@@ -135,7 +135,7 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(11, 20) * scale
+    radius = rng.uniform(9.5, 18.5) * scale
     flat = rng.uniform(0.65, 1.0)
     wall = rng.uniform(3, 5.5) * scale
     x, y = _site(cell, rng, radius_px=0.85 * radius)
@@ -152,7 +152,7 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
     body = stain * rng.uniform(0.35, 0.6) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.2, 0.65)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.15, 0.55)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -178,7 +178,7 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(15, 24) * scale
+    radius = rng.uniform(14, 23) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
@@ -187,7 +187,7 @@ def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> P
         (rng.uniform(0.3, 0.5) * radius, 0.3 * radius), angle=rng.uniform(0, np.pi), soft_px=4
     )
     body = body * (1 - np.float32(rng.uniform(0.6, 1.0)) * hole)
-    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.1, 0.6)) * hole
+    cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.1, 0.5)) * hole
     cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.45)) * body
     for _ in range(2 if rng.uniform() < 0.3 else 1):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6) * radius
@@ -229,10 +229,10 @@ def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
 
 def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
     """Draw sharp grains of undissolved stain of all sizes, in a clump or scattered."""
-    spread = rng.uniform(3, 22)
+    spread = rng.uniform(3, 24)
     x, y = _site(cell, rng, radius_px=8)
-    film = cell.patch(x, y, 30)
-    haze = _ragged(film, rng, radius_px=rng.uniform(9, 22), soft_px=8)
+    film = cell.patch(x, y, 34)
+    haze = _ragged(film, rng, radius_px=rng.uniform(9, 26), soft_px=8)
     cell.dye[film.where] += np.float32(rng.uniform(0.1, 0.4)) * haze
     for _ in range(rng.integers(3, 11)):
         dx, dy = rng.normal(0, spread, 2)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TYPICAL_DIAMETER_PX = 112.0
+TYPICAL_DIAMETER_PX = 112.0  # what the sizes in parasites.py are for
 
 # Colour of the cells, its spread between patients, and of the empty slide (red, green, blue).
 PINK = np.array([200.0, 147.0, 149.0]), np.array([11.0, 8.0, 6.0]), np.array([224.0, 190.0, 168.0])
@@ -87,7 +87,7 @@ def stain_smear(rng: np.random.Generator) -> Smear:
         haemoglobin=np.log(light / colour),
         dye=dye,
         ink=INK * np.exp(rng.normal(0, 0.12, 3)),
-        diameter_px=rng.uniform(97, 124),
+        diameter_px=rng.uniform(108, 140),
         diameter_spread=rng.uniform(0.06, 0.12),
         pallor=rng.choice([rng.uniform(0, 0.15), rng.uniform(0.1, 0.5), rng.uniform(0.5, 0.95)]),
         pallor_width=rng.uniform(0.22, 0.45),
@@ -98,8 +98,8 @@ def stain_smear(rng: np.random.Generator) -> Smear:
         margin_px=rng.uniform(-2, 4),
         mottle=rng.uniform(0.01, 0.06),
         slope=rng.uniform(0.01, 0.06),
-        blur_px=rng.uniform(0.5, 1.5),
-        noise=rng.uniform(1.2, 2.4),
+        blur_px=rng.uniform(0.6, 1.7),
+        noise=rng.uniform(0.7, 1.7),
         colour_shift_px=int(rng.choice([0, 0, 1, 2])),
         jpeg_quality=int(rng.integers(84, 95)),
     )
