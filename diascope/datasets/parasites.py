@@ -17,7 +17,7 @@ from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
 DYE_PX, DYE_SPREAD = 140.0, 0.5
-UNTOUCHED = 0.03  # share of the cells that get no debris
+UNTOUCHED = 0.02  # share of the cells that get no debris
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(9.5, 18.5) * scale
+    radius = rng.uniform(10.5, 19.5) * scale
     flat = rng.uniform(0.65, 1.0)
     wall = rng.uniform(3, 5.5) * scale
     x, y = _site(cell, rng, radius_px=0.85 * radius)
@@ -152,7 +152,7 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
     body = stain * rng.uniform(0.35, 0.6) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.15, 0.55)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.18, 0.6)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -178,7 +178,7 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(14, 23) * scale
+    radius = rng.uniform(14.5, 23.5) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
