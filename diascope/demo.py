@@ -11,6 +11,8 @@ from diascope.steps.prepare import prepare
 from diascope.steps.report import report
 from diascope.steps.train import train
 
+EPOCHS = 14  # about half of what the plan would take: a demo should not be waited for
+
 
 def run_demo(out: Path, *, watch: Watch = silent) -> Path:
     """Prepare, train, evaluate and report; return the path of the report.
@@ -29,7 +31,7 @@ def run_demo(out: Path, *, watch: Watch = silent) -> Path:
     """
     if not Run(out).is_trained:
         prepare("synthetic", watch=watch)
-        train("synthetic", out=out, watch=watch)
+        train("synthetic", settings=[f"max_epochs={EPOCHS}"], out=out, watch=watch)
     evaluate(out, watch=watch)
     watch(Progress("writing the report", 0, None))
     return report(out)

@@ -30,8 +30,8 @@ def dataset_folder(name: str) -> Path:
 def wait_without_spinning() -> None:
     """Let idle compute threads sleep; to be called before torch is loaded.
 
-    Beside one other busy program, threads that spin while they wait train several times slower on
-    two cores; on an idle machine sleeping costs a few percent (benchmarks/waiting.py). Whoever has
-    set ``OMP_WAIT_POLICY`` keeps it.
+    Beside other busy programs, threads that spin while they wait take the processor from the one
+    that they wait for; `benchmarks/waiting.py` measures what that costs. Whoever has set
+    ``OMP_WAIT_POLICY`` keeps it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the one place that may

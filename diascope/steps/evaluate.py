@@ -59,7 +59,7 @@ def evaluate(
         return run.metrics(split)
     openings = _open_test(run) if split == "test" else {}
     predictions = _predict_test(run, watch) if split == "test" else run.predictions("val")
-    watch(Progress("resampling patients and metrics", 0, None))
+    watch(Progress("computing intervals", 0, None))
     task = run.spec.task
     metrics = {
         "split": split,

@@ -237,7 +237,7 @@ def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -
     for event in events:
         if isinstance(event, Step):
             note = f"epoch {event.epoch}, {event.images_per_second:.0f} images/s, "
-            note += f"loss {event.loss:.3f}{latest}"
+            note += f"loss {event.loss:.2f}{latest}"
             watch(Progress(stage, event.step, event.n_steps, note))
         else:
             auroc = "undefined" if event.val_auroc is None else f"{event.val_auroc:.4f}"
