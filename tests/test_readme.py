@@ -32,7 +32,7 @@ def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
     (tmp_path / "cell.png").write_bytes(next(cells.rglob("*.png")).read_bytes())
     commands = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ ") for line in commands if line.startswith("$ diascope")]
-    assert len(commands) >= 6
+    assert len(commands) >= 5
     for command in commands:
         words = shlex.split(os.path.expandvars(command.replace("$DIASCOPE_TEST_DATA", "official")))
         done = subprocess.run(
