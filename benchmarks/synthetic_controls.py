@@ -54,11 +54,11 @@ def silhouette(pixels: np.ndarray) -> np.ndarray:
 
 
 def colour_histogram(pixels: np.ndarray) -> np.ndarray:
-    """Return joint 4x4x4 and marginal 8-bin histograms of the pixels inside the mask."""
+    """Return joint 4x4x4 and marginal 32-bin histograms of the pixels inside the mask."""
     inside = pixels[pixels.any(2)].astype(np.int64)
     joint = np.bincount((inside // 64) @ np.array([16, 4, 1]), minlength=64)
-    coarse = [np.bincount(inside[:, channel] // 32, minlength=8) for channel in range(3)]
-    return np.sqrt(np.concatenate([joint, *coarse]) / len(inside))
+    marginal = [np.bincount(inside[:, channel] // 8, minlength=32) for channel in range(3)]
+    return np.sqrt(np.concatenate([joint, *marginal]) / len(inside))
 
 
 def _hull_area(points: np.ndarray) -> float:

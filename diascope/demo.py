@@ -11,7 +11,7 @@ from diascope.steps.prepare import prepare
 from diascope.steps.report import report
 from diascope.steps.train import train
 
-EPOCHS = 14  # about half of what the plan would take: a demo should not be waited for
+EPOCHS = 20  # of the 25 or so of the plan: a demo should not be waited for
 
 
 def run_demo(out: Path, *, watch: Watch = silent) -> Path:

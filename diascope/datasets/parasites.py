@@ -135,7 +135,7 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(10.5, 19.5) * scale
+    radius = rng.uniform(9.5, 18.5) * scale
     flat = rng.uniform(0.65, 1.0)
     wall = rng.uniform(3, 5.5) * scale
     x, y = _site(cell, rng, radius_px=0.85 * radius)
