@@ -43,7 +43,9 @@ def main() -> None:
     print("| beside | spinning, images/s | sleeping, images/s | ratio, median (range) |")
     print("|---|---|---|---|")
     for n_others in (0, 1):
-        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])] * n_others
+        busy = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_others)
+        ]
         try:
             pairs = np.array([(speed("active"), speed("passive")) for _ in range(N_PAIRS)])
         finally:

@@ -10,23 +10,27 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diascope.atomic import atomic_path, write_text
-from diascope.data.image import fit_image
+from diascope.data.image import ALPHA_BACKGROUNDS, FITS, fit_image
 from diascope.data.pack import Pixels
-from diascope.errors import DataError, RunError, SourceError
-from diascope.plugins import find
-from diascope.predictions import softmax
+from diascope.errors import DataError, ImageError, RunError, SourceError
+from diascope.plugins import find_installed
+from diascope.predictions import is_finite, softmax
+from diascope.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH_SIZE = 128
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(ge=0.001, le=1)]
 
 
 class Card(BaseModel):
@@ -63,7 +67,7 @@ class Card(BaseModel):
         Digest of ``model.safetensors``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     diascope: str
     model: str
@@ -73,18 +77,30 @@ class Card(BaseModel):
     licence: str
     classes: tuple[str, ...] = Field(min_length=2)
     positive: str | None
-    threshold: float | None
-    prior: tuple[float, ...]
-    size_px: int
+    threshold: Share | None
+    prior: tuple[Share, ...]
+    size_px: int = Field(ge=8, le=2048)
     fit: str
     alpha_background: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    views: int
+    mean: tuple[Share, ...] = Field(min_length=3, max_length=3)
+    std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
+    views: int = Field(ge=1, le=8)
     first_layer: str
     seed: int
     weights_sha256: str = ""
     intended_use: str = "Research. Not a medical device; never the only ground for a decision."
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Card:
+        try:
+            Task(self.classes, self.positive)
+        except DataError as error:
+            raise ValueError(error.problem) from error
+        if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
+            raise ValueError("the prior does not share 1 among the classes")
+        if self.fit not in FITS or self.alpha_background not in ALPHA_BACKGROUNDS:
+            raise ValueError("there is no such fit or background")
+        return self
 
     @property
     def pixels(self) -> Pixels:
@@ -165,12 +181,21 @@ class Bundle:
             A file cannot be read as an image.
         DataError
             An array is not uint8 (H, W, 3).
+        RunError
+            The network gives scores that are not finite.
         """
         size_px = self.card.size_px
         pixels = np.empty((len(images), size_px, size_px, 3), np.uint8)
         for number, image in enumerate(images):
             pixels[number] = self._to_pixels(image)
-        return softmax(self.predict_logits(pixels))
+        logits = self.predict_logits(pixels)
+        n_bad = int((~is_finite(logits)).sum())
+        if n_bad:
+            raise RunError(
+                f"The network gave no finite score for {n_bad} of {len(images)} images.",
+                fix="Train it again; a lower learning rate may help.",
+            )
+        return softmax(logits)
 
     def _to_pixels(self, image: NDArray[np.uint8] | Path | str) -> NDArray[np.uint8]:
         """Turn a file or a decoded image into what the network sees: uint8 (S, S, 3)."""
@@ -181,6 +206,8 @@ class Bundle:
                 raise SourceError(
                     f"The file cannot be read: {error.strerror}.", where=image
                 ) from error
+            except ImageError as error:
+                raise ImageError(error.problem, where=image) from error
         array = np.asarray(image)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
             raise DataError(f"An image is {array.dtype} {array.shape}, and not uint8 (H, W, 3).")
@@ -212,7 +239,10 @@ class Bundle:
         Raises
         ------
         RunError
-            A file is missing or damaged, or the weights do not fit the card.
+            A file is missing or damaged, the weights do not fit the card, or the card names a
+            code file as its model.
+        UnknownNameError
+            The model is not installed.
         """
         import torch
         from safetensors import SafetensorError
@@ -222,7 +252,7 @@ class Bundle:
             card = Card.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
             if _file_digest(folder / "model.safetensors") != card.weights_sha256:
                 raise RunError("The weights are not the ones that the card names.", where=folder)
-            module = find("models", card.model).build(len(card.classes), card.size_px)
+            module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
         except FileNotFoundError as error:
             raise RunError(
@@ -231,6 +261,22 @@ class Bundle:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise RunError("The bundle is damaged.", where=folder) from error
         return cls(card, module.to(memory_format=torch.channels_last))
+
+
+def _build(card: Card, folder: Path) -> nn.Module:
+    """Build the network that a card names, from what is installed and never from a file."""
+    if card.model.endswith(".py"):
+        raise RunError(
+            f"The bundle names the code file {card.model}; code files named in a bundle are "
+            "never run.",
+            where=folder,
+            fix="Install the model as a plugin (entry point group diascope.models), and train "
+            "with its name.",
+        )
+    spec = find_installed("models", card.model)
+    if card.size_px < spec.min_size_px:
+        raise ValueError(f"{card.model} needs {spec.min_size_px} px")
+    return spec.build(len(card.classes), card.size_px)
 
 
 def _file_digest(path: Path) -> str:

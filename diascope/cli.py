@@ -90,7 +90,7 @@ def prepare(
         _print_json(prepared.fingerprint)
         return
     print_fingerprint(prepared.spec.title, prepared.fingerprint)
-    print(dataset_folder(data))
+    print(dataset_folder(prepared.spec.name))
 
 
 @app.command()
@@ -191,9 +191,6 @@ def main() -> None:
     except DiascopeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on or starts again.", file=sys.stderr)
-        sys.exit(130)
     except OSError as error:
         if error.errno is None or error.filename is None:
             raise

@@ -54,7 +54,11 @@ def shown() -> Iterator[Watch]:
                 tasks[sign.stage] = bars.add_task(sign.stage, note="")
             bars.update(tasks[sign.stage], completed=sign.done, total=sign.total, note=sign.note)
 
-        yield watch
+        try:
+            yield watch
+        except KeyboardInterrupt:
+            bars.console.print("interrupted: the same command goes on or starts again.")
+            raise
 
 
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
@@ -158,12 +162,21 @@ def _interval(estimate: dict[str, Any]) -> str:
 
 def print_predictions(path: Path) -> None:
     """Print how many images were predicted as what."""
-    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".json": pl.read_json}
-    table = readers[path.suffix.lower()](path)
+    table = _read_predictions(path)
     n_errors = table["error"].is_not_null().sum()
     counts = table.filter(pl.col("error").is_null()).group_by("predicted").len().sort("predicted")
     parts = [f"{n} {name}" for name, n in counts.iter_rows()]
-    print(f"{table.height} files: {', '.join([*parts, f'{n_errors} that could not be read'])}")
+    print(f"{table.height} files: {', '.join([*parts, f'{n_errors} with an error'])}")
+
+
+def _read_predictions(path: Path) -> pl.DataFrame:
+    """Read ``predicted`` and ``error`` as text, whatever the first rows look like."""
+    names = ["predicted", "error"]
+    if path.suffix.lower() == ".csv":
+        return pl.read_csv(path, columns=names, infer_schema=False)
+    if path.suffix.lower() == ".parquet":
+        return pl.read_parquet(path, columns=names)
+    return pl.read_json(path, infer_schema_length=None).select(names)
 
 
 def list_datasets(*, as_json: bool) -> None:

@@ -9,8 +9,7 @@
     │   └── LeakageError   the same group or image would be on both sides of a split
     ├── SettingsError      an option, a recipe or a plan asks for something impossible
     │   └── UnknownNameError   no data set, model or setting has this name
-    ├── RunError           a run folder or bundle is missing, unfinished, finished or damaged
-    └── MissingExtraError  an optional package is not installed
+    └── RunError           a run folder or bundle is missing, unfinished, finished or damaged
 
 Anything else that escapes is a bug. The command line turns a ``DiascopeError`` into one
 message and exit code 2.
@@ -97,7 +96,3 @@ class UnknownNameError(SettingsError):
 
 class RunError(DiascopeError):
     """A run folder or bundle is missing, unfinished, finished or damaged."""
-
-
-class MissingExtraError(DiascopeError):
-    """An optional package is not installed."""

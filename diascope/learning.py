@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diascope.atomic import atomic_path
+from diascope.atomic import write_bytes
 from diascope.data.augment import Augmentation, augment, one_cycle
+from diascope.errors import RunError
 
 ORDER, CHANGE, DROPOUT = 1, 2, 3  # streams of randomness of one seed
 
@@ -150,6 +151,11 @@ def train_epochs(
         seconds = time.perf_counter() - started
 
         logits = predict_logits(module, images, val, how=how)
+        if not (np.isfinite(losses).all() and np.isfinite(logits).all()):
+            raise RunError(
+                f"The training diverged in epoch {state.epoch + 1}: its loss is not a number.",
+                fix="Train anew with a lower learning rate, such as --set learning_rate=0.0005.",
+            )
         state.epoch += 1
         val_accuracy = float((logits.argmax(axis=1) == labels[val]).mean())
         is_best = val_accuracy > state.best_accuracy
@@ -256,8 +262,7 @@ def _optimizer(module: nn.Module, how: Training) -> torch.optim.Optimizer:
 def _is_out_of_patience(state: _State, how: Training) -> bool:
     return (
         how.selection == "best_val_accuracy"
-        and state.epoch - state.best_epoch >= how.patience_epochs
-        and state.epoch > 0
+        and 0 < how.patience_epochs <= state.epoch - state.best_epoch
     )
 
 
@@ -284,8 +289,7 @@ def _save(
         for number, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata={"state": json.dumps(asdict(state))})
+    write_bytes(path, save(contiguous, metadata={"state": json.dumps(asdict(state))}))
 
 
 def _load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> _State:

@@ -27,7 +27,7 @@ def look_at_machine() -> Machine:
     n_cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     threads = (min(n_cores, torch.get_num_threads()), "one for each core")
     if torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine(_precision(fast, "this GPU"), threads)
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)

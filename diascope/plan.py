@@ -46,7 +46,7 @@ DEFAULTS: dict[str, tuple[Any, str]] = {
 
 
 class Plan(BaseModel):
-    """Every number that a training needs. The fields are described in docs/plan.md."""
+    """Every number that a training needs. The fields are listed in docs/reference.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -42,6 +42,19 @@ def find(kind: str, name: str) -> Any:
     """
     if name.endswith(".py"):
         return _from_file(kind, Path(name))
+    return find_installed(kind, name)
+
+
+def find_installed(kind: str, name: str) -> Any:
+    """Return the record called ``name``; unlike `find`, never run a file.
+
+    For names that come out of a bundle or a run: those may be somebody else's.
+
+    Raises
+    ------
+    UnknownNameError
+        No record has this name; the nearest is suggested.
+    """
     found = find_all(kind)
     if name not in found:
         raise UnknownNameError(TITLES[kind], name, found)

@@ -75,6 +75,11 @@ class Predictions:
             raise RunError("The predictions cannot be read.", where=path) from error
 
 
+def is_finite(logits: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell which rows of logits (N, K) are finite throughout: bool (N,)."""
+    return np.logical_and.reduce(np.isfinite(logits), axis=1)
+
+
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Turn logits (N, K) into probabilities, float64 (N, K)."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)

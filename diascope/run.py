@@ -25,9 +25,8 @@ from diascope.bundle import Bundle
 from diascope.data.spec import DatasetSpec
 from diascope.errors import RunError
 from diascope.plan import Plan
-from diascope.plugins import find
 from diascope.predictions import Predictions
-from diascope.prepared import save_manifest
+from diascope.prepared import find_dataset, save_manifest
 from diascope.recipe import Recipe
 
 
@@ -80,7 +79,7 @@ class Run:
     @property
     def spec(self) -> DatasetSpec:
         """The data set."""
-        return find("datasets", self.plan.data)
+        return find_dataset(self.plan.data)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from conftest import SMALL
 
-from diascope.errors import RunError, SettingsError
+from diascope.atomic import write_json
+from diascope.errors import RunError, SettingsError, SourceError
 from diascope.ledger import record_opening
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
@@ -54,6 +55,14 @@ def test_a_new_seed_of_the_split_is_not_a_new_test_set(trained, cells, tmp_path)
     run = train("malaria", settings=SMALL, out=tmp_path / "moved")
     openings = evaluate(run)["openings"]
     assert openings == {"this_run": 1, "same_images": 1, "models": 1, "overlapping": 1}
+
+
+def test_an_opening_that_cannot_be_scored_is_not_recorded(trained, home, cells):
+    facts = {**trained.fingerprint, "source": str(cells / "gone")}
+    write_json(trained.folder / "fingerprint.json", facts)
+    with pytest.raises(SourceError, match="no such file"):
+        evaluate(trained)
+    assert not ledger_lines(home)
 
 
 def test_disjoint_test_sets_do_not_overlap(tmp_path):

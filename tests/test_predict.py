@@ -8,12 +8,15 @@ import zipfile
 import numpy as np
 import polars as pl
 import pytest
+import run_folders
+from PIL import Image
 
 import diascope
 from diascope.data.image import decode_image
+from diascope.display import print_predictions
 from diascope.errors import DataError, ImageError, RunError, SettingsError, SourceError
 from diascope.steps.evaluate import evaluate
-from diascope.steps.predict import predict
+from diascope.steps.predict import _write, predict
 
 
 def probabilities(table):
@@ -101,7 +104,7 @@ def test_arrays_that_are_no_images_are_refused(trained, tmp_path):
         with pytest.raises(DataError, match="not uint8"):
             bundle.predict_proba([image])
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match=r"where: .*empty\.png"):
         bundle.predict_proba([tmp_path / "empty.png"])
     assert bundle.predict_proba([]).shape == (0, 2)
 
@@ -112,3 +115,45 @@ def test_one_image_scores_the_same_alone_and_among_others(trained, cells):
     together = bundle.predict_proba(files)
     alone = np.concatenate([bundle.predict_proba([file]) for file in files[:5]])
     assert np.abs(together[:5] - alone).max() < 1e-6
+
+
+def diverged():
+    """Return a network that has no finite answer to a picture with a white pixel."""
+    bundle = run_folders.bundle(("a", "b"), "b")
+    answer = bundle.predict_logits
+
+    def predict_logits(images):
+        logits = answer(images)
+        logits[images.max(axis=(1, 2, 3)) == 255, 0] = np.nan
+        return logits
+
+    bundle.predict_logits = predict_logits
+    return bundle
+
+
+def test_scores_that_are_not_finite_are_no_decision(tmp_path, monkeypatch):
+    for name, value in (("black", 0), ("white", 255)):
+        pixels = np.full((32, 32, 3), value, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr("diascope.steps.predict.open_bundle", lambda _model: diverged())
+    table = pl.read_csv(predict("any", [tmp_path], out=tmp_path / "p.csv"))
+    assert table["error"].to_list() == [None, "the network gave no finite score"]
+    assert table["predicted"].is_null().to_list() == [False, True]
+    assert table["probability_b"].is_null().to_list() == [False, True]
+    with pytest.raises(RunError, match="no finite score for 1 of 2 images"):
+        diverged().predict_proba([tmp_path / "black.png", tmp_path / "white.png"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
+def test_the_summary_counts_a_bad_file_after_many_good_ones(tmp_path, capsys, suffix):
+    table = pl.DataFrame(
+        {
+            "path": [f"{number}.png" for number in range(152)],
+            "predicted": ["1"] * 150 + ["x", None],
+            "probability_1": [0.5] * 151 + [None],
+            "error": [None] * 151 + ["empty file"],
+        }
+    )
+    print_predictions(_write(table, tmp_path / f"p.{suffix}"))
+    expected = "152 files: 150 1, 1 x, 1 with an error\n"
+    assert capsys.readouterr().out == expected

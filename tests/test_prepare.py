@@ -55,6 +55,13 @@ def test_what_is_prepared_is_found_again(prepared):
     assert found.fingerprint == prepared.fingerprint
 
 
+def test_what_was_asked_of_prepare_is_kept(cells):
+    asked = {"max_rejected": 0.05, "accept_large_groups": True}
+    facts = prepare("malaria", source=cells, **asked).fingerprint
+    assert {name: facts[name] for name in asked} == asked
+    assert facts["source_given"] is True
+
+
 def test_a_part_of_the_data_set_is_said_to_be_one(prepared):
     assert prepared.fingerprint["complete"] is False
     assert prepared.fingerprint["found"] == 72

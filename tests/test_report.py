@@ -15,10 +15,13 @@ import polars as pl
 import pytest
 from run_folders import make_run
 
+from diascope.atomic import write_json
+from diascope.demo import run_demo
 from diascope.errors import LeakageError, RunError
-from diascope.reporting.gallery import worst_errors
+from diascope.ledger import record_opening
+from diascope.reporting.gallery import chosen_examples, read_images, worst_errors
 from diascope.reporting.proof import check_predictions, disjointness
-from diascope.reporting.pseudonyms import pseudonyms
+from diascope.reporting.pseudonyms import Names, pseudonyms
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import read_facts, report
@@ -112,6 +115,35 @@ def test_pseudonyms_are_stable_and_say_nothing_of_the_order(run):
 def test_no_word_that_is_too_short_to_tell_a_patient_is_replaced(run):
     manifest = pl.read_parquet(run / "manifest.parquet").with_columns(group=pl.lit("7"))
     assert pseudonyms(manifest, "patient").cleaned("--folds 7") == "--folds 7"
+
+
+def test_words_digests_and_numbers_stay_whole_and_no_name_is_replaced_twice():
+    shown = {"a1": "patient 2", "C51": "patient 00417", "00417": "patient 1"}
+    names = Names(shown, ("C51_7.png", "00417", "C51", "a1"))
+    digest = "a1" + "0" * 62
+    for text in (digest, digest[:16], "sha1 XC51 C510 100417", "lr=0a1"):
+        assert names.cleaned(text) == text
+    assert names.cleaned("C51 a1_x 00417") == "patient 00417 patient 2_x patient 1"
+    assert names.cleaned("C51P12_1.png x/C51_7.png") == "patient 00417P12_1.png x/(withheld)"
+
+
+def test_an_image_that_is_named_by_a_digest_is_hidden():
+    digest = "ab" * 32
+    assert Names({}, (f"{digest}.png",)).cleaned(f"x/{digest}.png") == "x/(withheld)"
+    assert Names({}, (digest,)).cleaned(f"x {digest}") == "x (withheld)"
+
+
+def test_a_short_group_is_hidden_in_the_name_of_the_run_and_in_commands(tmp_path):
+    run = make_run(tmp_path).rename(tmp_path / "runs" / "only-0417")
+    for path in (run / "manifest.parquet", run / "predictions" / "test.parquet"):
+        table = pl.read_parquet(path)
+        groups = table["group"].replace("Zebulon004", "0417").replace("Zebulon009", "3")
+        table.with_columns(group=groups).write_parquet(path)
+    command = "diascope train malaria --out runs/only-0417 --set max_epochs=3 --seed 3"
+    write_json(run / "provenance.json", {"command": command})
+    text = plain(report(run).read_text("utf-8"))
+    assert "0417" not in text
+    assert re.search(r"--out runs/only-patient \d\d --set max_epochs=3 --seed 3", text)
 
 
 def test_every_estimate_is_there_with_its_interval(run, page):
@@ -212,6 +244,68 @@ def test_a_run_that_only_looked_at_val_says_so(tmp_path):
     assert "These figures are of the val split" in text
     assert "The test split is still sealed" in text
     assert "Openings of the test set" not in text
+
+
+def test_no_test_image_is_shown_while_test_is_sealed(tmp_path):
+    facts = read_facts(Run(make_run(tmp_path, only_val=True)))
+    sealed = set(facts.manifest.filter(pl.col("split") == "test")["image_id"])
+    assert not sealed & {one for ids in chosen_examples(facts).values() for one in ids}
+    assert not sealed & set(read_images(facts))
+
+
+def test_a_picture_that_has_changed_is_not_shown(tmp_path):
+    facts = read_facts(Run(make_run(tmp_path)))
+    image_id, *others = sorted(read_images(facts))
+    path = facts.manifest.filter(pl.col("image_id") == image_id)["path"][0]
+    other = facts.manifest.filter(pl.col("image_id") == others[0])["path"][0]
+    shutil.copy(tmp_path / "source" / other, tmp_path / "source" / path)
+    assert sorted(read_images(facts)) == others
+
+
+def test_openings_after_the_evaluation_are_said(tmp_path, home):
+    run = make_run(tmp_path)
+    manifest = Run(run).manifest.filter(pl.col("split") == "test")
+    for number in range(4):
+        text = plain(report(run).read_text("utf-8"))
+        assert "opened 3 times in all" in text  # an empty ledger, or one that knows of fewer
+        assert "By now" not in text
+        record_opening(
+            home / "ledger",
+            manifest["sha256"].to_list(),
+            run="another",
+            weights=str(number // 2),
+            moment="2026-01-02",
+        )
+    text = plain(report(run).read_text("utf-8"))
+    assert "have been opened 4 times in all, for 2 models" in text
+    assert "opened once by this run and 3 times in all" in text
+    assert "By now, the test images were opened 4 times in all" in text
+
+
+def test_a_test_set_that_others_opened_is_not_called_sealed(tmp_path, home):
+    run = Run(make_run(tmp_path, only_val=True))
+    sha256s = run.manifest.filter(pl.col("split") == "test")["sha256"].to_list()
+    record_opening(home / "ledger", sha256s, run="another", weights="w", moment="2026-01-02")
+    text = plain(report(run).read_text("utf-8"))
+    assert "still sealed" not in text
+    assert "its images or some of them were opened once" in text
+
+
+def test_the_commands_have_the_options_that_were_asked_for(tmp_path):
+    run = make_run(tmp_path)
+    assert "diascope prepare malaria --seed 4 diascope" in plain(report(run).read_text("utf-8"))
+    asked = {"source_given": True, "max_rejected": 0.05, "accept_large_groups": True}
+    write_json(run / "fingerprint.json", {**Run(run).fingerprint, **asked})
+    command = "--source FOLDER --seed 4 --max-rejected 0.05 --accept-large-groups"
+    assert f"diascope prepare malaria {command}" in plain(report(run).read_text("utf-8"))
+
+
+def test_a_demo_does_not_open_the_test_set_of_a_real_run(tmp_path, home):
+    run = make_run(tmp_path)
+    (run / "metrics" / "test.json").unlink()
+    with pytest.raises(RunError, match=r"a run on malaria and not a demo(.|\n)*--out"):
+        run_demo(run)
+    assert not (home / "ledger").exists()
 
 
 def test_a_run_that_was_not_evaluated_is_told_what_to_do(tmp_path):

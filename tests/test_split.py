@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diascope.data.manifest import check_rows
 from diascope.data.split import split_groups
 from diascope.errors import DataError
+from diascope.task import Task
 
 FRACTIONS = (0.6, 0.2, 0.2)
 
@@ -88,5 +91,13 @@ def test_many_small_groups_are_split_exactly_and_soon():
 
 def test_a_class_in_fewer_groups_than_parts_is_an_error():
     labels, groups = np.array([0, 0, 0, 0, 1, 1]), np.array(list("abcdef"))
-    with pytest.raises(DataError, match="only 2 groups"):
+    with pytest.raises(DataError, match=r"only 2 groups[\s\S]*do: Add images"):
         split_groups(labels, groups, fractions=FRACTIONS, seed=0)
+
+
+@pytest.mark.parametrize("column", ["image_id", "path", "label", "group"])
+def test_rows_that_are_numbers_are_refused_in_words(column):
+    rows = {"image_id": ["x", "y"], "path": ["x", "y"], "label": ["0", "1"], "group": ["p", "q"]}
+    table = pl.DataFrame({**rows, column: [0, 1]})
+    with pytest.raises(DataError, match=f"must be text and are not: {column}"):
+        check_rows(table, Task(("0", "1")))

@@ -16,9 +16,17 @@ from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
 from diascope.learning import Epoch, Training, train_epochs
 from diascope.plan import Plan
 from diascope.plugins import find, find_all
+from diascope.prepared import find_dataset
 from diascope.run import open_bundle
 from diascope.steps.evaluate import evaluate
+from diascope.steps.prepare import prepare
 from diascope.steps.train import train
+
+MINE = """
+from dataclasses import replace
+from diascope.datasets.malaria import DATASETS as THEIRS
+DATASETS = (replace(THEIRS[0], name="mine"),)
+"""
 
 
 class StoppedError(Exception):
@@ -257,6 +265,41 @@ def test_the_first_losses_at_a_fixed_seed_are_the_known_ones(tmp_path):
     )
     losses = [event.loss for event in events if not isinstance(event, Epoch)]
     assert losses == pytest.approx(GOLDEN, rel=5e-3)
+
+
+def test_without_patience_training_goes_to_the_end(prepared, tmp_path):
+    settings = [*SMALL, "selection=best_val_accuracy", "max_epochs=3"]
+    run = train("malaria", settings=settings, out=tmp_path / "run")
+    assert len(run.log) == 3
+
+
+def test_diverged_training_is_an_error_and_leaves_no_bundle(prepared, tmp_path):
+    settings = [*SMALL, "learning_rate=10", "schedule=constant", "max_epochs=40"]
+    settings += ["weight_decay=1", "optimizer=adamw"]
+    with pytest.raises(RunError, match=r"diverged in epoch \d+"):
+        train("malaria", settings=settings, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_a_data_set_in_a_file_of_ones_own_is_trained_and_evaluated(cells, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    prepare(str(path), source=cells)
+    run = train(str(path), settings=SMALL, out=tmp_path / "run")
+    assert run.recipe.data == "mine"
+    assert evaluate(run)["n_images"] > 0
+    with pytest.raises(UnknownNameError):
+        find_dataset("../mine")
+
+
+def test_a_run_that_names_a_file_does_not_run_it(trained, tmp_path):
+    path = tmp_path / "evil.py"
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    plan = trained.folder / "plan.json"
+    plan.write_text(plan.read_text().replace('"malaria"', json.dumps(str(path))))
+    with pytest.raises(UnknownNameError):
+        _ = trained.spec
+    assert not (tmp_path / "ran").exists()
 
 
 def test_early_stopping_restores_the_best_weights(prepared, tmp_path):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
 
-STATISTICS_IMAGES = 4096  # enough for a mean; evenly spaced, so the same every time
+STATISTICS_IMAGES = 4096  # at least; enough for a mean; evenly spaced, so the same every time
+CHUNK = 256  # images counted at a time
 
 
 def measure(table: pl.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def channel_statistics(
     ----------
     images : uint8 (N, S, S, C), 0-255
     rows : int (n,)
-        The training images; of many, evenly spaced ones are read.
+        The training images; of many, 4096 or more evenly spaced ones are read.
 
     Returns
     -------
@@ -88,12 +89,20 @@ def channel_statistics(
     """
     every = max(1, len(rows) // STATISTICS_IMAGES)
     levels = np.arange(256) / 255
-    pixels = images[rows[::every]]
     mean, std = [], []
-    for channel in range(pixels.shape[3]):
-        share = np.bincount(pixels[..., channel].ravel(), minlength=256)
-        share = share / share.sum()
+    for counts in _count_levels(images, rows[::every]):
+        share = counts / counts.sum()
         average = float(share @ levels)
         mean.append(average)
         std.append(max(1 / 255, float(np.sqrt(share @ (levels - average) ** 2))))
     return tuple(mean), tuple(std)
+
+
+def _count_levels(images: NDArray[np.uint8], rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Count the pixels of each value, int64 (C, 256); in chunks, as counting widens the pixels."""
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, len(rows), CHUNK):
+        chunk = images[rows[start : start + CHUNK]]
+        for channel in range(len(counts)):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    return counts

@@ -18,6 +18,7 @@ from diascope.errors import DataError, LeakageError
 from diascope.task import Task
 
 SPLITS = ("train", "val", "test")
+COLUMNS = ("image_id", "path", "label", "group")
 
 
 def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
@@ -26,12 +27,19 @@ def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
     Raises
     ------
     DataError
-        A column is missing, an ``image_id`` occurs twice, a label is not a class, or a group or
-        label is empty. All problems are in one message.
+        A column is missing or not text, an ``image_id`` occurs twice, a label is not a class, or a
+        group or label is empty. All problems are in one message.
     """
-    missing = [name for name in ("image_id", "path", "label", "group") if name not in table.columns]
+    missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(f"The table lacks the columns {', '.join(missing)}.")
+    # a column of nulls only has no type yet
+    other = [name for name in COLUMNS if table.schema[name] not in (pl.String, pl.Null)]
+    if other:
+        raise DataError(
+            f"These columns must be text and are not: {', '.join(other)}.",
+            fix="Turn them into text, such as '12' instead of 12.",
+        )
     problems = []
     twice = table.filter(pl.col("image_id").is_duplicated())["image_id"].unique().sort()
     if len(twice):
@@ -52,13 +60,6 @@ def label_indices(table: pl.DataFrame, classes: Iterable[str]) -> pl.Series:
     """Return the labels as int32 indices into ``classes``, in the order of the rows."""
     index = {name: number for number, name in enumerate(classes)}
     return table["label"].replace_strict(index, return_dtype=pl.Int32)
-
-
-def shared_groups(table: pl.DataFrame) -> dict[tuple[str, str], int]:
-    """Count the groups that each pair of splits shares; every count should be zero."""
-    groups = {name: set(table.filter(pl.col("split") == name)["group"]) for name in SPLITS}
-    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
-    return {(a, b): len(groups[a] & groups[b]) for a, b in pairs}
 
 
 def check_disjoint(table: pl.DataFrame) -> None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from diascope.atomic import atomic_path, write_json
 from diascope.data.files import FileTree
-from diascope.data.image import decode_image, fit_image
-from diascope.errors import SourceError
+from diascope.data.image import RULES, decode_image, fit_image
+from diascope.errors import ImageError, SourceError
 from diascope.progress import Progress, Watch, silent
 
 CHUNK = 256  # images decoded between two writes
@@ -64,7 +64,12 @@ def pack_folder(home: Path, table: pl.DataFrame, pixels: Pixels) -> Path:
 
 
 def _digest(table: pl.DataFrame, pixels: Pixels) -> str:
-    made_by = {**vars(pixels), "pillow": PIL.__version__, "images": table["sha256"].to_list()}
+    made_by = {
+        **vars(pixels),
+        "rules": RULES,
+        "pillow": PIL.__version__,
+        "images": table["sha256"].to_list(),
+    }
     return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -95,6 +100,8 @@ def pack_images(
     ------
     SourceError
         A file has gone or changed since it was prepared, or the disk is full.
+    ImageError
+        A file cannot be read as an image any more.
     """
     folder = pack_folder(home, table, pixels)
     if not (folder / "pack.json").is_file():
@@ -110,7 +117,10 @@ def _write_images(
     """Write the array in order, so that a full disk is an error and not a crash."""
 
     def read(row: tuple[str, str]) -> NDArray[np.uint8]:
-        return pixels.read(read_unchanged(files, *row))
+        try:
+            return pixels.read(read_unchanged(files, *row))
+        except ImageError as error:
+            raise ImageError(error.problem, where=row[0]) from error
 
     rows = list(table.select("path", "sha256").iter_rows())
     header = {

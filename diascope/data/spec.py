@@ -63,6 +63,8 @@ class DatasetSpec:
         About how much is downloaded.
     draw : callable, optional
         ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
+    drawing : int
+        Version of ``draw``: raised whenever the same seed gives other images.
     alpha_background : str
         What shows through transparent pixels: ``"black"`` or ``"white"``.
     """
@@ -83,4 +85,5 @@ class DatasetSpec:
     content_sha256: str | None = None
     n_bytes: int | None = None
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
+    drawing: int = 1
     alpha_background: str = "black"

@@ -114,11 +114,6 @@ def class_colours(classes: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(classes)}
 
 
-def class_lines(classes: Sequence[str]) -> dict[str, object]:
-    """Return one line style a class, so that no curve is told apart by its colour alone."""
-    return {name: LINES[index % len(LINES)] for index, name in enumerate(classes)}
-
-
 def shortened(text: str, n_characters: int = 22) -> str:
     """Cut a long name in the middle, for a legend or an axis.
 

@@ -83,9 +83,9 @@ def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: st
         ]
     if n_folds == 1 and n_groups < CROSS_VALIDATE_BELOW_GROUPS:
         return [
-            f"These numbers rest on {counted(n_groups, group_kind)}. With fewer than "
-            f"{CROSS_VALIDATE_BELOW_GROUPS} {plural(group_kind)} in all, a cross-validation "
-            "should be the headline: it tests on every one."
+            f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "
+            f"{CROSS_VALIDATE_BELOW_GROUPS}: a cross-validation should be the headline, "
+            "it tests on every one."
         ]
     return []
 

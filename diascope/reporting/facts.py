@@ -40,6 +40,8 @@ class Facts:
         Of the split that the report is about.
     epochs : sequence of mapping
         The epoch events of the log.
+    openings_now : mapping, optional
+        How often the test images were opened by now; None where no ledger knows of them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Facts:
     manifest: pl.DataFrame
     predictions: Predictions
     epochs: Sequence[Mapping[str, Any]]
+    openings_now: Mapping[str, int] | None = None
 
     @property
     def classes(self) -> list[str]:

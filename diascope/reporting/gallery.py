@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from diascope.data.files import open_files
 from diascope.data.image import decode_image, fit_image
+from diascope.data.pack import read_unchanged
 from diascope.errors import ImageError, SourceError
 from diascope.figures.pictures import image_uri
 from diascope.reporting.facts import Facts
@@ -33,17 +34,23 @@ def chosen_examples(facts: Facts) -> dict[str, list[str]]:
     -------
     dict of str to list of str
         The image ids of each class, at most 16, and fewer where there are many classes. The same
-        for every report of a run.
+        for every report of a run. None of the test images while these are sealed.
     """
     n_wanted = max(2, min(2 * IN_A_ROW, N_EXAMPLES // len(facts.classes)))
     n_wanted -= n_wanted % IN_A_ROW if n_wanted > IN_A_ROW else 0
     chosen = {}
     for index, name in enumerate(facts.classes):
-        rows = facts.manifest.filter(pl.col("label") == name).sort("image_id")
+        rows = _unsealed(facts).filter(pl.col("label") == name).sort("image_id")
         rows = rows.sample(fraction=1, shuffle=True, seed=index)
         turn = rows.with_columns(pl.int_range(pl.len()).over("group").alias("turn"))
         chosen[name] = turn.sort("turn", maintain_order=True)["image_id"].head(n_wanted).to_list()
     return chosen
+
+
+def _unsealed(facts: Facts) -> pl.DataFrame:
+    if facts.metrics["split"] == "val" and not facts.is_cross_validation:
+        return facts.manifest.filter(pl.col("split") != "test")
+    return facts.manifest
 
 
 def worst_errors(facts: Facts) -> list[tuple[str, int, list[dict[str, Any]]]]:
@@ -139,7 +146,7 @@ def read_images(facts: Facts, *, also: Iterable[str] = ()) -> dict[str, NDArray[
     Returns
     -------
     dict of str to uint8 (H, W, 3), 0-255
-        The images that are still there, by id; empty where the source is gone.
+        The images that are still there, unchanged, by id; empty where the source is gone.
     """
     wanted = {*also, *(image_id for ids in chosen_examples(facts).values() for image_id in ids)}
     wanted |= {error["image_id"] for _, _, errors in worst_errors(facts) for error in errors}
@@ -147,9 +154,10 @@ def read_images(facts: Facts, *, also: Iterable[str] = ()) -> dict[str, NDArray[
     background = facts.plan.alpha_background
     images: dict[str, NDArray[np.uint8]] = {}
     with suppress(SourceError), open_files(Path(facts.fingerprint["source"])) as files:
-        for image_id, path in rows.select("image_id", "path").iter_rows():
+        for image_id, path, sha256 in rows.select("image_id", "path", "sha256").iter_rows():
             with suppress(SourceError, ImageError):
-                images[image_id] = decode_image(files.read(path), alpha_background=background)
+                content = read_unchanged(files, path, sha256)
+                images[image_id] = decode_image(content, alpha_background=background)
     return images
 
 

@@ -87,7 +87,7 @@ def render_page(
 def _identity(facts: Facts, names: Names) -> dict[str, Any]:
     started = str(facts.provenance.get("started", ""))
     return {
-        "run_name": names.cleaned(facts.name),
+        "run_name": names.cleaned_command(facts.name),
         "title": names.cleaned(facts.spec.title),
         "licence": facts.spec.licence,
         "citation": facts.spec.citation,
@@ -127,11 +127,10 @@ def _data(facts: Facts, names: Names) -> dict[str, Any]:
 
 def _split(facts: Facts) -> dict[str, Any]:
     duplicates = facts.fingerprint.get("duplicates") or {}
-    openings = facts.metrics.get("openings")
     return {
         "split_text": summary.split_text(facts),
         "duplicates_text": summary.duplicates_text(duplicates, facts.group_kind),
-        "openings_text": summary.openings_text(openings) if openings else "",
+        "openings_text": summary.openings_text(facts),
     }
 
 
@@ -160,7 +159,7 @@ def _settings(facts: Facts, names: Names) -> dict[str, Any]:
         "data source": facts.fingerprint.get("source") if names.are_true else "withheld",
     }
     return {
-        "commands": names.cleaned(summary.commands(facts)),
+        "commands": summary.commands(facts, names),
         "settings": tables.setting_rows(facts, names),
         "recipe": tables.plain_rows(facts.recipe.model_dump(), names),
         "provenance": tables.plain_rows({**facts.provenance, **checksums}, names),

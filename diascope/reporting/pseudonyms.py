@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+
+DIGEST = r"(?<![^\W_])(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}|[0-9a-f]{16})(?![^\W_])"
+OPTION = r"--(?:folds|seed)[ =]\d+(?!\S)|--set[ =]\w+=\S+"
+SHORTEST_DIGEST = 16
+LONG = 8  # characters; a word with a digit and as long as this is not found by chance
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,64 @@ class Names:
         >>> names.cleaned("predict cells/C51A_cell_7.png --of C51")
         'predict cells/(withheld) --of patient 2'
         """
-        for word in self.hidden:
-            if word in text:
-                text = text.replace(word, self.shown.get(word, "(withheld)"))
-        return text
+        found = [word for word in self.hidden if word in text]
+        return re.sub(_one_of(found, found), self._replaced, text) if found else text
+
+    def cleaned_command(self, text: str) -> str:
+        """Clean a command or the name of a run: of groups of any name, even "7".
+
+        The numbers of its options stay.
+
+        Examples
+        --------
+        >>> names = Names({"7": "patient 2"}, ("7.png",))
+        >>> names.cleaned_command("train --out runs/patient-7 --folds 7")
+        'train --out runs/patient-patient 2 --folds 7'
+        """
+        if self.are_true:
+            return text
+        telling = {word for word in self.hidden if word in text}
+        members = {member for group in self.shown for member in (group, *group.split("+"))}
+        found = telling | {word for word in members if word and word in text}
+        words = sorted(found, key=lambda word: (-len(word), word))
+        return re.sub(f"{OPTION}|{_one_of(words, telling)}", self._replaced, text)
+
+    def _replaced(self, match: re.Match[str]) -> str:
+        word = match[0]
+        if re.fullmatch(OPTION, word):
+            return self.cleaned(word)
+        if word not in self.hidden and re.fullmatch(DIGEST, word):
+            return word
+        return self.shown.get(word, "(withheld)")
 
     def cleaned_all(self, texts: Sequence[str]) -> list[str]:
         """Clean many texts at once: there may be hundreds of thousands of words to look for."""
         return self.cleaned("\0".join(texts)).split("\0") if texts else []
+
+
+def _one_of(words: Sequence[str], telling: Collection[str]) -> str:
+    """Return the pattern of many words, longest first, and of the digests to step over.
+
+    A word that is not telling must stand alone. Names that hold a digest go before digests.
+    """
+    patterns = [
+        _bounded(word) if word in telling else rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
+        for word in words
+    ]
+    n_long = sum(len(word) >= SHORTEST_DIGEST for word in words)
+    return "|".join([*patterns[:n_long], DIGEST, *patterns[n_long:]])
+
+
+def _bounded(word: str) -> str:
+    """Return the pattern of a word: not within another word, but ``C51`` of ``C51P12``.
+
+    A long word with a digit counts wherever it stands.
+    """
+    if len(word) >= LONG and any(map(str.isdigit, word)):
+        return re.escape(word)
+    before = r"(?<!\d)" if word.isdigit() else r"(?<![^\W_])"
+    after = r"(?!\d)" if word[-1].isdigit() else r"(?![^\W\d_])"
+    return before + re.escape(word) + after
 
 
 def true_names(manifest: pl.DataFrame) -> Names:

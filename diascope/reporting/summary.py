@@ -9,6 +9,7 @@ from typing import Any
 
 from diascope.metrics.estimate import counted, plural
 from diascope.reporting.facts import Facts
+from diascope.reporting.pseudonyms import Names
 
 HEADLINE = (
     "auroc",
@@ -20,6 +21,7 @@ HEADLINE = (
     "mcc",
 )
 N_HEADLINE = 5
+MAX_REJECTED = 0.01  # what `diascope prepare` takes where nothing is said
 
 
 def headline(facts: Facts) -> dict[str, Any]:
@@ -55,9 +57,13 @@ def _protocol(facts: Facts) -> str:
             f"Held-out test split by {kind}: no image of these {plural(kind)} took part in "
             "training or in any choice."
         )
+    sealed = "The test split is still sealed."
+    if facts.openings_now:
+        times = _times(facts.openings_now["same_images"] + facts.openings_now["overlapping"])
+        sealed = f"Test is not judged here, but its images or some of them were opened {times}."
     return (
         f"The {metrics['split']} split, by {kind}: not trained on, but watched while choices were "
-        "made. The test split is still sealed."
+        f"made. {sealed}"
     )
 
 
@@ -97,7 +103,7 @@ def _about_test(facts: Facts) -> list[str]:
             "on it, so they are no measure of how well the network does on new "
             f"{plural(facts.group_kind)}."
         )
-    openings = facts.metrics.get("openings") or {}
+    openings = latest_openings(facts)
     if openings.get("same_images", 1) > 1:
         found.append(
             f"The test images have been opened {openings['same_images']} times in all, for "
@@ -210,8 +216,33 @@ def training_text(facts: Facts) -> str:
     )
 
 
-def openings_text(openings: Mapping[str, int]) -> str:
-    """Say how often the test images were opened."""
+def latest_openings(facts: Facts) -> Mapping[str, int]:
+    """Return the openings as the ledger has them by now, or as they were at the evaluation.
+
+    A ledger that knows of fewer is another one than that of the evaluation, and says nothing.
+    """
+    then, now = facts.metrics.get("openings") or {}, facts.openings_now or {}
+    is_later = all(now.get(key, 0) >= then.get(key, 0) for key in ("same_images", "overlapping"))
+    return now if then and is_later else then
+
+
+def openings_text(facts: Facts) -> str:
+    """Say how often the test images were opened: when they were judged, and by now."""
+    then, now = facts.metrics.get("openings"), latest_openings(facts)
+    if not then:
+        return ""
+    counts = [(one["same_images"], one["models"], one["overlapping"]) for one in (then, now)]
+    if counts[0] == counts[1]:
+        return _opened(then)
+    same, models, overlapping = counts[1]
+    return (
+        f"When this run was evaluated: {_opened(then)} By now, the test images were opened "
+        f"{_times(same)} in all, by {counted(models, 'different model')}, and other test sets "
+        f"with some of these images {_times(overlapping)}."
+    )
+
+
+def _opened(openings: Mapping[str, int]) -> str:
     same, overlapping = openings["same_images"], openings["overlapping"]
     if same == 1:
         found = "The test images were opened once: by this run, for one model."
@@ -226,7 +257,7 @@ def openings_text(openings: Mapping[str, int]) -> str:
 
 
 def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number:,} times")
 
 
 def methods_text(facts: Facts) -> str:
@@ -244,23 +275,34 @@ def methods_text(facts: Facts) -> str:
     )
 
 
-def commands(facts: Facts) -> str:
+def commands(facts: Facts, names: Names) -> str:
     """Return the command lines that make the run again, beside the old one."""
-    recipe, run = facts.recipe, shlex.quote(f"runs/{facts.name}-again")
-    split_seed = (facts.fingerprint.get("split") or {}).get("seed", 0)
+    recipe, run = facts.recipe, shlex.quote(f"runs/{names.cleaned_command(facts.name)}-again")
     train = ["diascope", "train", recipe.data, "--model", recipe.model]
     train += ["--folds", str(recipe.folds)] if recipe.folds else []
     train += ["--seed", str(recipe.seed)]
     for name, value in recipe.settings.items():
-        train += ["--set", f"{name}={json.dumps(value)}"]
+        train += ["--set", f"{name}={names.cleaned(json.dumps(value))}"]
     return "\n".join(
         [
-            shlex.join(["diascope", "prepare", recipe.data, "--seed", str(split_seed)]),
+            _prepare_command(facts),
             f"{shlex.join(train)} --out {run}",
             f"diascope evaluate {run}",
             f"diascope report {run}",
         ]
     )
+
+
+def _prepare_command(facts: Facts) -> str:
+    """Return how the data were prepared; FOLDER is the reader's own, as paths may tell names."""
+    asked = facts.fingerprint
+    words = ["diascope", "prepare", facts.recipe.data]
+    words += ["--source", "FOLDER"] if asked.get("source_given") else []
+    words += ["--seed", str((asked.get("split") or {}).get("seed", 0))]
+    share = asked.get("max_rejected", MAX_REJECTED)
+    words += ["--max-rejected", str(share)] if share != MAX_REJECTED else []
+    words += ["--accept-large-groups"] if asked.get("accept_large_groups") else []
+    return shlex.join(words)
 
 
 def content_text(facts: Facts) -> str:

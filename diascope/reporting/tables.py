@@ -145,8 +145,12 @@ def setting_rows(facts: Facts, names: Names) -> list[dict[str, Any]]:
 
 def plain_rows(values: Mapping[str, Any], names: Names) -> list[dict[str, str]]:
     """Return names and values of a mapping, as text."""
-    texts = names.cleaned_all([_plain(value) for value in values.values()])
-    return [{"name": key, "value": text} for key, text in zip(values, texts, strict=True)]
+    plain = [_plain(value) for value in values.values()]
+    rows = zip(values, plain, names.cleaned_all(plain), strict=True)
+    return [
+        {"name": key, "value": names.cleaned_command(text) if key == "command" else cleaned}
+        for key, text, cleaned in rows
+    ]
 
 
 def _plain(value: Any) -> str:

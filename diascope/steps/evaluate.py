@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from diascope.atomic import write_json
+from diascope.bundle import Bundle
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
@@ -57,8 +59,12 @@ def evaluate(
         )
     if run.metrics_path(split).is_file():
         return run.metrics(split)
-    openings = _open_test(run) if split == "test" else {}
-    predictions = _predict_test(run, watch) if split == "test" else run.predictions("val")
+    if split == "test":
+        networks, images = run.load_networks(), _read_images(run, watch)
+        openings = _open_test(run, networks)  # what may fail is behind us, scoring is ahead
+        predictions = _predict_test(run, networks, images, watch)
+    else:
+        openings, predictions = {}, run.predictions("val")
     watch(Progress("computing intervals", 0, None))
     task = run.spec.task
     metrics = {
@@ -79,9 +85,15 @@ def evaluate(
     return metrics
 
 
-def _open_test(run: Run) -> dict[str, Any]:
+def _read_images(run: Run, watch: Watch) -> NDArray[np.uint8]:
+    """Read the pixels of every image of the run."""
+    with open_files(Path(run.fingerprint["source"])) as files:
+        return pack_images(files, run.manifest, run.plan.pixels, home=home(), watch=watch)
+
+
+def _open_test(run: Run, networks: list[Bundle]) -> dict[str, Any]:
     """Record the opening before anything is scored."""
-    cards = [network.card for network in run.load_networks()]
+    cards = [network.card for network in networks]
     weights = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
     manifest = run.manifest
     if not run.is_cross_validation:
@@ -96,19 +108,18 @@ def _open_test(run: Run) -> dict[str, Any]:
     return {"openings": openings.as_dict()}
 
 
-def _predict_test(run: Run, watch: Watch) -> Predictions:
+def _predict_test(
+    run: Run, networks: list[Bundle], images: NDArray[np.uint8], watch: Watch
+) -> Predictions:
     """Score every test image with the network that never saw its group."""
     manifest = run.manifest
     torch.set_num_threads(run.plan.threads)
-    with open_files(Path(run.fingerprint["source"])) as files:
-        images = pack_images(files, manifest, run.plan.pixels, home=home(), watch=watch)
     in_fold = (
         manifest["fold"].to_numpy()
         if run.is_cross_validation
         else np.where((manifest["split"] == "test").to_numpy(), 0, -1)
     )
     parts = []
-    networks = run.load_networks()
     for fold, network in enumerate(networks):
         watch(Progress("scoring test images", fold, len(networks)))
         rows = np.flatnonzero(in_fold == fold)

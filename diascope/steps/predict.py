@@ -17,13 +17,14 @@ from diascope.atomic import atomic_path
 from diascope.bundle import Bundle
 from diascope.data.files import open_files
 from diascope.errors import ImageError, SettingsError, SourceError
-from diascope.predictions import softmax
+from diascope.predictions import is_finite, softmax
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run, open_bundle
 
 CHUNK = 256
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 FORMATS = (".csv", ".parquet", ".json")
+NO_SCORE = "the network gave no finite score"
 
 
 def predict(
@@ -37,7 +38,7 @@ def predict(
     """Write the class probabilities of images to a table and return its path.
 
     The columns are ``path``, ``predicted``, ``probability_<class>`` for each class, and ``error``:
-    a file that cannot be read has a row that says why, and no probabilities.
+    a file that cannot be read or scored has a row that says why, and no probabilities.
 
     Parameters
     ----------
@@ -100,18 +101,22 @@ def _list_images(paths: list[Path], opened: ExitStack) -> list[Image]:
 
 
 def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
-    """Predict one chunk; an image that cannot be read gets nulls and the reason."""
+    """Predict one chunk; an image that cannot be read or scored gets nulls and the reason."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read = list(pool.map(lambda image: _read(bundle, image[1]), images))
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
     n_classes = len(bundle.classes)
-    probabilities = np.full((len(images), n_classes), np.nan)
-    predicted: list[str | None] = [None] * len(images)
+    logits = np.full((len(images), n_classes), np.nan)
     if is_read.any():
         pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
-        probabilities[is_read] = softmax(bundle.predict_logits(pixels))
-        decisions = bundle.decide(probabilities[is_read])
-        for row, label in zip(np.flatnonzero(is_read), decisions, strict=True):
+        logits[is_read] = bundle.predict_logits(pixels)
+    is_scored = is_finite(logits)
+    probabilities = np.full((len(images), n_classes), np.nan)
+    predicted: list[str | None] = [None] * len(images)
+    if is_scored.any():
+        probabilities[is_scored] = softmax(logits[is_scored])
+        decisions = bundle.decide(probabilities[is_scored])
+        for row, label in zip(np.flatnonzero(is_scored), decisions, strict=True):
             predicted[row] = bundle.classes[label]
     columns: dict[str, pl.Series] = {
         "path": pl.Series([path for path, _ in images], dtype=pl.String),
@@ -120,7 +125,8 @@ def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
     for number, name in enumerate(bundle.classes):
         column = pl.Series(probabilities[:, number], dtype=pl.Float64)
         columns[f"probability_{name}"] = column.fill_nan(None)
-    errors = [pixels if isinstance(pixels, str) else None for pixels in read]
+    unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
+    errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
     columns["error"] = pl.Series(errors, dtype=pl.String)
     return pl.DataFrame(columns)
 

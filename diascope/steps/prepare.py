@@ -91,6 +91,10 @@ def prepare(
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
         "source": str(path.resolve()),
+        "source_given": source is not None,
+        "max_rejected": max_rejected,
+        "accept_large_groups": accept_large_groups,
+        "code": str(Path(data).resolve()) if data.endswith(".py") else None,
         "found": rows.height,
         "rejected": [asdict(image) for image in rejected],
         "expected_images": spec.n_images,
@@ -139,7 +143,7 @@ def _obtain(spec: DatasetSpec, seed: int, watch: Watch) -> Path:
 
 def _draw(spec: DatasetSpec, seed: int, watch: Watch) -> Path:
     assert spec.draw is not None  # noqa: S101 - for the type checker
-    folder = dataset_folder(spec.name) / f"drawn-{seed}"
+    folder = dataset_folder(spec.name) / f"drawn-{spec.drawing}-{seed}"
     if not folder.is_dir():
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)

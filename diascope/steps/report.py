@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle
@@ -12,6 +13,8 @@ from diascope.data.image import fit_image
 from diascope.errors import RunError
 from diascope.explain.feature_maps import first_layer_maps
 from diascope.figures.pictures import image_uri, map_mosaic
+from diascope.home import home
+from diascope.ledger import count_openings
 from diascope.reporting.facts import Facts
 from diascope.reporting.gallery import Images, draw_gallery, read_images, typical_answers
 from diascope.reporting.page import MapPicture, render_page
@@ -23,8 +26,9 @@ from diascope.run import Run
 def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     """Write ``report.html`` into the run's folder: one file, complete, no network needed.
 
-    The same run gives the same bytes. Groups bear pseudonyms and no file name occurs, unless asked
-    for. Where only the validation split was evaluated, the report is about that, and says so.
+    The same run and ledger give the same bytes. Groups bear pseudonyms and no file name occurs,
+    unless asked for. Where only the validation split was evaluated, the report is about that, and
+    says so.
 
     Parameters
     ----------
@@ -41,7 +45,7 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     Raises
     ------
     RunError
-        The run is missing, unfinished or not evaluated.
+        The run is missing, unfinished or not evaluated, or the ledger is damaged.
     LeakageError
         The split is not disjoint: there is no report of such a run.
     """
@@ -73,6 +77,7 @@ def read_facts(run: Run) -> Facts:
             where=run.folder,
             fix=f"Run `diascope train {run.plan.data} --out {run.folder} --resume`.",
         )
+    manifest = run.manifest
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
     split = evaluated[0] if evaluated else "test"
     return Facts(
@@ -83,10 +88,19 @@ def read_facts(run: Run) -> Facts:
         fingerprint=run.fingerprint,
         provenance=run.provenance,
         metrics=run.metrics(split),
-        manifest=run.manifest,
+        manifest=manifest,
         predictions=run.predictions(split),
         epochs=[event for event in run.log if event["event"] == "epoch"],
+        openings_now=_openings_now(run, manifest),
     )
+
+
+def _openings_now(run: Run, manifest: pl.DataFrame) -> dict[str, int] | None:
+    if not run.is_cross_validation:
+        manifest = manifest.filter(pl.col("split") == "test")
+    sha256s = manifest["sha256"].to_list()
+    found = count_openings(home() / "ledger", sha256s, run=str(run.folder.resolve()))
+    return found.as_dict() if found else None
 
 
 def draw_feature_maps(

@@ -28,8 +28,8 @@ from diascope.learning import Epoch, Step, train_epochs
 from diascope.machine import look_at_machine, provenance
 from diascope.models.spec import ModelSpec
 from diascope.plan import Plan, derive_plan
-from diascope.plugins import find
-from diascope.prepared import load_prepared
+from diascope.plugins import find_installed
+from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
@@ -74,7 +74,7 @@ def train(
     DiascopeError
         The data set is not prepared, a wish is impossible, or the folder is taken.
     """
-    recipe = make_recipe(data, model, folds=folds, seed=seed, settings=list(settings))
+    recipe = make_recipe(dataset_name(data), model, folds=folds, seed=seed, settings=list(settings))
     run = Run(Path(out) if out is not None else Path("runs") / _default_name(recipe))
     if not _is_to_be_continued(run, recipe, resume=resume):
         _begin(run, recipe)
@@ -126,7 +126,7 @@ def _check_only_beginnings(folder: Path) -> None:
 def _begin(run: Run, recipe: Recipe) -> None:
     """Decide everything and write it down."""
     prepared = load_prepared(recipe.data)
-    model: ModelSpec = find("models", recipe.model)
+    model: ModelSpec = find_installed("models", recipe.model)
     n_images = prepared.fingerprint["splits"]["train"]["n_images"]
 
     def decide(n_train: int) -> Plan:
@@ -186,7 +186,7 @@ def _train_one(
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
     plan, task = run.plan, run.spec.task
-    model: ModelSpec = find("models", plan.model)
+    model: ModelSpec = find_installed("models", plan.model)
     labels = label_indices(table, task.classes).to_numpy()
     train_rows = _rows(table, "train")
     mean, std = (0.0,) * 3, (1.0,) * 3

@@ -1,0 +1,69 @@
+"""The bundle: a card that cannot be right is refused, and no code is run for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import run_folders
+
+from diascope.bundle import Bundle
+from diascope.errors import RunError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write the bundle of an untrained network that tells a from b."""
+    run_folders.bundle(("a", "b"), "b").save(tmp_path)
+    return tmp_path
+
+
+def change_card(folder, **changes):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, **changes}))
+
+
+def test_an_unchanged_bundle_loads(folder):
+    change_card(folder)
+    assert Bundle.load(folder).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"views": 0},
+        {"views": 9},
+        {"positive": "c"},
+        {"classes": ["a", "a"], "positive": None},
+        {"classes": ["a"], "positive": None, "prior": [1]},
+        {"threshold": 1.5},
+        {"threshold": float("nan")},
+        {"prior": [1]},
+        {"prior": [1, 1]},
+        {"mean": [0.5, 0.5]},
+        {"mean": [0.5, 0.5, float("inf")]},
+        {"std": [0.2, 0.2]},
+        {"std": [0.2, 0.2, 0]},
+        {"std": [0.2, 0.2, 1e-300]},
+        {"size_px": 10**9},
+        {"size_px": 10},
+        {"size_px": 0},
+        {"fit": "crop"},
+        {"alpha_background": "grey"},
+        {"classes": ["a", "b", "c"], "positive": None, "prior": [1, 0, 0]},
+    ],
+    ids=str,
+)
+def test_a_card_that_cannot_be_right_is_refused(folder, changes):
+    change_card(folder, **changes)
+    with pytest.raises(RunError, match="bundle is damaged"):
+        Bundle.load(folder)
+
+
+def test_a_code_file_named_in_a_bundle_is_never_run(folder):
+    code = folder / "hostile.py"
+    code.write_text(f"import pathlib; pathlib.Path({str(folder / 'was-run')!r}).touch()\n")
+    change_card(folder, model=str(code))
+    with pytest.raises(RunError, match=r"never run[\s\S]*plugin"):
+        Bundle.load(folder)
+    assert not (folder / "was-run").exists()
