@@ -66,11 +66,11 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     console = Console()
     unit = facts["group_kind"]
     table = Table("", "images", f"{unit}s", *facts["classes"], title=title, title_justify="left")
+    table.caption, table.caption_justify = f"Per class: images / {unit}s that have some.", "left"
     parts = {**facts["splits"], "all": facts}
     for name, part in parts.items():
         classes = [
-            f"{count['n_images']} ({count['n_groups']} {unit}s)"
-            for count in part["classes"].values()
+            f"{count['n_images']} / {count['n_groups']}" for count in part["classes"].values()
         ]
         table.add_row(name, str(part["n_images"]), str(part["n_groups"]), *classes)
     for column in table.columns[1:]:

@@ -85,7 +85,7 @@ def prepare(
     digests = content_digests(table)
     is_complete = table.height + len(rejected) == (spec.n_images or rows.height)
     is_verified = spec.content_sha256 in digests if spec.content_sha256 else None
-    if source is None and spec.sources and not is_verified:
+    if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
     facts: dict[str, Any] = {
         **measure(table, spec.task.classes),
@@ -175,7 +175,7 @@ def _split(
 def _not_the_published(spec: DatasetSpec, n_images: int, digest: str) -> SourceError:
     return SourceError(
         f"The downloaded content is not the published one: {n_images} images with digest "
-        f"{digest}, and {spec.n_images} with {spec.content_sha256} were expected.",
+        f"{digest}, and {spec.n_images} with {spec.content_sha256 or 'any'} were expected.",
         where=dataset_folder(spec.name) / "downloads",
         fix="Delete this folder and try again; to use the files all the same, pass them "
         "as --source.",
