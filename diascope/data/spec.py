@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diascope.task import Task
 
@@ -67,6 +67,8 @@ class DatasetSpec:
         Version of ``draw``: raised whenever the same seed gives other images.
     alpha_background : str
         What shows through transparent pixels: ``"black"`` or ``"white"``.
+    settings : mapping
+        Plan settings that suit these images: ``{name: (value, reason)}``.
     """
 
     name: str
@@ -87,3 +89,4 @@ class DatasetSpec:
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
     drawing: int = 1
     alpha_background: str = "black"
+    settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
