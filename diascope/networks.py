@@ -53,7 +53,7 @@ def build_network(plan: Plan, n_classes: int, *, seed: int, watch: Watch = silen
             )
     if plan.finetune == "head" and isinstance(module, Classifier):
         module.freeze()
-    return module
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def what_learns(
