@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from diascope.plan import derive_plan
 from diascope.plugins import find
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
+from diascope.task import Task
 
 BINARY = ("uninfected", "parasitized")
 
@@ -48,7 +50,9 @@ def make_run(
     derive_plan(recipe, spec, machine, n_train=100, alpha_background="black").save(
         run / "plan.json"
     )
-    write_json(run / "fingerprint.json", fingerprint(manifest, classes, source))
+    card = replace(find("datasets", data).card, task=Task(classes, positive))
+    facts = fingerprint(manifest, classes, source)
+    write_json(run / "fingerprint.json", {"card": card.as_dict(), **facts})
     write_json(
         run / "provenance.json",
         {

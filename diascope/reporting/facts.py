@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
-from diascope.data.spec import DatasetSpec
+from diascope.data.spec import DatasetCard
 from diascope.metrics.confusion import decide
 from diascope.plan import Plan
 from diascope.predictions import Predictions
@@ -26,8 +26,8 @@ class Facts:
     ----------
     name : str
         The name of the run folder.
-    spec : DatasetSpec
-        The data set.
+    card : DatasetCard
+        What the data set is.
     recipe : Recipe
         What was asked for.
     plan : Plan
@@ -45,7 +45,7 @@ class Facts:
     """
 
     name: str
-    spec: DatasetSpec
+    card: DatasetCard
     recipe: Recipe
     plan: Plan
     fingerprint: Mapping[str, Any]

@@ -66,7 +66,7 @@ def evaluate(
     else:
         openings, predictions = {}, run.predictions("val")
     watch(Progress("computing intervals", 0, None))
-    task = run.spec.task
+    task = run.card.task
     metrics = {
         "split": split,
         **evaluate_predictions(
@@ -76,7 +76,7 @@ def evaluate(
             folds=predictions.folds if run.is_cross_validation else None,
             classes=task.classes,
             positive=task.positive,
-            group_kind=run.spec.group_kind,
+            group_kind=run.card.group_kind,
             seed=run.plan.seed,
         ),
         **openings,

@@ -130,7 +130,7 @@ def _begin(run: Run, recipe: Recipe) -> None:
     n_images = prepared.fingerprint["splits"]["train"]["n_images"]
 
     def decide(n_train: int) -> Plan:
-        background = prepared.spec.alpha_background
+        background = prepared.card.alpha_background
         return derive_plan(
             recipe, model, look_at_machine(), n_train=n_train, alpha_background=background
         )
@@ -140,7 +140,7 @@ def _begin(run: Run, recipe: Recipe) -> None:
     if recipe.folds:
         manifest = lay_out_folds(
             manifest,
-            prepared.spec.task.classes,
+            prepared.card.task.classes,
             folds=plan.folds,
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
@@ -185,7 +185,7 @@ def _train_one(
     run: Run, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int, watch: Watch
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
-    plan, task = run.plan, run.spec.task
+    plan, task = run.plan, run.card.task
     model: ModelSpec = find_installed("models", plan.model)
     labels = label_indices(table, task.classes).to_numpy()
     train_rows = _rows(table, "train")
@@ -210,8 +210,8 @@ def _train_one(
         model=plan.model,
         data=plan.data,
         data_sha256=images_digest(table["sha256"].gather(train_rows)),
-        group_kind=run.spec.group_kind,
-        licence=run.spec.licence,
+        group_kind=run.card.group_kind,
+        licence=run.card.licence,
         classes=task.classes,
         positive=task.positive,
         threshold=0.5 if task.positive else None,
