@@ -89,8 +89,8 @@ def prepare(
     if as_json:
         _print_json(prepared.fingerprint)
         return
-    print_fingerprint(prepared.spec.title, prepared.fingerprint)
-    print(dataset_folder(prepared.spec.name))
+    print_fingerprint(prepared.card.title, prepared.fingerprint)
+    print(dataset_folder(prepared.card.name))
 
 
 @app.command()

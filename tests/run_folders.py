@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from diascope.machine import Machine
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.models import compact
 from diascope.planning import DataFacts, derive_plan
+from diascope.plugins import find
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
+from diascope.task import Task
 
 BINARY = ("uninfected", "parasitized")
 
@@ -43,9 +46,11 @@ def make_run(
     recipe = Recipe(data=data, folds=n_folds, settings={"max_epochs": 3, "size_px": 32})
     recipe.save(run / "recipe.yaml")
     machine = Machine(precision=("fp32", "a test"), threads=(1, "a test"))
-    data = DataFacts(class_counts=(100 // len(classes),) * len(classes))
-    derive_plan(recipe, data, machine).save(run / "plan.json")
-    write_json(run / "fingerprint.json", fingerprint(manifest, classes, source))
+    data_facts = DataFacts(class_counts=(100 // len(classes),) * len(classes))
+    derive_plan(recipe, data_facts, machine).save(run / "plan.json")
+    card = replace(find("datasets", data).card, task=Task(classes, positive))
+    facts = fingerprint(manifest, classes, source)
+    write_json(run / "fingerprint.json", {"card": card.as_dict(), **facts})
     write_json(
         run / "provenance.json",
         {

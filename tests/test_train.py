@@ -17,10 +17,11 @@ from diascope.inputs import ImageInputs
 from diascope.learning import Epoch, Training, train_epochs
 from diascope.plan import Plan
 from diascope.plugins import find, find_all
-from diascope.prepared import find_dataset
+from diascope.prepared import dataset_name, load_prepared
 from diascope.run import open_bundle
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
+from diascope.steps.report import report
 from diascope.steps.train import train
 
 MINE = """
@@ -284,25 +285,59 @@ def test_diverged_training_is_an_error_and_leaves_no_bundle(prepared, tmp_path):
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-def test_a_data_set_in_a_file_of_ones_own_is_trained_and_evaluated(cells, tmp_path):
+def test_a_data_set_in_a_file_of_ones_own_is_trained_and_evaluated_without_running_it_again(
+    cells, tmp_path
+):
     path = tmp_path / "mine.py"
     path.write_text(MINE)
+    with pytest.raises(RunError, match="has not been prepared"):
+        train(str(path), settings=SMALL, out=tmp_path / "run")
     prepare(str(path), source=cells)
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     run = train(str(path), settings=SMALL, out=tmp_path / "run")
-    assert run.recipe.data == "mine"
+    assert run.recipe.data == run.card.name == "mine"
+    path.unlink()
     assert evaluate(run)["n_images"] > 0
+    assert report(run).is_file()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["../mine", "mine/..", "a b", ""])
+def test_a_name_that_is_a_path_is_no_prepared_data_set(prepared, name):
     with pytest.raises(UnknownNameError):
-        find_dataset("../mine")
+        load_prepared(name)
+
+
+def test_a_path_prepared_under_two_names_asks_which_is_meant(cells, tmp_path):
+    path = tmp_path / "mine.py"
+    for name in ("mine", "also_mine"):
+        path.write_text(MINE.replace('"mine"', f'"{name}"'))
+        prepare(str(path), source=cells)
+    with pytest.raises(SettingsError, match="also_mine, mine"):
+        dataset_name(str(path))
 
 
 def test_a_run_that_names_a_file_does_not_run_it(trained, tmp_path):
     path = tmp_path / "evil.py"
     path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    plan = trained.folder / "plan.json"
-    plan.write_text(plan.read_text().replace('"malaria"', json.dumps(str(path))))
-    with pytest.raises(UnknownNameError):
-        _ = trained.spec
+    for name in ("plan.json", "fingerprint.json"):
+        file = trained.folder / name
+        assert '"malaria"' in file.read_text()
+        file.write_text(file.read_text().replace('"malaria"', json.dumps(str(path))))
+    assert trained.card.name == str(path)
+    assert evaluate(trained)["n_images"] > 0
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"classes": ["a"]}, {"task": 1}, {"title": 3}, {"classes": 7}, {"positive": "x"}]
+)
+def test_a_run_with_a_damaged_card_of_its_data_is_refused(trained, change):
+    file = trained.folder / "fingerprint.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "card": {**facts["card"], **change}}))
+    with pytest.raises(RunError, match="what the data set is"):
+        evaluate(trained)
 
 
 def test_early_stopping_restores_the_best_weights(prepared, tmp_path):

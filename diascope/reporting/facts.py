@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
-from diascope.data.spec import DatasetSpec
+from diascope.data.spec import DatasetCard
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
@@ -25,8 +25,8 @@ class Facts:
     ----------
     name : str
         The name of the run folder.
-    spec : DatasetSpec
-        The data set.
+    card : DatasetCard
+        What the data set is.
     recipe : Recipe
         What was asked for.
     plan : Plan
@@ -44,7 +44,7 @@ class Facts:
     """
 
     name: str
-    spec: DatasetSpec
+    card: DatasetCard
     recipe: Recipe
     plan: Plan
     fingerprint: Mapping[str, Any]

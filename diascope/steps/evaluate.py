@@ -67,7 +67,7 @@ def evaluate(
     else:
         openings, predictions = {}, run.predictions("val")
     watch(Progress("computing intervals", 0, None))
-    task = run.spec.task
+    task = run.card.task
     thresholds = [network.card.threshold for network in networks]
     threshold = float(np.mean([0.5 if t is None else t for t in thresholds]))
     metrics = {
@@ -81,7 +81,7 @@ def evaluate(
             threshold=threshold,
             classes=task.classes,
             positive=task.positive,
-            group_kind=run.spec.group_kind,
+            group_kind=run.card.group_kind,
             seed=run.plan.seed,
         ),
         **openings,

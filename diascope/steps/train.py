@@ -161,7 +161,7 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     if recipe.folds:
         manifest = lay_out_folds(
             manifest,
-            prepared.spec.task.classes,
+            prepared.card.task.classes,
             folds=plan.folds,
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
@@ -186,11 +186,11 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
 def _decide(
     recipe: Recipe, prepared: Prepared, train_rows: pl.DataFrame, *, weights_sha256: str = ""
 ) -> Plan:
-    counts = [train_rows.filter(pl.col("label") == c).height for c in prepared.spec.task.classes]
+    counts = [train_rows.filter(pl.col("label") == c).height for c in prepared.card.task.classes]
     data = DataFacts(
         class_counts=tuple(counts),
-        alpha_background=prepared.spec.alpha_background,
-        settings=prepared.spec.settings,
+        alpha_background=prepared.card.alpha_background,
+        settings=prepared.card.settings,
     )
     return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)
 
@@ -224,7 +224,7 @@ def _train_one(
     run: Run, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int, watch: Watch
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
-    plan, task = run.plan, run.spec.task
+    plan, task = run.plan, run.card.task
     labels = label_indices(table, task.classes).to_numpy()
     train_rows = _rows(table, "train")
     shares = class_shares(labels[train_rows], task.n_classes)
@@ -258,8 +258,8 @@ def _train_one(
         model=plan.model,
         data=plan.data,
         data_sha256=images_digest(table["sha256"].gather(train_rows)),
-        group_kind=run.spec.group_kind,
-        licence=run.spec.licence,
+        group_kind=run.card.group_kind,
+        licence=run.card.licence,
         classes=task.classes,
         positive=task.positive,
         threshold=two_class_threshold(weights, task.positive_index),
