@@ -45,12 +45,13 @@ class DatasetSpec:
     task : Task
         The classes.
     group_kind : str
-        What a group is: ``"patient"``, ``"lesion"``, ``"slide"``.
+        What a group is: ``"patient"``, ``"lesion"``, ``"slide"``; ``"image"`` if none is known.
     licence, citation, homepage : str
         What the user owes to whom.
     index : callable
-        ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group`` and any
-        metadata; pure: it reads names and tables, never pixels, and never moves anything.
+        ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group``, any
+        metadata, and ``split`` where one is published (null for rows that it leaves out); pure: it
+        reads names and tables, never pixels, and never moves anything.
     fake : callable
         ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline.
     sources : tuple of Source
@@ -67,6 +68,8 @@ class DatasetSpec:
         Version of ``draw``: raised whenever the same seed gives other images.
     alpha_background : str
         What shows through transparent pixels: ``"black"`` or ``"white"``.
+    notes : tuple of str
+        What whoever uses the data must know; printed, and among the warnings of a report.
     """
 
     name: str
@@ -87,3 +90,4 @@ class DatasetSpec:
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
     drawing: int = 1
     alpha_background: str = "black"
+    notes: tuple[str, ...] = ()

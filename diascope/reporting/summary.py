@@ -120,7 +120,7 @@ def _about_test(facts: Facts) -> list[str]:
 
 def _about_data(facts: Facts) -> list[str]:
     fingerprint = facts.fingerprint
-    found = []
+    found = list(fingerprint.get("notes", ()))
     expected = fingerprint.get("expected_images")
     if not fingerprint.get("complete", True):
         of_all = f" of {expected:,}" if expected else ""

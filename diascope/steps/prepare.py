@@ -90,6 +90,7 @@ def prepare(
     facts: dict[str, Any] = {
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
+        "notes": list(spec.notes),
         "source": str(path.resolve()),
         "source_given": source is not None,
         "max_rejected": max_rejected,
