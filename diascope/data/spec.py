@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diascope.errors import SettingsError
 from diascope.task import Task
 
 if TYPE_CHECKING:
@@ -27,11 +28,14 @@ class Source:
         What it is called here.
     sha256 : str, optional
         The checksum of the file, where the publisher's bytes are known.
+    md5 : str, optional
+        The same, where the publisher gives this one: it tells damage, not malice.
     """
 
     url: str
     file_name: str
     sha256: str | None = None
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class DatasetSpec:
         What shows through transparent pixels: ``"black"`` or ``"white"``.
     notes : tuple of str
         What whoever uses the data must know; printed, and among the warnings of a report.
+    sizes : tuple of int
+        The sizes in px that the publisher has the images in, the first by default; empty where
+        there is only one.
+    of_size : callable, optional
+        ``of_size(size_px)`` returns the same data set with the files of another size.
     """
 
     name: str
@@ -91,3 +100,23 @@ class DatasetSpec:
     drawing: int = 1
     alpha_background: str = "black"
     notes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    of_size: Callable[[int], DatasetSpec] | None = None
+
+    def at_size(self, size_px: int | None) -> DatasetSpec:
+        """Return the data set with the publisher's images of another size; of None, itself.
+
+        Raises
+        ------
+        SettingsError
+            There are no such images.
+        """
+        if size_px is None:
+            return self
+        if self.of_size is None or size_px not in self.sizes:
+            sizes = ", ".join(map(str, self.sizes))
+            raise SettingsError(
+                f"The images of {self.name} are not published at {size_px} px.",
+                fix=f"Pass --size with one of {sizes}." if sizes else "Leave out --size.",
+            )
+        return self.of_size(size_px)
