@@ -81,6 +81,10 @@ def prepare(
         Path | None,
         typer.Option(help="Official files that are here: archive, its folder, or unpacked folder."),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Which one, in px, of the sizes that the images are published in."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     max_rejected: Annotated[
         float, typer.Option(help="Largest share of unreadable images to go on with, 0-1.")
@@ -99,6 +103,7 @@ def prepare(
         prepared = step(
             data,
             source=source,
+            size_px=size,
             seed=seed,
             max_rejected=max_rejected,
             accept_large_groups=accept_large_groups,

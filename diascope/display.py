@@ -106,7 +106,7 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
     elif facts["content_verified"]:
         lines.append("content: verified, the published files byte for byte")
-    return lines
+    return [*lines, *(f"note: {note}" for note in facts.get("notes", ()))]
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

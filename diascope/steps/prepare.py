@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from diascope.data.checksums import is_published
 from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
@@ -38,6 +39,7 @@ def prepare(
     data: str,
     *,
     source: Path | str | None = None,
+    size_px: int | None = None,
     seed: int = 0,
     fractions: Sequence[float] = FRACTIONS,
     max_rejected: float = 0.01,
@@ -53,6 +55,8 @@ def prepare(
     source : path, optional
         Official files that are already here: an archive, a folder holding it, or the unpacked
         folder. They are only read. Without it they are downloaded, or drawn.
+    size_px : int, optional
+        Of a data set that its publisher has in several sizes, which one.
     seed : int
         Of the split, and of a data set that is drawn.
     fractions : three floats
@@ -70,7 +74,7 @@ def prepare(
         The source cannot be had or used; labels, groups or images do not fit.
     """
     _check_options(fractions, seed, max_rejected)
-    spec = find("datasets", data)
+    spec = find("datasets", data).at_size(size_px)
     path = Path(source) if source is not None else _obtain(spec, seed, watch)
     with open_files(path) as files:
         rows = check_rows(spec.index(files), spec.task)
@@ -84,15 +88,17 @@ def prepare(
 
     digests = content_digests(table)
     is_complete = table.height + len(rejected) == (spec.n_images or rows.height)
-    is_verified = spec.content_sha256 in digests if spec.content_sha256 else None
+    is_verified = is_published(spec, path, digests)
     if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
     facts: dict[str, Any] = {
         "card": spec.as_dict(),
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
+        "notes": list(spec.notes),
         "source": str(path.resolve()),
         "source_given": source is not None,
+        "size_px": size_px,
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
         "data_path": str(Path(data).resolve()) if data.endswith(".py") else None,
