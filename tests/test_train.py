@@ -13,6 +13,7 @@ from diascope.bundle import Bundle
 from diascope.data.augment import Augmentation, augment, dihedral
 from diascope.data.folds import fold_column
 from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
+from diascope.inputs import ImageInputs
 from diascope.learning import Epoch, Training, train_epochs
 from diascope.plan import Plan
 from diascope.plugins import find, find_all
@@ -207,15 +208,17 @@ def how(**changes):
         "weight_decay": 0.0,
         "schedule": "constant",
         "label_smoothing": 0.0,
+        "imbalance": "none",
         "selection": "last",
         "patience_epochs": 0,
         "precision": "fp32",
-        "mean": (0.5,) * 3,
-        "std": (0.3,) * 3,
-        "augmentation": Augmentation(),
         "seed": 0,
     }
     return Training(**values | changes)
+
+
+def shown(images, augmentation=Augmentation()):  # noqa: B008 - frozen
+    return ImageInputs(images, (0.5,) * 3, (0.3,) * 3, augmentation, 0)
 
 
 @pytest.mark.parametrize("name", sorted(find_all("models")))
@@ -228,7 +231,7 @@ def test_every_model_learns_one_batch_by_heart(name, tmp_path):
     module = model.build(3, model.min_size_px)
     events = train_epochs(
         module,
-        images,
+        shown(images),
         labels,
         train=rows,
         val=rows,
@@ -257,11 +260,11 @@ def test_the_first_losses_at_a_fixed_seed_are_the_known_ones(tmp_path):
     torch.manual_seed(0)
     events = train_epochs(
         find("models", "compact").build(2, 16),
-        images,
+        shown(images, Augmentation("dihedral", colour_jitter=0.1)),
         labels,
         train=np.arange(80),
         val=np.arange(80),
-        how=how(max_epochs=1, augmentation=Augmentation("dihedral", colour_jitter=0.1)),
+        how=how(max_epochs=1),
         checkpoint=tmp_path / "last.safetensors",
     )
     losses = [event.loss for event in events if not isinstance(event, Epoch)]

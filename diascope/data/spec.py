@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ class DatasetCard:
         How many the complete data set has; fewer are accepted and said loudly.
     alpha_background : str
         What shows through transparent pixels: ``"black"`` or ``"white"``.
+    settings : mapping
+        Plan settings that suit these images: ``{name: (value, reason)}``.
     """
 
     name: str
@@ -71,12 +73,15 @@ class DatasetCard:
     n_images: int | None = None
     n_groups: int | None = None
     alpha_background: str = "black"
+    settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values for JSON, with ``classes`` and ``positive`` instead of ``task``."""
-        values = {field.name: getattr(self, field.name) for field in fields(DatasetCard)}
+        values = {one.name: getattr(self, one.name) for one in fields(DatasetCard)}
         task = values.pop("task")
-        return {**values, "classes": list(task.classes), "positive": task.positive}
+        settings = {name: list(setting) for name, setting in self.settings.items()}
+        task = {"classes": list(task.classes), "positive": task.positive}
+        return {**values, "settings": settings, **task}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> DatasetCard:
@@ -90,8 +95,12 @@ class DatasetCard:
         rest = dict(values)
         try:
             task = Task(tuple(rest.pop("classes")), rest.pop("positive"))
-            card = DatasetCard(**rest, task=task)
-        except (KeyError, TypeError) as error:
+            settings = {
+                name: (value, str(reason))
+                for name, (value, reason) in dict(rest.pop("settings")).items()
+            }
+            card = DatasetCard(**rest, task=task, settings=settings)
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The card of the data set is damaged: {error}.") from error
         texts = (card.name, card.title, card.modality, card.group_kind, *task.classes)
         if not all(isinstance(text, str) for text in texts):
