@@ -117,8 +117,9 @@ class DatasetSpec(DatasetCard):
     index : callable
         ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group`` and any
         metadata; pure: it reads names and tables, never pixels, and never moves anything.
-    fake : callable
-        ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline.
+    fake : callable, optional
+        ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
+        only a user's own data set has none.
     sources : tuple of Source
         The publisher's files; empty for a data set that diascope draws.
     content_sha256 : str, optional
@@ -129,15 +130,24 @@ class DatasetSpec(DatasetCard):
         ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
     drawing : int
         Version of ``draw``: raised whenever the same seed gives other images.
+    path : Path, optional
+        The folder, table or ``.py`` file of a user's own data set.
+    options : tuple of str
+        The options of ``prepare`` that a user's own data set was declared with.
+    notes : tuple of str
+        How it was read, where the user should know.
     """
 
     index: Callable[[FileTree], pl.DataFrame]
-    fake: Callable[[Path], None]
+    fake: Callable[[Path], None] | None = None
     sources: tuple[Source, ...] = ()
     content_sha256: str | None = None
     n_bytes: int | None = None
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
     drawing: int = 1
+    path: Path | None = None
+    options: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def card(self) -> DatasetCard:

@@ -59,6 +59,7 @@ def evaluate(
         )
     if run.metrics_path(split).is_file():
         return run.metrics(split)
+    _check_has_images(run, split)
     networks = run.load_networks()
     if split == "test":
         images = _read_images(run, watch)
@@ -86,8 +87,19 @@ def evaluate(
         ),
         **openings,
     }
+    metrics["warnings"] = [*run.split_warnings, *metrics["warnings"]]
     write_json(run.metrics_path(split), metrics)
     return metrics
+
+
+def _check_has_images(run: Run, split: str) -> None:
+    if not run.is_cross_validation and not (run.manifest["split"] == split).any():
+        raise SettingsError(
+            f"There are no {split} images in this data set.",
+            where=run.plan.data,
+            fix="Cross-validate with `diascope train --folds`, or evaluate on another data set "
+            "with `diascope evaluate --on`.",
+        )
 
 
 def _read_images(run: Run, watch: Watch) -> NDArray[np.uint8]:
