@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -21,10 +22,12 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from diascope.home import dataset_folder
+from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
 
+MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
@@ -64,15 +67,17 @@ def shown() -> Iterator[Watch]:
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     """Print what was found in a data set, loud where something is missing."""
     console = Console()
-    unit = facts["group_kind"]
-    table = Table("", "images", f"{unit}s", *facts["classes"], title=title, title_justify="left")
-    table.caption, table.caption_justify = f"Per class: images / {unit}s that have some.", "left"
     parts = {**facts["splits"], "all": facts}
-    for name, part in parts.items():
-        classes = [
-            f"{count['n_images']} / {count['n_groups']}" for count in part["classes"].values()
-        ]
-        table.add_row(name, str(part["n_images"]), str(part["n_groups"]), *classes)
+    table = Table("", *parts, title=title, title_justify="left", caption_justify="left")
+    table.caption = f"Images / {plural(facts['group_kind'])} that have some."
+    rows = {"all classes": list(parts.values())}
+    for name in list(facts["classes"])[:MOST_CLASSES]:
+        rows[name] = [part["classes"][name] for part in parts.values()]
+    for name, counts in rows.items():
+        cells = [f"{count['n_images']} / {count['n_groups']}" for count in counts]
+        table.add_row(escape(name), *cells, end_section=name == "all classes")
+    if len(facts["classes"]) > MOST_CLASSES:
+        table.add_row(f"and {len(facts['classes']) - MOST_CLASSES} more classes")
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
@@ -82,16 +87,18 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
 
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     """Say in lines what the table of counts does not show."""
-    unit, found = facts["group_kind"], facts["duplicates"]
-    kinds = ", ".join(f"{n} {unit}s {kind}" for kind, n in facts["group_kinds"].items())
+    units, found = plural(facts["group_kind"]), facts["duplicates"]
+    kinds = [f"{n} {units} {kind}" for kind, n in facts["group_kinds"].items()]
+    if len(kinds) > MOST_KINDS:
+        kinds[MOST_KINDS:] = [f"{len(kinds) - MOST_KINDS} more kinds"]
     width, height = facts["width_px"], facts["height_px"]
     lines = [
-        f"groups: {kinds}",
+        f"groups: {', '.join(kinds)}",
         f"sizes: {width['min']}-{width['max']} x {height['min']}-{height['max']} px, "
         f"median {width['median']} x {height['median']}",
         f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
         f"several labels, {found['groups_joined']} groups joined, "
-        f"largest joined group: {found['largest_component_groups']} {unit}s",
+        f"largest joined group: {counted(found['largest_component_groups'], facts['group_kind'])}",
         f"rejected: {len(facts['rejected'])} of {facts['found']} files",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
@@ -100,13 +107,33 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     if not facts["complete"]:
         lines.append(
             f"ONLY A PART OF THE DATA SET: {facts['found']} of {facts['expected_images']} images, "
-            f"{facts['n_groups']} of {facts['expected_groups']} {unit}s"
+            f"{facts['n_groups']} of {facts['expected_groups']} {units}"
         )
     elif facts["content_verified"] is False:
         lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
     elif facts["content_verified"]:
         lines.append("content: verified, the published files byte for byte")
-    return [*lines, *(f"note: {note}" for note in facts.get("notes", ()))]
+    return [*lines, *_describe_split(facts)]
+
+
+def _describe_split(facts: dict[str, Any]) -> list[str]:
+    how, unlisted = facts["split"], facts["unlisted"]
+    lines = [f"split: {how['mode']}, by {how['unit']}, seed {how['seed']}"]
+    if how["val_from_train"]:
+        lines.append("  no val came with the data: it was parted from train by group")
+    if facts["left_out"]:
+        lines.append(f"LEFT OUT: {facts['left_out']} images that the official split does not list")
+    if unlisted["n_files"]:
+        lines.append(
+            f"NOT USED: {unlisted['n_files']} image files that are in no row, such as "
+            f"{', '.join(unlisted['first'])}"
+        )
+    if facts["duplicates"]["across_labels"]:
+        n_pictures = facts["duplicates"]["across_labels"]
+        lines.append(
+            f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
+        )
+    return [*lines, *(f"note: {note}" for note in facts["notes"]), *how["warnings"]]
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -89,7 +89,7 @@ def dataset_name(data: str) -> str:
     SettingsError
         It was prepared under several names.
     """
-    if not _is_path(data):
+    if not is_path(data):
         return data
     path = str(Path(data).resolve())
     names = [name for name, given in _prepared_paths().items() if given == path]
@@ -105,10 +105,30 @@ def dataset_name(data: str) -> str:
     return names[0]
 
 
-def _is_path(data: str) -> bool:
+def is_path(data: str) -> bool:
+    """Say whether the user calls a data set by its path; a name goes before a path."""
     if _is_name(data) and (dataset_folder(data).is_dir() or data in find_all("datasets")):
         return False
     return not _is_name(data) or Path(data).exists()
+
+
+def check_own_name(name: str, path: Path | None) -> None:
+    """Check that a name can be given to a data set of the user's own.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be a folder's name, or is that of another data set.
+    """
+    if not _is_name(name):
+        raise SettingsError(
+            f"{name!r} cannot be the name of a data set.", fix="Use letters, digits, - and _."
+        )
+    taken = _prepared_paths().get(name, str(path)) != str(path)
+    if name in find_all("datasets") or taken:
+        raise SettingsError(
+            f"{name!r} is the name of another data set.", fix="Choose another one with --name."
+        )
 
 
 def _is_name(text: str) -> bool:

@@ -85,7 +85,7 @@ class Duplicates:
 
 
 def join_duplicates(
-    table: pl.DataFrame, *, accept_large: bool = False
+    table: pl.DataFrame, *, accept_large: bool = False, within: str | None = None
 ) -> tuple[pl.DataFrame, Duplicates]:
     """Give groups that share a picture one name, so that no split can part them.
 
@@ -95,6 +95,8 @@ def join_duplicates(
         With ``image_id, label, group, pixel_digest``.
     accept_large : bool
         Go on even if one joined group holds more than 5 % of all groups.
+    within : str, optional
+        A column that no join may cross, such as a split that is given.
 
     Returns
     -------
@@ -107,13 +109,15 @@ def join_duplicates(
         One joined group holds three or more groups and more than 5 % of all: most likely the
         pictures are not what they seem.
     """
-    shared = table.filter(pl.col("pixel_digest").is_not_null()).group_by("pixel_digest").agg(
-        pl.len().alias("n"),
-        pl.col("label").n_unique().alias("n_labels"),
-        pl.col("group").unique().sort().alias("groups"),
-    )  # fmt: skip
+    pictures = table.drop_nulls("pixel_digest")
+    shared = pictures.group_by("pixel_digest").agg(
+        pl.len().alias("n"), pl.col("label").n_unique().alias("n_labels")
+    )
     shared = shared.filter(pl.col("n") > 1)
-    components = _components(shared["groups"].to_list())
+    links = pictures.group_by("pixel_digest", *([within] if within else [])).agg(
+        pl.col("group").unique().sort().alias("groups")
+    )
+    components = _components(links.filter(pl.col("groups").list.len() > 1)["groups"].to_list())
     largest = max((len(component) for component in components), default=1)
     n_groups = table["group"].n_unique()
     if largest > max(2, MAX_COMPONENT_SHARE * n_groups) and not accept_large:

@@ -74,6 +74,8 @@ def evaluate(
     name = f"on-{external.card.name}" if external else split
     if run.metrics_path(name).is_file():
         return run.metrics(name)
+    if external is None:
+        _check_has_images(run, split)
     networks = run.load_networks()
     card, openings = run.card, {}
     if external:
@@ -111,8 +113,20 @@ def evaluate(
         ),
         **openings,
     }
+    warnings = run.split_warnings if external is None else external.fingerprint["notes"]
+    metrics["warnings"] = [*warnings, *metrics["warnings"]]
     write_json(run.metrics_path(name), metrics)
     return metrics
+
+
+def _check_has_images(run: Run, split: str) -> None:
+    if not run.is_cross_validation and not (run.manifest["split"] == split).any():
+        raise SettingsError(
+            f"There are no {split} images in this data set.",
+            where=run.plan.data,
+            fix="Cross-validate with `diascope train --folds`, or evaluate on another data set "
+            "with `diascope evaluate --on`.",
+        )
 
 
 def _read_images(

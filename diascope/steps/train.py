@@ -166,6 +166,7 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
             folds=plan.folds,
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
+            mode=prepared.fingerprint["split"]["mode"],
         )
         column = fold_column(0)
     sha256 = ""
@@ -208,7 +209,7 @@ def _train_networks(run: Run, watch: Watch) -> None:
         if (folder / "card.json").is_file():
             continue
         table = manifest.rename({column: "split"})
-        check_disjoint(table)
+        check_disjoint(table, mode=run.split_mode)
         bundle = _train_one(run, table, images, fold=fold, watch=watch)
         if not plan.folds:
             predictions = score_rows(bundle, table, images, _rows(table, "val"))
