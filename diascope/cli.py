@@ -57,6 +57,24 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def weights(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as timm:resnet18.")],
+) -> None:
+    """Say whether pretrained weights are here, and how to bring them where the hub is not."""
+    from diascope.display import print_weights
+
+    print_weights(model)
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the named recipes: published systems, ready to train."""
+    from diascope.display import list_recipes
+
+    list_recipes(as_json=as_json)
+
+
+@app.command()
 def prepare(
     data: Annotated[
         str,
@@ -94,6 +112,10 @@ def prepare(
     i_know_this_leaks: Annotated[
         bool, typer.Option("--i-know-this-leaks", help="Without it there is no random split.")
     ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Which one, in px, of the sizes that the images are published in."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     max_rejected: Annotated[
         float, typer.Option(help="Largest share of unreadable images to go on with, 0-1.")
@@ -128,6 +150,7 @@ def prepare(
         prepared = step(
             dataset,
             source=source,
+            size_px=size,
             seed=seed,
             split=split,
             i_know_this_leaks=i_know_this_leaks,
@@ -188,7 +211,7 @@ def train(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="What to begin with: pretrained, a file, a bundle or a run."),
+        typer.Option(help="What to begin with: pretrained, random, a file, a bundle or a run."),
     ] = None,
     folds: Annotated[int, typer.Option(help="Cross-validation by group in so many folds.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
@@ -223,6 +246,10 @@ def train(
 def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="test, or val to look without opening test.")] = "test",
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="A prepared data set from elsewhere, same classes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run, with intervals by group. Each opening of the test images is counted."""
@@ -231,12 +258,12 @@ def evaluate(
     from diascope.steps.evaluate import evaluate as step
 
     with shown() as watch:
-        metrics = step(run, split=split, watch=watch)
+        metrics = step(run, split=split, on=on, watch=watch)
     if as_json:
         _print_json(metrics)
         return
     print_metrics(metrics)
-    print(Run(run).metrics_path(split))
+    print(Run(run).metrics_path(metrics["split"]))
 
 
 @app.command()

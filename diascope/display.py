@@ -135,7 +135,8 @@ def _describe_split(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
         )
-    return [*lines, *(f"note: {note}" for note in facts["notes"]), *how["warnings"]]
+    notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
+    return [*lines, *notes, *how["warnings"]]
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -236,6 +237,33 @@ def list_models(*, as_json: bool) -> None:
         for spec in find_all("models").values()
     ]
     _print_rows(rows, as_json=as_json)
+    if not as_json:
+        print("Besides, every network of timm, such as timm:resnet18; see `diascope weights`.")
+
+
+def list_recipes(*, as_json: bool) -> None:
+    """Print the named recipes."""
+    from diascope.recipe import named_recipes
+
+    rows = [
+        {"name": name, "title": one.title, "data": one.data, "model": one.model}
+        for name, one in named_recipes().items()
+    ]
+    _print_rows(rows, as_json=as_json)
+
+
+def print_weights(model: str) -> None:
+    """Print where the pretrained weights of a model are, or how they are had."""
+    from diascope.models.find import find_model
+    from diascope.pretrained import how_to_provide, hub_file, packaged_file
+
+    spec = find_model(model)
+    here = [path for path in (packaged_file(spec), hub_file(spec)) if path and path.is_file()]
+    if spec.weights:
+        print(f"licence: {spec.weights.licence}")
+    print(f"here: {here[0]}" if here else "not here")
+    for way in how_to_provide(spec):
+        print(f"- {way}")
 
 
 def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -80,7 +80,7 @@ def _compute(
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH_SIZE):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH_SIZE]))
+            batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE]))
             x = normalise(to_unit(batch.to(device)), mean, std)
             seen = [module.features(dihedral(x, view)) for view in range(views)]
             parts.append(torch.stack(seen).float().cpu().numpy())

@@ -15,7 +15,7 @@ from diascope.inputs import FeatureInputs, ImageInputs, Inputs
 from diascope.learning import best_device
 from diascope.models.backbone import Classifier
 from diascope.models.find import find_model
-from diascope.plan import Plan
+from diascope.plan import RANDOM, Plan
 from diascope.pretrained import load_initial_weights, locate_weights
 from diascope.progress import Watch, silent
 
@@ -42,7 +42,7 @@ def build_network(plan: Plan, n_classes: int, *, seed: int, watch: Watch = silen
     spec = find_model(plan.model, plan.head)
     torch.manual_seed(seed)
     module = spec.build(n_classes, plan.size_px)
-    if plan.weights:
+    if plan.weights != RANDOM:
         origin = locate_weights(spec, plan.weights, watch=watch)
         sha256 = load_initial_weights(module, origin)
         if sha256 != plan.weights_sha256:
@@ -53,7 +53,7 @@ def build_network(plan: Plan, n_classes: int, *, seed: int, watch: Watch = silen
             )
     if plan.finetune == "head" and isinstance(module, Classifier):
         module.freeze()
-    return module
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def what_learns(

@@ -19,6 +19,8 @@ from diascope.errors import RunError
 from diascope.learning import Training
 from diascope.models.spec import Head
 
+RANDOM, PRETRAINED = "random", "pretrained"  # what a training may begin with, besides a file
+
 
 class Plan(BaseModel):
     """Every number that a training needs. The fields are listed in docs/reference.md."""

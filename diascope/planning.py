@@ -16,7 +16,7 @@ from diascope.errors import SettingsError, UnknownNameError
 from diascope.machine import Machine
 from diascope.models.find import find_model
 from diascope.models.spec import Head, ModelSpec
-from diascope.plan import DECIDED, Plan
+from diascope.plan import DECIDED, PRETRAINED, RANDOM, Plan
 from diascope.recipe import Recipe
 
 Settings = Mapping[str, tuple[Any, str]]  # by name: value and reason
@@ -34,7 +34,7 @@ DEFAULTS: dict[str, tuple[Any, str]] = {
     "schedule": ("one_cycle", "few epochs suffice (Smith & Topin 2018)"),
     "label_smoothing": (0.1, "some labels are wrong; no image should be learned by heart"),
     "finetune": ("all", "every layer learns"),
-    "weights": ("", "trained from scratch"),
+    "weights": (RANDOM, "trained from scratch"),
     "weights_sha256": ("", "there are no weights to begin with"),
     "flips": ("dihedral", "a cell looks the same under every turn and mirror"),
     "rotation_degrees": (0.0, "turns and mirrors are enough"),
@@ -58,7 +58,6 @@ HEAD_ALONE: Settings = {
     "weight_decay": (0.05, "the features are many and the images few"),
 }
 IMBALANCE = "logit_adjustment"
-PRETRAINED = "pretrained"  # the published weights
 UNEQUAL = 1.5  # times as many images in the largest class as in the smallest
 
 

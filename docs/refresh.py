@@ -10,7 +10,10 @@ from diascope.planning import DEFAULTS
 from diascope.plugins import find_all
 
 PAGE = Path(__file__).parent / "reference.md"
-VERBS = ("demo", "datasets", "models", "prepare", "train", "evaluate", "report", "predict")
+VERBS = (
+    "demo", "datasets", "models", "recipes", "weights", "prepare", "train", "evaluate", "report",
+    "predict",
+)  # fmt: skip
 
 
 def reference() -> str:

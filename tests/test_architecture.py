@@ -19,6 +19,7 @@ LAYERS = [
     {"demo", "display"},
     {"steps"},
     {"reporting"},
+    {"external"},
     {"scoring", "run", "prepared"},
     {"networks"},
     {"pretrained"},

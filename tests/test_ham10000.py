@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from diascope.data.files import open_files
-from diascope.datasets.ham10000 import CLASSES, GROUPINGS, TRUTH, fake, index
+from diascope.datasets.ham10000 import GROUPINGS, TRUTH, fake, index
+from diascope.datasets.isic_tables import CLASSES
 from diascope.errors import DataError, SourceError
 from diascope.steps.prepare import prepare
 

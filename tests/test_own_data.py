@@ -97,7 +97,7 @@ def test_other_separators_are_taken_and_said(tmp_path, separator, word):
     table = draw_table(tmp_path / "study", separator=separator)
     facts = prepare(str(table)).fingerprint
     assert facts["n_images"] == 48
-    assert any(word in note for note in facts["notes"])
+    assert any(word in note for note in facts["remarks"])
 
 
 def test_windows_paths_headers_with_blanks_and_a_byte_order_mark_are_taken(tmp_path):
@@ -386,7 +386,7 @@ def test_many_classes_do_not_flood_the_screen(tmp_path, capsys):
 
 
 def test_a_class_that_means_unknown_is_noted(table):
-    assert any("'unknown'" in n for n in own_dataset(spoiled(table, _renamed)).notes)
+    assert any("'unknown'" in n for n in own_dataset(spoiled(table, _renamed)).remarks)
 
 
 def _renamed(text):

@@ -44,7 +44,9 @@ class Member(NamedTuple):
     is_deflated: bool
 
 
-def members(handle: io.BufferedReader, *, where: Path) -> dict[str, Member]:
+def members(
+    handle: io.BufferedReader, *, where: Path, max_member_bytes: int = MAX_MEMBER_BYTES
+) -> dict[str, Member]:
     """Return the members of a ZIP archive by name, without folders and without desktop litter.
 
     Parameters
@@ -53,6 +55,8 @@ def members(handle: io.BufferedReader, *, where: Path) -> dict[str, Member]:
         The archive, open for reading.
     where : Path
         What it is called in messages.
+    max_member_bytes : int
+        The largest member to accept, in bytes unpacked.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def members(handle: io.BufferedReader, *, where: Path) -> dict[str, Member]:
     problem = (
         _sum_problem(listed)
         or _place_problem(listed, archive.start_dir)
-        or next(filter(None, map(_member_problem, listed)), None)
+        or next(filter(None, (_member_problem(info, max_member_bytes) for info in listed)), None)
         or _repetition(listed)
     )
     if problem:
@@ -175,7 +179,7 @@ def _repetition(listed: list[zipfile.ZipInfo]) -> str | None:
     return None
 
 
-def _member_problem(info: zipfile.ZipInfo) -> str | None:
+def _member_problem(info: zipfile.ZipInfo, max_bytes: int) -> str | None:
     if problem := _path_problem(info.orig_filename):
         return f"a member with {problem} in its name: {_shown(info)}"
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -185,12 +189,12 @@ def _member_problem(info: zipfile.ZipInfo) -> str | None:
             return f"a member that is {what}: {_shown(info)}"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"a member packed by method {info.compress_type}: {_shown(info)}"
-    return _size_problem(info)
+    return _size_problem(info, max_bytes)
 
 
-def _size_problem(info: zipfile.ZipInfo) -> str | None:
-    if info.file_size > MAX_MEMBER_BYTES:
-        limit = f"over the limit of {MAX_MEMBER_BYTES:,}"
+def _size_problem(info: zipfile.ZipInfo, max_bytes: int) -> str | None:
+    if info.file_size > max_bytes:
+        limit = f"over the limit of {max_bytes:,}"
         return f"a member of {info.file_size:,} bytes, {limit}: {_shown(info)}"
     if info.file_size > max(RATIO_FROM_BYTES, MAX_RATIO * info.compress_size):
         return f"a member packed to less than 1/{MAX_RATIO} of its size: {_shown(info)}"

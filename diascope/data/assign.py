@@ -146,9 +146,11 @@ def assign_splits(
     unit, warnings, parted = group_kind, independence_warnings(group_kind), False
     if mode == "official":
         _check_no_group_in_two(table, group_kind)
-        _check_classes(table.filter(pl.col("split") == "train"), classes, " in the official train")
+        train = table.filter(pl.col("split") == "train")
+        if train.height or (table["split"] != "test").any():
+            _check_classes(train, classes, " in the official train")
         warnings = (*warnings, *_about_official(table))
-        parted = not (table["split"] == "val").any()
+        parted = train.height > 0 and not (table["split"] == "val").any()
         if parted:
             table = _part_val(table, classes, fractions, seed, group_kind)
     else:
@@ -286,6 +288,8 @@ def _about_official(table: pl.DataFrame) -> list[str]:
         for first, second in combinations(SPLITS, 2)
         if pictures[first] & pictures[second]
     ]
+    if not (table["split"] == "train").any():
+        found.append("There are test images alone: a set to judge on, with `evaluate --on`.")
     if not (table["split"] == "test").any():
         found.append(
             "There are no test images: cross-validate with `train --folds`, or evaluate on another "

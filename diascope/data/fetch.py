@@ -7,7 +7,6 @@ checked, or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from diascope.atomic import write_json
+from diascope.data.checksums import file_digest
 from diascope.data.spec import Source
 from diascope.errors import SourceError
 
@@ -277,12 +277,13 @@ def _gave_up(url: str, part: _Part, error: Exception, *, manual: str) -> SourceE
 def _check_content(source: Source, part: _Part, manual: str) -> None:
     """Delete what came if it is not what was asked for, and say so."""
     problem = None
-    if source.sha256 is not None:
-        with part.path.open("rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
-        if found != source.sha256.lower():
-            problem = f"The checksum is wrong: sha256 {found}, and it should be {source.sha256}."
-    elif source.file_name.lower().endswith(".zip") and not zipfile.is_zipfile(part.path):
+    for kind in ("sha256", "md5"):
+        wanted = getattr(source, kind)
+        if wanted is not None and (found := file_digest(part.path, kind)) != wanted.lower():
+            problem = f"The checksum is wrong: {kind} {found}, and it should be {wanted}."
+    is_known = source.sha256 is not None or source.md5 is not None
+    is_zip = source.file_name.lower().endswith(".zip")
+    if is_zip and not is_known and not zipfile.is_zipfile(part.path):
         problem = "What the server sent is not a whole ZIP archive."
     if problem:
         part.discard()

@@ -1,88 +1,35 @@
 """Read-only trees of files: a folder, a ZIP archive, or a folder that holds archives.
 
-Nothing is unpacked: a member is read from its archive when it is asked for, so no name in an
-archive can reach outside it. An archive that looks hostile is refused whole all the same, when it
-is opened and before a member is read. A tree may be read from several threads and, opened before
-a fork, from several processes.
+Nothing is unpacked (but the arrays of an ``.npz``, into the cache: see `diascope.data.npz`): a
+member is read from its archive when it is asked for, so no name in an archive can reach outside
+it. An archive that looks hostile is refused whole all the same, when it is opened and before a
+member is read. A tree may be read from several threads and, opened before a fork, from several
+processes.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import threading
-import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from diascope.data.archive import (
-    LOCAL_HEADER_BYTES,
-    MAX_MEMBER_BYTES,
-    Member,
-    is_skipped,
-    members,
-    name_problem,
-)
+from diascope.data.archive import MAX_MEMBER_BYTES, is_skipped, name_problem
+from diascope.data.npz import NpzFiles, holds_images
+from diascope.data.tree import FileTree, unreadable
+from diascope.data.zipped import ZipFiles
 from diascope.errors import SourceError
 
-
-class FileTree(ABC):
-    """Files under one root, by name: '/'-separated, relative, the same on every system.
-
-    Hidden files and what desktops leave behind (``__MACOSX``, ``Thumbs.db``) are not listed.
-
-    Parameters
-    ----------
-    root : Path
-        The folder or the archive.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @abstractmethod
-    def names(self) -> list[str]:
-        """Return the names of all files, sorted."""
-
-    @abstractmethod
-    def size(self, name: str) -> int:
-        """Return the size of a file in bytes; ``SourceError`` if there is none of that name."""
-
-    @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
-
-    def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - for trees that have one
-        """Return where a file lies on disk by itself; None for a member of an archive."""
-        return None
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the open files; the tree cannot be read any more."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+__all__ = ["FileTree", "FolderFiles", "ZipFiles", "open_files"]
 
 
 def open_files(path: Path) -> FileTree:
-    """Open a folder or a ZIP archive for reading.
+    """Open a folder, a ZIP archive or an ``.npz`` of images for reading.
 
     Parameters
     ----------
     path : Path
-        A folder, whose ``.zip`` files at the top level are read as if they were folders of the
-        same name (``cell_images.zip/cell_images/...``), or one ``.zip`` file.
+        A folder, whose ``.zip`` files and ``.npz`` files of images at the top level are read as if
+        they were folders of the same name (``cell_images.zip/cell_images/...``), or one such file.
 
     Returns
     -------
@@ -98,7 +45,7 @@ def open_files(path: Path) -> FileTree:
     if path.is_dir():
         return FolderFiles(path)
     if path.is_file():
-        return ZipFiles(path)
+        return NpzFiles(path) if path.suffix.lower() == ".npz" else ZipFiles(path)
     raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
 
 
@@ -123,11 +70,11 @@ class FolderFiles(FileTree):
         super().__init__(root)
         self._resolved = root.resolve()
         self._files: set[str] = set()
-        self._archives: dict[str, ZipFiles] = {}
+        self._archives: dict[str, FileTree] = {}
         try:
             for name in self._scan():
-                if "/" not in name and name.lower().endswith(".zip"):
-                    self._archives[name] = ZipFiles(root / name)
+                if "/" not in name and _is_archive(root / name):
+                    self._archives[name] = open_files(root / name)
                 else:
                     self._files.add(name)
         except OSError as error:
@@ -158,7 +105,7 @@ class FolderFiles(FileTree):
         try:
             return self._path(name).stat().st_size
         except OSError as error:
-            raise _unreadable(error, self.root / name) from error
+            raise unreadable(error, self.root / name) from error
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
@@ -170,7 +117,7 @@ class FolderFiles(FileTree):
             with path.open("rb") as handle:
                 content = handle.read(MAX_MEMBER_BYTES + 1)
         except OSError as error:
-            raise _unreadable(error, path) from error
+            raise unreadable(error, path) from error
         if len(content) > MAX_MEMBER_BYTES:
             raise SourceError(f"The file is over {MAX_MEMBER_BYTES:,} bytes.", where=path)
         return content
@@ -230,87 +177,6 @@ class FolderFiles(FileTree):
         return target
 
 
-class ZipFiles(FileTree):
-    """The members of a ZIP archive, read in place.
-
-    Parameters
-    ----------
-    root : Path
-        The archive.
-
-    Raises
-    ------
-    SourceError
-        It is no ZIP archive, it is cut off, or it is refused as hostile, see
-        `diascope.data.archive`.
-    """
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        try:
-            self._handle = root.open("rb")
-        except OSError as error:
-            raise _unreadable(error, root) from error
-        self._lock = threading.Lock()
-        try:
-            self._members = members(self._handle, where=root)
-        except SourceError:
-            self._handle.close()
-            raise
-
-    def names(self) -> list[str]:
-        """Return the names of all members, sorted."""
-        return sorted(self._members)
-
-    def size(self, name: str) -> int:
-        """Return the size of a member in bytes; ``SourceError`` if there is none of that name."""
-        return self._member(name).n_bytes
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a member; ``SourceError`` if it is damaged."""
-        member = self._member(name)
-        try:
-            header = self._at(member.offset, LOCAL_HEADER_BYTES)
-            signature, n_name, n_extra = struct.unpack("<4s22xHH", header)
-            start = member.offset + LOCAL_HEADER_BYTES + n_name + n_extra
-            content = self._at(start, member.packed_bytes)
-            if member.is_deflated:
-                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
-                    content, member.n_bytes + 1
-                )
-        except (OSError, struct.error, zlib.error) as error:
-            raise self._damaged(name) from error
-        if signature != b"PK\3\4" or len(content) != member.n_bytes:
-            raise self._damaged(name)
-        if zlib.crc32(content) != member.crc:
-            raise self._damaged(name)
-        return content
-
-    def close(self) -> None:
-        """Close the archive."""
-        self._handle.close()
-
-    def _member(self, name: str) -> Member:
-        try:
-            return self._members[name]
-        except KeyError:
-            raise SourceError(f"There is no file named {name!r}.", where=self.root) from None
-
-    def _damaged(self, name: str) -> SourceError:
-        return SourceError(
-            "A member of the archive is damaged.",
-            where=f"{self.root}, member {name}",
-            fix="Download the archive again.",
-        )
-
-    def _at(self, offset: int, n_bytes: int) -> bytes:
-        """Read without moving a position that threads and forked processes would share."""
-        if hasattr(os, "pread"):
-            return os.pread(self._handle.fileno(), n_bytes, offset)
-        with self._lock:
-            self._handle.seek(offset)
-            return self._handle.read(n_bytes)
-
-
-def _unreadable(error: OSError, path: Path) -> SourceError:
-    return SourceError(f"The file cannot be read: {error.strerror}.", where=path)
+def _is_archive(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix == ".zip" or (suffix == ".npz" and holds_images(path))

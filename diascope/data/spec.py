@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diascope.errors import DataError
+from diascope.errors import DataError, SettingsError
 from diascope.task import Task
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ class Source:
         What it is called here.
     sha256 : str, optional
         The checksum of the file, where the publisher's bytes are known.
+    md5 : str, optional
+        The same, where the publisher gives this one: it tells damage, not malice.
     """
 
     url: str
     file_name: str
     sha256: str | None = None
+    md5: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class DatasetCard:
             task = Task(tuple(rest.pop("classes")), rest.pop("positive"))
             settings = {
                 name: (value, str(reason))
-                for name, (value, reason) in dict(rest.pop("settings")).items()
+                for name, (value, reason) in dict(rest.pop("settings", {})).items()
             }
             card = DatasetCard(**rest, task=task, settings=settings)
         except (KeyError, TypeError, ValueError) as error:
@@ -115,8 +118,9 @@ class DatasetSpec(DatasetCard):
     Parameters
     ----------
     index : callable
-        ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group`` and any
-        metadata; pure: it reads names and tables, never pixels, and never moves anything.
+        ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group``, any
+        metadata, and ``split`` where one is published (null for rows that it leaves out); pure: it
+        reads names and tables, never pixels, and never moves anything.
     fake : callable, optional
         ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
         only a user's own data set has none.
@@ -134,8 +138,15 @@ class DatasetSpec(DatasetCard):
         The folder, table or ``.py`` file of a user's own data set.
     options : tuple of str
         The options of ``prepare`` that a user's own data set was declared with.
+    remarks : tuple of str
+        How a user's own data set was read.
     notes : tuple of str
-        How it was read, where the user should know.
+        What whoever uses the data must know; printed, and among the warnings of a report.
+    sizes : tuple of int
+        The sizes in px that the publisher has the images in, the first by default; empty where
+        there is only one.
+    of_size : callable, optional
+        ``of_size(size_px)`` returns the same data set with the files of another size.
     """
 
     index: Callable[[FileTree], pl.DataFrame]
@@ -147,9 +158,30 @@ class DatasetSpec(DatasetCard):
     drawing: int = 1
     path: Path | None = None
     options: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    of_size: Callable[[int], DatasetSpec] | None = None
 
     @property
     def card(self) -> DatasetCard:
         """The card alone."""
         return DatasetCard.from_dict(self.as_dict())
+
+    def at_size(self, size_px: int | None) -> DatasetSpec:
+        """Return the data set with the publisher's images of another size; of None, itself.
+
+        Raises
+        ------
+        SettingsError
+            There are no such images.
+        """
+        if size_px is None:
+            return self
+        if self.of_size is None or size_px not in self.sizes:
+            sizes = ", ".join(map(str, self.sizes))
+            raise SettingsError(
+                f"The images of {self.name} are not published at {size_px} px.",
+                fix=f"Pass --size with one of {sizes}." if sizes else "Leave out --size.",
+            )
+        return self.of_size(size_px)

@@ -8,12 +8,20 @@ predicts the diagnosis: it travels in the manifest and is never an input.
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from diascope.data.spec import DatasetSpec, Source
+from diascope.datasets.isic_tables import (
+    BASE_URL,
+    CLASSES,
+    check_all_listed,
+    images_by_id,
+    named,
+    read_diagnoses,
+    read_table,
+)
 from diascope.errors import DataError, SourceError
 from diascope.task import Task
 
@@ -22,8 +30,6 @@ if TYPE_CHECKING:
 
     from diascope.data.files import FileTree
 
-BASE_URL = "https://isic-archive.s3.amazonaws.com/challenges/2018/"
-CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 METADATA = re.compile(r"HAM10000_metadata(\.csv)?", re.IGNORECASE)
 TRUTH = "ISIC2018_Task3_Training_GroundTruth.csv"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
@@ -54,7 +60,7 @@ def index(files: FileTree) -> pl.DataFrame:
     import polars as pl
 
     names = [name for name in files.names() if not OTHER_SETS.search(name)]
-    images = _images(files, names)
+    images = images_by_id(files, names)
     if not images:
         raise SourceError(
             "There are no images ISIC_*.jpg here.",
@@ -63,43 +69,16 @@ def index(files: FileTree) -> pl.DataFrame:
         )
     rows = _diagnoses(files, names)
     found = pl.DataFrame({"image_id": list(images), "path": list(images.values())})
-    strangers = found.join(rows, on="image_id", how="anti")["image_id"].sort()
-    if len(strangers):
-        raise DataError(
-            f"{len(strangers)} images are in no table.",
-            where=", ".join(strangers[:3]),
-            fix="Add the table that they are in, or remove them.",
-        )
+    check_all_listed(images, rows)
     table = found.join(rows, on="image_id").with_columns(pl.col("label").str.to_lowercase())
     first = ["image_id", "path", "label", "group"]
     return table.select(*first, *[name for name in table.columns if name not in first])
 
 
-def _images(files: FileTree, names: list[str]) -> dict[str, str]:
-    """Return the path of each image by its id; of equal copies in several folders, the first."""
-    images: dict[str, str] = {}
-    for name in names:
-        path = PurePosixPath(name)
-        if not re.fullmatch(r"ISIC_\d{7}\.jpe?g", path.name, re.IGNORECASE):
-            continue
-        first = images.setdefault(path.stem, name)
-        if files.size(first) != files.size(name):
-            raise DataError(
-                "Two different files are called alike.",
-                where=f"{first}, {name}",
-                fix="Pass one version of the images as --source.",
-            )
-    return images
-
-
 def _diagnoses(files: FileTree, names: list[str]) -> pl.DataFrame:
     """Return ``image_id, label, group, dx_type`` and what else the tables know."""
-
-    def named(wanted: str) -> list[str]:
-        return [name for name in names if PurePosixPath(name).name == wanted]
-
     metadata = [name for name in names if METADATA.fullmatch(PurePosixPath(name).name)]
-    truth, groupings = named(TRUTH), named(GROUPINGS)
+    truth, groupings = named(names, TRUTH), named(names, GROUPINGS)
     official = _official(files, truth[0], groupings[0]) if truth and groupings else None
     if not metadata:
         if official is None:
@@ -118,24 +97,12 @@ def _diagnoses(files: FileTree, names: list[str]) -> pl.DataFrame:
 
 
 def _official(files: FileTree, truth: str, groupings: str) -> pl.DataFrame:
-    import polars as pl
 
-    marks = _read(files, truth, ["image", *(name.upper() for name in CLASSES)])
-    try:
-        marks = marks.with_columns(pl.col(name.upper()).cast(pl.Float64) for name in CLASSES)
-    except pl.exceptions.PolarsError as error:
-        raise DataError("A mark in the table is no number.", where=truth) from error
-    odd = marks.filter(pl.sum_horizontal(name.upper() for name in CLASSES) != 1)["image"]
-    if len(odd):
-        raise DataError(f"{len(odd)} images have not exactly one diagnosis.", where=odd[0])
-    labels = marks.unpivot(index="image", variable_name="label", value_name="mark")
-    lesions = _read(files, groupings, ["image", "lesion_id", "diagnosis_confirm_type"])
-    return labels.filter(pl.col("mark") == 1).join(lesions, on="image").select(
-        image_id="image",
-        label=pl.col("label").str.to_lowercase(),
-        group="lesion_id",
-        dx_type="diagnosis_confirm_type",
-    )  # fmt: skip
+    lesions = read_table(files, groupings, ["image", "lesion_id", "diagnosis_confirm_type"])
+    return read_diagnoses(files, truth).join(
+        lesions.select(image_id="image", group="lesion_id", dx_type="diagnosis_confirm_type"),
+        on="image_id",
+    )
 
 
 def _from_metadata(files: FileTree, name: str) -> pl.DataFrame:
@@ -143,37 +110,8 @@ def _from_metadata(files: FileTree, name: str) -> pl.DataFrame:
 
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
     known = [pl.col(c).replace({"unknown": None}) for c in ("age", "sex", "localization")]
-    table = _read(files, name, columns).with_columns(known)
+    table = read_table(files, name, columns).with_columns(known)
     return table.rename({"dx": "label", "lesion_id": "group", "localization": "site"})
-
-
-def _read(files: FileTree, name: str, columns: list[str]) -> pl.DataFrame:
-    """Read these columns of a table as text; an image twice in it is an error."""
-    import polars as pl
-
-    try:
-        text = files.read(name).decode("utf-8-sig")
-        table = pl.read_csv(io.StringIO(text), infer_schema=False)
-    except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            "The table cannot be read.",
-            where=name,
-            fix="Restore the official file (UTF-8, commas).",
-        ) from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"The table lacks the columns {', '.join(missing)}.",
-            where=name,
-            fix="Restore the official file: it is separated by commas, with a header line.",
-        )
-    key = "image_id" if "image_id" in columns else "image"
-    twice = table.filter(pl.col(key).is_duplicated())[key].unique().sort()
-    if len(twice):
-        raise DataError(
-            f"{len(twice)} images occur twice in the table.", where=f"{name}: {twice[0]}"
-        )
-    return table.select(columns)
 
 
 def _check_agreement(both: pl.DataFrame, name: str) -> None:
@@ -226,6 +164,10 @@ DATASETS = (
             "Scientific Data 5:180161, 2018."
         ),
         homepage="https://challenge.isic-archive.com/data/#2018",
+        settings={
+            "fit": ("stretch", "all images have sides of 4 to 3, and none of a lesion is lost"),
+            "size_px": (112, "a lesion's structures are fine"),
+        },
         index=index,
         fake=fake,
         sources=tuple(

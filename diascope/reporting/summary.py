@@ -133,7 +133,7 @@ def _about_test(facts: Facts) -> list[str]:
 
 def _about_data(facts: Facts) -> list[str]:
     fingerprint = facts.fingerprint
-    found = []
+    found = list(fingerprint.get("notes", ()))
     expected = fingerprint.get("expected_images")
     if not fingerprint.get("complete", True):
         of_all = f" of {expected:,}" if expected else ""
@@ -290,6 +290,7 @@ def _prepare_command(facts: Facts) -> str:
     mode = (asked.get("split") or {}).get("mode", "grouped")
     words += ["--split", mode] if mode != "grouped" else []
     words += ["--i-know-this-leaks"] if mode == "random" else []
+    words += ["--size", str(asked["size_px"])] if asked.get("size_px") else []
     words += ["--seed", str((asked.get("split") or {}).get("seed", 0))]
     share = asked.get("max_rejected", MAX_REJECTED)
     words += ["--max-rejected", str(share)] if share != MAX_REJECTED else []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diascope.data.assign import assign_splits, choose_mode, rows_to_split
+from diascope.data.checksums import is_published
 from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
@@ -32,10 +33,11 @@ FRACTIONS = (0.6, 0.2, 0.2)
 UNLISTED_SHOWN = 5
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - each is one wish of the user
     data: str | DatasetSpec,
     *,
     source: Path | str | None = None,
+    size_px: int | None = None,
     seed: int = 0,
     fractions: Sequence[float] = FRACTIONS,
     split: str | None = None,
@@ -54,6 +56,8 @@ def prepare(
     source : path, optional
         Official files that are already here: an archive, a folder holding it, or the unpacked
         folder. They are only read. Without it they are downloaded, or drawn.
+    size_px : int, optional
+        Of a data set that its publisher has in several sizes, which one.
     seed : int
         Of the split, and of a data set that is drawn.
     fractions : three floats
@@ -76,7 +80,7 @@ def prepare(
         The source cannot be had or used; labels, groups or images do not fit.
     """
     _check_options(fractions, seed, max_rejected)
-    spec = _find(data)
+    spec = _find(data).at_size(size_px)
     path = Path(source) if source is not None else _obtain(spec, seed, watch)
     with open_files(path) as files:
         rows = check_rows(spec.index(files), spec.task)
@@ -105,20 +109,22 @@ def prepare(
     check_disjoint(table, mode=mode)
 
     is_complete = rows.height == (spec.n_images or rows.height)
-    is_verified = spec.content_sha256 in digests if spec.content_sha256 else None
+    is_verified = is_published(spec, path, digests)
     if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
     facts: dict[str, Any] = {
         "card": spec.as_dict(),
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
+        "notes": list(spec.notes),
         "source": str(path.resolve()),
         "source_given": source is not None,
+        "size_px": size_px,
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
         "data_path": str(spec.path) if spec.path else None,
         "options": list(spec.options),
-        "notes": list(spec.notes),
+        "remarks": list(spec.remarks),
         "found": rows.height,
         "unlisted": {"n_files": len(unlisted), "first": unlisted[:UNLISTED_SHOWN]},
         "rejected": [asdict(image) for image in rejected],

@@ -35,7 +35,7 @@ from diascope.machine import look_at_machine, provenance
 from diascope.models.find import find_model
 from diascope.models.weights import weights_checksum
 from diascope.networks import build_network, what_learns
-from diascope.plan import Plan
+from diascope.plan import RANDOM, Plan
 from diascope.planning import DataFacts, derive_plan
 from diascope.prepared import Prepared, dataset_name, load_prepared
 from diascope.pretrained import locate_weights
@@ -75,7 +75,8 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     finetune : str, optional
         Which layers of a pretrained network learn: ``"head"`` or ``"all"``.
     weights : str, optional
-        What to begin with: ``"pretrained"``, or the path of a file of weights, a bundle or a run.
+        What to begin with: ``"pretrained"``, ``"random"``, or the path of a file of weights, a
+        bundle or a run.
     folds : int
         0 for one network; K for a cross-validation by group.
     seed : int
@@ -157,6 +158,11 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
     prepared = load_prepared(recipe.data)
     manifest, column = prepared.manifest, "split"
+    if not (manifest["split"] == "train").any():
+        raise RunError(
+            f"The data set {recipe.data} has no images to train on: all are test images.",
+            fix="Train on another one, and judge it on this with `diascope evaluate --on`.",
+        )
     plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
     if recipe.folds:
         manifest = lay_out_folds(
@@ -169,7 +175,7 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
         )
         column = fold_column(0)
     sha256 = ""
-    if plan.weights:
+    if plan.weights != RANDOM:
         origin = locate_weights(find_model(plan.model), plan.weights, watch=watch)
         sha256 = weights_checksum(origin.path)
     train_rows = manifest.filter(pl.col(column) == "train")
