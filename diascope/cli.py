@@ -88,10 +88,6 @@ def prepare(
         Path | None,
         typer.Option(help="Official files that are here: archive, its folder, or unpacked folder."),
     ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Which one, in px, of the sizes that the images are published in."),
-    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call your own data.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Your own data, two classes: the positive one.")
@@ -116,6 +112,10 @@ def prepare(
     i_know_this_leaks: Annotated[
         bool, typer.Option("--i-know-this-leaks", help="Without it there is no random split.")
     ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Which one, in px, of the sizes that the images are published in."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     max_rejected: Annotated[
         float, typer.Option(help="Largest share of unreadable images to go on with, 0-1.")

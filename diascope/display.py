@@ -21,9 +21,11 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from diascope.data.spec import UNGROUPED, DatasetSpec
 from diascope.home import dataset_folder
 from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
+from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
 
@@ -133,20 +135,23 @@ def _describe_split(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
         )
-    return [*lines, *(f"note: {note}" for note in facts["notes"]), *how["warnings"]]
+    notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
+    return [*lines, *notes, *how["warnings"]]
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the estimates and the classification report, each with its interval."""
     console = Console()
-    unit = metrics["group_kind"]
-    title = f"{metrics['split']}: {metrics['n_images']} images, {metrics['n_groups']} {unit}s"
-    table = Table(
-        "", "value", "95 % interval", "images", f"{unit}s", title=title, title_justify="left"
-    )
+    unit, units = metrics["group_kind"], plural(metrics["group_kind"])
+    title = f"{metrics['split']}: {counted(metrics['n_images'], 'image')}"
+    is_grouped = unit != UNGROUPED
+    title += f", {counted(metrics['n_groups'], unit)}" * is_grouped
+    columns = ["", "value", "95 % interval", "images", *([units] if is_grouped else [])]
+    table = Table(*columns, title=title, title_justify="left")
     for name, estimate in metrics["estimates"].items():
-        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *_cells(estimate))
-    for name, spread in metrics["per_group"].items():
+        cells = _cells(estimate)[: len(columns) - 1]
+        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *cells)
+    for name, spread in metrics["per_group"].items() if is_grouped else ():
         table.add_row(f"mean {name} within a {unit}", *_cells(spread["mean"]))
     console.print(table)
 
@@ -208,18 +213,19 @@ def _read_predictions(path: Path) -> pl.DataFrame:
 
 def list_datasets(*, as_json: bool) -> None:
     """Print the data sets."""
+    known = find_all("datasets")
     rows = [
         {
-            "name": spec.name,
-            "title": spec.title,
-            "images": spec.n_images,
-            "groups": spec.n_groups,
-            "group": spec.group_kind,
-            "licence": spec.licence,
-            "download_bytes": spec.n_bytes,
-            "prepared": (dataset_folder(spec.name) / "fingerprint.json").is_file(),
+            "name": card.name,
+            "title": card.title,
+            "images": card.n_images,
+            "groups": card.n_groups,
+            "group": card.group_kind,
+            "licence": card.licence,
+            "download_bytes": card.n_bytes if isinstance(card, DatasetSpec) else None,
+            "prepared": (dataset_folder(card.name) / "fingerprint.json").is_file(),
         }
-        for spec in find_all("datasets").values()
+        for card in [*known.values(), *(c for c in prepared_cards() if c.name not in known)]
     ]
     _print_rows(rows, as_json=as_json)
 

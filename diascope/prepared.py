@@ -9,7 +9,8 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +136,38 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(r"\w[\w-]*", text) is not None
 
 
+def prepared_cards() -> list[DatasetCard]:
+    """Return the card of every data set that has been prepared, by name.
+
+    With the numbers of images and groups that were found, where nobody says how many there are.
+    """
+    cards = []
+    for fingerprint in _fingerprints().values():
+        with suppress(RunError):
+            card = read_card(fingerprint, where=home())
+            found = {name: fingerprint.get(name) for name in ("n_images", "n_groups")}
+            cards.append(card if card.n_images else replace(card, **found))
+    return cards
+
+
 def _prepared_paths() -> dict[str, str]:
     """Return the path that each prepared data set was prepared from, where it has one."""
-    paths = {}
+    return {
+        name: fingerprint["data_path"]
+        for name, fingerprint in _fingerprints().items()
+        if fingerprint.get("data_path")
+    }
+
+
+def _fingerprints() -> dict[str, dict[str, Any]]:
+    """Return the fingerprint of every prepared data set that can be read."""
+    found = {}
     for file in sorted((home() / "datasets").glob("*/fingerprint.json")):
-        try:
-            path = json.loads(file.read_text("utf-8")).get("data_path")
-        except (OSError, ValueError, AttributeError):
-            continue  # `load_prepared` says what is wrong, when it is asked for this one
-        if path:
-            paths[file.parent.name] = path
-    return paths
+        with suppress(OSError, ValueError):  # `load_prepared` says what is wrong with it
+            content = json.loads(file.read_text("utf-8"))
+            if isinstance(content, dict):
+                found[file.parent.name] = content
+    return found
 
 
 def load_prepared(name: str) -> Prepared:
@@ -180,5 +202,4 @@ def _not_prepared(name: str) -> RunError | UnknownNameError:
         return RunError(
             f"The data set {name} has not been prepared.", fix=f"Run `diascope prepare {name}`."
         )
-    prepared = [path.parent.name for path in (home() / "datasets").glob("*/fingerprint.json")]
-    return UnknownNameError(TITLES["datasets"], name, {*known, *prepared})
+    return UnknownNameError(TITLES["datasets"], name, {*known, *_fingerprints()})

@@ -97,7 +97,7 @@ def test_other_separators_are_taken_and_said(tmp_path, separator, word):
     table = draw_table(tmp_path / "study", separator=separator)
     facts = prepare(str(table)).fingerprint
     assert facts["n_images"] == 48
-    assert any(word in note for note in facts["notes"])
+    assert any(word in note for note in facts["remarks"])
 
 
 def test_windows_paths_headers_with_blanks_and_a_byte_order_mark_are_taken(tmp_path):
@@ -369,8 +369,24 @@ def test_equal_images_with_different_labels_are_said_loudly(folder, capsys):
     assert "CONFLICTING LABELS: 1 picture" in capsys.readouterr().out
 
 
+def test_many_classes_do_not_flood_the_screen(tmp_path, capsys):
+    from diascope.display import print_fingerprint
+
+    lines = []
+    for number in range(360):
+        path = tmp_path / f"{number:03}.png"
+        picture(number).save(path)
+        lines.append(f"{path.name},class {number % 120:03},{number // 120}-{number % 120}")
+    (tmp_path / "t.csv").write_text("path,label,group\n" + "\n".join(lines))
+    print_fingerprint("x", prepare(str(tmp_path / "t.csv")).fingerprint)
+    shown = capsys.readouterr().out
+    assert "and 100 more classes" in shown
+    assert "112 more kinds" in shown
+    assert shown.count("\n") < 50
+
+
 def test_a_class_that_means_unknown_is_noted(table):
-    assert any("'unknown'" in n for n in own_dataset(spoiled(table, _renamed)).notes)
+    assert any("'unknown'" in n for n in own_dataset(spoiled(table, _renamed)).remarks)
 
 
 def _renamed(text):

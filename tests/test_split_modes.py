@@ -123,6 +123,27 @@ def test_equal_pictures_in_two_official_splits_warn_and_nothing_moves():
         check_disjoint(table)
 
 
+def test_nearly_equal_pictures_in_two_official_splits_warn_and_nothing_moves():
+    given = rows(split=by_group("train", "val", "test", None))
+    ids = ["000", "001", "000", "012", "gone"]  # of train, train, train, no list, no row
+    others = ["004", "008", "016", "008", "008"]  # of val, test, train, test, test
+    near = pl.DataFrame({"image_id": ids, "other_id": others})
+    table = rows_to_split(given, "official")
+    wishes = {"group_kind": "patient", "fractions": (0.6, 0.2, 0.2), "seed": 0}
+    after, how = assign_splits(table, CLASSES, mode="official", near=near, **wishes)
+    assert after.equals(table)
+    assert [text.split(" pairs")[0] for text in how.warnings] == [
+        "The official train and val share 1",
+        "The official train and test share 1",
+    ]
+
+
+def test_test_images_alone_are_a_set_to_judge_on():
+    table, how = split_rows(rows(split=pl.lit("test")))
+    assert set(table["split"]) == {"test"}
+    assert "evaluate --on" in how.warnings[0]
+
+
 def test_groups_that_share_a_picture_within_an_official_split_are_joined():
     digest = pl.when(pl.col("image_id").is_in(["000", "012"])).then(pl.lit("same"))
     given = rows(

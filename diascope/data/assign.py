@@ -8,6 +8,7 @@ and no test image is ever moved. ``grouped``: whole groups are placed, see `dias
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -115,6 +116,7 @@ def assign_splits(
     group_kind: str,
     fractions: Sequence[float],
     seed: int,
+    near: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, SplitFacts]:
     """Give every image its split.
 
@@ -130,6 +132,9 @@ def assign_splits(
     fractions : three floats
         Shares of the images for train, val and test.
     seed : int
+    near : DataFrame, optional
+        Verified pairs of nearly the same picture: ``image_id, other_id``. Of those in two official
+        splits the user is warned.
 
     Returns
     -------
@@ -146,9 +151,11 @@ def assign_splits(
     unit, warnings, parted = group_kind, independence_warnings(group_kind), False
     if mode == "official":
         _check_no_group_in_two(table, group_kind)
-        _check_classes(table.filter(pl.col("split") == "train"), classes, " in the official train")
-        warnings = (*warnings, *_about_official(table))
-        parted = not (table["split"] == "val").any()
+        train = table.filter(pl.col("split") == "train")
+        if train.height or (table["split"] != "test").any():
+            _check_classes(train, classes, " in the official train")
+        warnings = (*warnings, *_about_official(table, near))
+        parted = train.height > 0 and not (table["split"] == "val").any()
         if parted:
             table = _part_val(table, classes, fractions, seed, group_kind)
     else:
@@ -273,12 +280,15 @@ def _groups(kind: str) -> str:
     return "groups" if kind in ("group", UNGROUPED) else f"groups (one {kind} each)"
 
 
-def _about_official(table: pl.DataFrame) -> list[str]:
-    """Say how many pictures each two of the official splits share, and whether test is missing."""
+def _about_official(table: pl.DataFrame, near: pl.DataFrame | None) -> list[str]:
+    """Say how many pictures each two of the official splits share, and which split is missing."""
     pictures = {
         name: set(table.filter(pl.col("split") == name)["pixel_digest"].drop_nulls())
         for name in SPLITS
     }
+    split_of = dict(table.select("image_id", "split").iter_rows())
+    pairs = [] if near is None else list(near.select("image_id", "other_id").iter_rows())
+    nearly = Counter(frozenset(split_of.get(name) for name in pair) for pair in pairs)
     found = [
         f"The official {first} and {second} share {len(pictures[first] & pictures[second]):,} "
         "pictures, filed under different groups. No image was moved: what is measured on them is "
@@ -286,6 +296,14 @@ def _about_official(table: pl.DataFrame) -> list[str]:
         for first, second in combinations(SPLITS, 2)
         if pictures[first] & pictures[second]
     ]
+    found += [
+        f"The official {first} and {second} share {nearly[frozenset((first, second))]:,} pairs of "
+        "nearly the same picture. No image was moved: what is measured on them is too good."
+        for first, second in combinations(SPLITS, 2)
+        if nearly[frozenset((first, second))]
+    ]
+    if not (table["split"] == "train").any():
+        found.append("There are test images alone: a set to judge on, with `evaluate --on`.")
     if not (table["split"] == "test").any():
         found.append(
             "There are no test images: cross-validate with `train --folds`, or evaluate on another "

@@ -100,7 +100,7 @@ class DatasetCard:
             task = Task(tuple(rest.pop("classes")), rest.pop("positive"))
             settings = {
                 name: (value, str(reason))
-                for name, (value, reason) in dict(rest.pop("settings")).items()
+                for name, (value, reason) in dict(rest.pop("settings", {})).items()
             }
             card = DatasetCard(**rest, task=task, settings=settings)
         except (KeyError, TypeError, ValueError) as error:
@@ -134,18 +134,19 @@ class DatasetSpec(DatasetCard):
         ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
     drawing : int
         Version of ``draw``: raised whenever the same seed gives other images.
+    path : Path, optional
+        The folder, table or ``.py`` file of a user's own data set.
+    options : tuple of str
+        The options of ``prepare`` that a user's own data set was declared with.
+    remarks : tuple of str
+        How a user's own data set was read.
     notes : tuple of str
-        What whoever uses the data must know, and how they were read; printed, and among the
-        warnings of a report.
+        What whoever uses the data must know; printed, and among the warnings of a report.
     sizes : tuple of int
         The sizes in px that the publisher has the images in, the first by default; empty where
         there is only one.
     of_size : callable, optional
         ``of_size(size_px)`` returns the same data set with the files of another size.
-    path : Path, optional
-        The folder, table or ``.py`` file of a user's own data set.
-    options : tuple of str
-        The options of ``prepare`` that a user's own data set was declared with.
     """
 
     index: Callable[[FileTree], pl.DataFrame]
@@ -155,11 +156,12 @@ class DatasetSpec(DatasetCard):
     n_bytes: int | None = None
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
     drawing: int = 1
+    path: Path | None = None
+    options: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     of_size: Callable[[int], DatasetSpec] | None = None
-    path: Path | None = None
-    options: tuple[str, ...] = ()
 
     @property
     def card(self) -> DatasetCard:

@@ -37,7 +37,7 @@ def read_folder(path: Path) -> tuple[pl.DataFrame, list[str]]:
     -------
     table : DataFrame
         ``path, label``, and ``split`` where the folders are train, val and test.
-    notes : list of str
+    remarks : list of str
         What the user should know of how it was read.
 
     Raises

@@ -71,7 +71,7 @@ def own_dataset(
     """
     path = Path(path)
     root = _root(path, source)
-    table, notes = read_folder(path) if path.is_dir() else read_table(path)
+    table, remarks = read_folder(path) if path.is_dir() else read_table(path)
     task = _task(table, positive, path)
     with open_files(root) as files:
         table = _placed(table, files)
@@ -93,7 +93,7 @@ def own_dataset(
         index=lambda files: _placed(table, files),
         path=path.resolve(),
         options=_options(name, positive, group_kind, group_from, ungrouped),
-        notes=(*notes, *_notes(task)),
+        remarks=(*remarks, *_remarks(task)),
     )
 
 
@@ -239,16 +239,16 @@ def _options(
     return tuple(word for pair in said.items() if pair[1] is not None for word in map(str, pair))
 
 
-def _notes(task: Task) -> list[str]:
+def _remarks(task: Task) -> list[str]:
     doubtful = [name for name in task.classes if name.lower() in NO_CLASS]
-    notes = [
+    remarks = [
         f"{name!r} is taken as a class; take these images out if it means that the class is not "
         "known"
         for name in doubtful
     ]
     if task.n_classes == 2 and task.positive is None:
-        notes.append(
+        remarks.append(
             "two classes and no --positive: sensitivity, specificity and predictive values are of "
             "neither"
         )
-    return notes
+    return remarks

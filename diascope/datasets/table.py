@@ -37,7 +37,7 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     table : DataFrame
         ``path, label`` and the other columns of the file; the paths with ``/``, those of diascope's
         columns as text, without blanks around it; what is empty is null.
-    notes : list of str
+    remarks : list of str
         What the user should know of how it was read.
 
     Raises
@@ -61,7 +61,7 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     except OSError as error:
         raise SourceError(f"The table cannot be read: {error.strerror}.", where=path) from error
     is_parquet = path.suffix.lower() == ".parquet"
-    table, notes = _parquet(content, path) if is_parquet else _csv(content, path)
+    table, remarks = _parquet(content, path) if is_parquet else _csv(content, path)
     table = _named(table, path)
     columns = [_as_text(table, name, path) for name in OWN_COLUMNS if name in table.columns]
     table = table.with_columns(columns).with_columns(
@@ -71,8 +71,8 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     for name in ("group", "split"):
         if name in table.columns and table[name].null_count() == table.height:
             table = table.drop(name)
-            notes.append(f"the column {name} is empty and was not used")
-    return table, notes
+            remarks.append(f"the column {name} is empty and was not used")
+    return table, remarks
 
 
 def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:
@@ -98,8 +98,8 @@ def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:
             where=path,
             fix="Save it as CSV: one header line, and as many fields in every line.",
         ) from error
-    notes = [] if separator == "," else [f"the table was read with {SEPARATORS[separator]}"]
-    return table, notes
+    remarks = [] if separator == "," else [f"the table was read with {SEPARATORS[separator]}"]
+    return table, remarks
 
 
 def _parquet(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:

@@ -88,5 +88,5 @@ def data_notes(facts: Facts) -> list[str]:
     n_unlisted = (facts.fingerprint.get("unlisted") or {}).get("n_files", 0)
     if n_unlisted:
         found.append(f"{counted(n_unlisted, 'image file')} in no row of the data were not used.")
-    notes = facts.fingerprint.get("notes") or []
-    return [*found, *(f"{note[:1].upper()}{note[1:]}." for note in notes)]
+    remarks = facts.fingerprint.get("remarks") or []
+    return [*found, *(f"{remark[:1].upper()}{remark[1:]}." for remark in remarks)]

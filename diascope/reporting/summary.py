@@ -101,8 +101,11 @@ def _known(estimates: Mapping[str, Any], name: str) -> bool:
 def warnings_about(facts: Facts) -> list[str]:
     """Return everything that a reader must know before the figures, loudest first."""
     in_red = leak_warning(facts)
-    known = [text for text in facts.metrics["warnings"] if text not in in_red]
-    return [*_about_test(facts), *_about_data(facts), *known]
+    of_split = (facts.fingerprint.get("split") or {}).get("warnings") or []
+    others = [text for text in facts.metrics["warnings"] if text not in in_red]
+    first = [text for text in others if text in of_split]
+    others = [text for text in others if text not in of_split]
+    return [*first, *_about_test(facts), *_about_data(facts), *others]
 
 
 def _about_test(facts: Facts) -> list[str]:
@@ -283,11 +286,11 @@ def _prepare_command(facts: Facts) -> str:
     asked = facts.fingerprint
     words = ["diascope", "prepare", "DATA" if asked.get("data_path") else facts.recipe.data]
     words += ["--source", "FOLDER"] if asked.get("source_given") else []
-    words += ["--size", str(asked["size_px"])] if asked.get("size_px") else []
     words += asked.get("options") or []
     mode = (asked.get("split") or {}).get("mode", "grouped")
     words += ["--split", mode] if mode != "grouped" else []
     words += ["--i-know-this-leaks"] if mode == "random" else []
+    words += ["--size", str(asked["size_px"])] if asked.get("size_px") else []
     words += ["--seed", str((asked.get("split") or {}).get("seed", 0))]
     share = asked.get("max_rejected", MAX_REJECTED)
     words += ["--max-rejected", str(share)] if share != MAX_REJECTED else []

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
@@ -74,7 +75,7 @@ def evaluate(
     name = f"on-{external.card.name}" if external else split
     if run.metrics_path(name).is_file():
         return run.metrics(name)
-    if external is None:
+    if not external:
         _check_has_images(run, split)
     networks = run.load_networks()
     card, openings = run.card, {}
@@ -113,8 +114,8 @@ def evaluate(
         ),
         **openings,
     }
-    warnings = run.split_warnings if external is None else external.fingerprint["notes"]
-    metrics["warnings"] = [*warnings, *metrics["warnings"]]
+    of_split = independence_warnings(card.group_kind) if external else run.split_warnings
+    metrics["warnings"] = [*of_split, *metrics["warnings"]]
     write_json(run.metrics_path(name), metrics)
     return metrics
 

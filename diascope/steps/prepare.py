@@ -124,6 +124,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         "data_path": str(spec.path) if spec.path else None,
         "options": list(spec.options),
         "notes": list(spec.notes),
+        "remarks": list(spec.remarks),
         "found": rows.height,
         "unlisted": {"n_files": len(unlisted), "first": unlisted[:UNLISTED_SHOWN]},
         "rejected": [asdict(image) for image in rejected],

@@ -158,6 +158,11 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
     prepared = load_prepared(recipe.data)
     manifest, column = prepared.manifest, "split"
+    if not (manifest["split"] == "train").any():
+        raise RunError(
+            f"The data set {recipe.data} has no images to train on: all are test images.",
+            fix="Train on another one, and judge it on this with `diascope evaluate --on`.",
+        )
     plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
     if recipe.folds:
         manifest = lay_out_folds(
