@@ -89,14 +89,26 @@ def prepare(
     if as_json:
         _print_json(prepared.fingerprint)
         return
-    print_fingerprint(prepared.spec.title, prepared.fingerprint)
-    print(dataset_folder(prepared.spec.name))
+    print_fingerprint(prepared.card.title, prepared.fingerprint)
+    print(dataset_folder(prepared.card.name))
 
 
 @app.command()
 def train(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
-    model: Annotated[str, typer.Option(help="Name of a model.")] = "compact",
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a recipe, or a .yaml file; see `models`.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model, or timm:NAME.  [default: compact]")
+    ] = None,
+    finetune: Annotated[
+        str | None, typer.Option(help="What learns of a pretrained network: head or all.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="What to begin with: pretrained, a file, a bundle or a run."),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Cross-validation by group in so many folds.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
     settings: Annotated[
@@ -113,6 +125,9 @@ def train(
         run = step(
             data,
             model=model,
+            recipe=recipe,
+            finetune=finetune,
+            weights=weights,
             folds=folds,
             seed=seed,
             settings=settings or [],

@@ -20,6 +20,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_LISTED = 60  # names in one message
+
 
 class DiascopeError(Exception):
     """A problem that the user can fix.
@@ -81,16 +83,19 @@ class UnknownNameError(SettingsError):
     name : str
         The name that is not known.
     known : iterable of str
-        The names there are; the nearest is suggested.
+        The names there are; the nearest is suggested, and of very many only the nearest are listed.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         names = sorted(known)
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
         suggestion = f"Did you mean {nearest[0]!r}? " if nearest else ""
+        if len(names) > MAX_LISTED:
+            listed = f"Near to it: {', '.join(nearest) or 'none'}. There are {len(names)} in all."
+        else:
+            listed = f"There are: {', '.join(names)}."
         super().__init__(
-            f"There is no {kind} named {name!r}.",
-            fix=f"{suggestion}There are: {', '.join(names)}. {fix}".rstrip(),
+            f"There is no {kind} named {name!r}.", fix=f"{suggestion}{listed} {fix}".rstrip()
         )
 
 

@@ -22,11 +22,11 @@ import polars as pl
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
-from diascope.data.spec import DatasetSpec
+from diascope.data.spec import DatasetCard
 from diascope.errors import RunError
 from diascope.plan import Plan
 from diascope.predictions import Predictions
-from diascope.prepared import find_dataset, save_manifest
+from diascope.prepared import read_card, save_manifest
 from diascope.recipe import Recipe
 
 
@@ -77,9 +77,9 @@ class Run:
         return Plan.load(self.folder / "plan.json")
 
     @property
-    def spec(self) -> DatasetSpec:
-        """The data set."""
-        return find_dataset(self.plan.data)
+    def card(self) -> DatasetCard:
+        """What the data set is: as it was then, and without its code."""
+        return read_card(self.fingerprint, where=self.folder / "fingerprint.json")
 
     @property
     def fingerprint(self) -> dict[str, Any]:

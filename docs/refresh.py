@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from diascope.plan import DEFAULTS
+from diascope.planning import DEFAULTS
 from diascope.plugins import find_all
 
 PAGE = Path(__file__).parent / "reference.md"

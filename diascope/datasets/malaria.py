@@ -12,6 +12,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from diascope.data.copies import one_home
 from diascope.data.spec import DatasetSpec, Source
 from diascope.errors import DataError, SourceError
 from diascope.task import Task
@@ -64,22 +65,14 @@ def index(files: FileTree) -> pl.DataFrame:
 
     names = files.names()
     cells = [name for name in names if _is_cell(PurePosixPath(name))]
-    homes = sorted({_home(name) for name in cells})
-    if not homes:
+    if not cells:
         raise SourceError(
             "There are no folders Parasitized/ and Uninfected/ with .png files.",
             where=files.root,
             fix="Pass the official cell_images.zip, its folder, or the unpacked folder.",
         )
-    if len(homes) > 1:
-        homes = _without_nested_copies(homes, cells)
-    if len(homes) > 1:
-        raise SourceError(
-            f"The images are here {len(homes)} times: {', '.join(homes)}.",
-            where=files.root,
-            fix="Pass one of them as --source.",
-        )
-    cells = [name for name in cells if _home(name) == homes[0]]
+    home = one_home({name: _home(name) for name in cells}, where=files.root)
+    cells = [name for name in cells if _home(name) == home]
     rows = [
         (f"{p.parent.name}/{p.stem}", str(p), LABELS[p.parent.name], patient(p.name))
         for p in map(PurePosixPath, cells)
@@ -98,18 +91,6 @@ def index(files: FileTree) -> pl.DataFrame:
 
 def _is_cell(path: PurePosixPath) -> bool:
     return path.suffix.lower() == ".png" and path.parent.name in LABELS
-
-
-def _without_nested_copies(homes: list[str], cells: list[str]) -> list[str]:
-    """Leave out ``x/x`` with the same names as ``x``: mirrors nest a copy of the folder."""
-    members = {home: {name[len(home) :] for name in cells if _home(name) == home} for home in homes}
-    return [
-        home
-        for home in homes
-        if not any(
-            home.startswith(f"{other}/") and members[home] == members[other] for other in homes
-        )
-    ]
 
 
 def _home(name: str) -> str:

@@ -11,8 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
-from diascope.data.spec import DatasetSpec
-from diascope.metrics.confusion import decide
+from diascope.data.spec import DatasetCard
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
@@ -26,8 +25,8 @@ class Facts:
     ----------
     name : str
         The name of the run folder.
-    spec : DatasetSpec
-        The data set.
+    card : DatasetCard
+        What the data set is.
     recipe : Recipe
         What was asked for.
     plan : Plan
@@ -45,7 +44,7 @@ class Facts:
     """
 
     name: str
-    spec: DatasetSpec
+    card: DatasetCard
     recipe: Recipe
     plan: Plan
     fingerprint: Mapping[str, Any]
@@ -85,14 +84,8 @@ class Facts:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """The predicted label index of every image, intp (N,): by the threshold, or the largest."""
-        positive = None if self.positive is None else self.classes.index(self.positive)
-        threshold = self.metrics["threshold"]
-        return decide(
-            self.predictions.probabilities,
-            positive_index=positive,
-            threshold=0.5 if threshold is None else threshold,
-        )
+        """The predicted label index of every image, intp (N,): by the rule of the card."""
+        return self.predictions.predicted.astype(np.intp)
 
     def parts(self) -> dict[str, pl.DataFrame]:
         """Return the rows of the manifest by split, or by fold in a cross-validation."""

@@ -88,9 +88,9 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
     started = str(facts.provenance.get("started", ""))
     return {
         "run_name": names.cleaned_command(facts.name),
-        "title": names.cleaned(facts.spec.title),
-        "licence": facts.spec.licence,
-        "citation": facts.spec.citation,
+        "title": names.cleaned(facts.card.title),
+        "licence": facts.card.licence,
+        "citation": facts.card.citation,
         "provenance_line": f"trained {started[:10]}" if started else "date unknown",
         "version": facts.provenance.get("diascope", ""),
         "model": facts.plan.model,

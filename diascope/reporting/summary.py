@@ -307,7 +307,7 @@ def _prepare_command(facts: Facts) -> str:
 
 def content_text(facts: Facts) -> str:
     """Say what the images are, and whether they are the published ones."""
-    fingerprint, spec = facts.fingerprint, facts.spec
+    fingerprint, modality = facts.fingerprint, facts.card.modality
     spans = " and ".join(
         f"{_span(fingerprint[f'{side}_px'])} px {word}"
         for side, word in (("width", "wide"), ("height", "high"))
@@ -317,7 +317,7 @@ def content_text(facts: Facts) -> str:
         False: "The content does not have the checksum of the published whole.",
         None: "There is no published checksum of the whole to compare with.",
     }[fingerprint.get("content_verified")]
-    return f"{spec.modality[:1].upper()}{spec.modality[1:]}; {spans}. {verified}"
+    return f"{modality[:1].upper()}{modality[1:]}; {spans}. {verified}"
 
 
 def _span(sizes: Mapping[str, float]) -> str:

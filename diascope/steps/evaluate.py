@@ -59,14 +59,17 @@ def evaluate(
         )
     if run.metrics_path(split).is_file():
         return run.metrics(split)
+    networks = run.load_networks()
     if split == "test":
-        networks, images = run.load_networks(), _read_images(run, watch)
+        images = _read_images(run, watch)
         openings = _open_test(run, networks)  # what may fail is behind us, scoring is ahead
         predictions = _predict_test(run, networks, images, watch)
     else:
         openings, predictions = {}, run.predictions("val")
     watch(Progress("computing intervals", 0, None))
-    task = run.spec.task
+    task = run.card.task
+    thresholds = [network.card.threshold for network in networks]
+    threshold = float(np.mean([0.5 if t is None else t for t in thresholds]))
     metrics = {
         "split": split,
         **evaluate_predictions(
@@ -74,9 +77,11 @@ def evaluate(
             predictions.probabilities,
             np.array(predictions.groups),
             folds=predictions.folds if run.is_cross_validation else None,
+            predicted=predictions.predicted,
+            threshold=threshold,
             classes=task.classes,
             positive=task.positive,
-            group_kind=run.spec.group_kind,
+            group_kind=run.card.group_kind,
             seed=run.plan.seed,
         ),
         **openings,

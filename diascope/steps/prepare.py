@@ -88,13 +88,14 @@ def prepare(
     if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
     facts: dict[str, Any] = {
+        "card": spec.as_dict(),
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
         "source": str(path.resolve()),
         "source_given": source is not None,
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
-        "code": str(Path(data).resolve()) if data.endswith(".py") else None,
+        "data_path": str(Path(data).resolve()) if data.endswith(".py") else None,
         "found": rows.height,
         "rejected": [asdict(image) for image in rejected],
         "expected_images": spec.n_images,
@@ -105,7 +106,7 @@ def prepare(
         "duplicates": asdict(duplicates),
         "split": {"unit": spec.group_kind, "fractions": list(fractions), "seed": seed},
     }
-    prepared = Prepared(spec, table, facts)
+    prepared = Prepared(spec.card, table, facts)
     prepared.save()
     return prepared
 
