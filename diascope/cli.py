@@ -70,6 +70,13 @@ def prepare(
     accept_large_groups: Annotated[
         bool, typer.Option(help="Go on if shared pictures join many groups.")
     ] = False,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates",
+            help="Look for pictures that are nearly the same, and join their groups.",
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Get a data set, check every image, group, join duplicates, split by group, and measure."""
@@ -84,6 +91,7 @@ def prepare(
             seed=seed,
             max_rejected=max_rejected,
             accept_large_groups=accept_large_groups,
+            near_duplicates=near_duplicates,
             watch=watch,
         )
     if as_json:

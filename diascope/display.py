@@ -92,6 +92,7 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
         f"several labels, {found['groups_joined']} groups joined, "
         f"largest joined group: {found['largest_component_groups']} {unit}s",
+        f"near-duplicates: {_near_duplicates(found)}",
         f"rejected: {len(facts['rejected'])} of {facts['found']} files",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
@@ -107,6 +108,15 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     elif facts["content_verified"]:
         lines.append("content: verified, the published files byte for byte")
     return lines
+
+
+def _near_duplicates(found: dict[str, Any]) -> str:
+    if not found.get("near_searched"):
+        return "NOT LOOKED FOR"
+    return (
+        f"{found['n_near_pairs']} verified pairs across groups, "
+        f"{found['near_across_labels']} under two labels"
+    )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

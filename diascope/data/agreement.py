@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from diascope.data.alignment import Alignment
 
@@ -72,10 +71,17 @@ def compare(first, second, alignment: Alignment) -> Agreement | None:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(moving, matrix, (width, height), flags=flags, borderValue=128)
     inside = cv2.warpAffine(
-        second[1].astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=0
+        second[1].astype(np.uint8),
+        matrix,
+        (width, height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+        borderValue=0,
     )
     covered = cv2.warpAffine(
-        np.ones(second[0].shape, np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        np.ones(second[0].shape, np.uint8),
+        matrix,
+        (width, height),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
     )
     both = valid & (inside > 0)
     here = cv2.GaussianBlur(flat, (0, 0), SMOOTH_PX).astype(np.float32) - 128
@@ -88,7 +94,9 @@ def compare(first, second, alignment: Alignment) -> Agreement | None:
     step = max(4, round(AWAY * max(height, width)))
     chance = max(
         _moved(here, there, valid, inside > 0, dx * step, dy * step)
-        for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy
+        for dx in (-1, 0, 1)
+        for dy in (-1, 0, 1)
+        if dx or dy
     )
     share, n_blocks, spread = _blocks(here, there, both, points)
     return Agreement(min(1.0, overlap), correlation, chance, share, n_blocks, spread)

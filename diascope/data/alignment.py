@@ -59,8 +59,7 @@ def align(first: Features, second: Features) -> Alignment | None:
     rows, columns = _match(first.descriptors, second.descriptors)
     if len(rows) < 3:
         return None
-    here = first.points[rows].astype(np.float64) @ [1, 1j]
-    there = second.points[columns].astype(np.float64) @ [1, 1j]
+    here, there = _complex(first.points[rows]), _complex(second.points[columns])
     turns = second.angles[columns].astype(np.float64) - first.angles[rows]
     growth = np.log(second.sizes[columns].astype(np.float64) / first.sizes[rows])
     factors = np.exp(growth + 1j * turns)
@@ -74,6 +73,10 @@ def align(first: Features, second: Features) -> Alignment | None:
         return None
     _, factor, shift, inliers = best
     return Alignment(factor, shift, here[inliers], there[inliers], len(rows))
+
+
+def _complex(points: NDArray[np.float32]) -> NDArray[np.complex128]:
+    return points[:, 0] + 1j * points[:, 1].astype(np.float64)
 
 
 def _match(

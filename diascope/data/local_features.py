@@ -92,6 +92,4 @@ def reflected(features: Features, width: int) -> Features:
     """Return the features that the picture of this width has when mirrored left to right."""
     points = features.points.copy()
     points[:, 0] = width - 1 - points[:, 0]
-    return Features(
-        points, features.sizes, np.pi - features.angles, mirrored(features.descriptors)
-    )
+    return Features(points, features.sizes, np.pi - features.angles, mirrored(features.descriptors))

@@ -91,15 +91,15 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int) -> Voca
 
     rng = np.random.default_rng(0)
     halves = _halves(descriptors).reshape(-1, 64)
-    if len(halves) > TRAINING_HALVES:
-        halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
+    halves = np.unique(halves, axis=0)
+    halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
     n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
     n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
-    n_centroids = min(n_centroids, len(np.unique(halves, axis=0)))
+    n_centroids = min(n_centroids, len(halves))
     means = MiniBatchKMeans(
-        n_centroids, init="random", n_init=1, max_iter=20, batch_size=8192, random_state=0
+        n_centroids, init=halves[:n_centroids], max_iter=20, batch_size=8192, random_state=0
     )
-    centroids = means.fit(halves).cluster_centers_.astype(np.float32)
+    centroids = np.asarray(means.fit(halves).cluster_centers_, np.float32)
     directions, _ = np.linalg.qr(rng.standard_normal((64, N_BITS)))
     return Vocabulary(centroids, directions.astype(np.float32))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from diascope.data.duplicate_pairs import list_pairs, near_pairs
 from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
@@ -42,6 +43,7 @@ def prepare(
     fractions: Sequence[float] = FRACTIONS,
     max_rejected: float = 0.01,
     accept_large_groups: bool = False,
+    near_duplicates: bool = True,
     watch: Watch = silent,
 ) -> Prepared:
     """Prepare a data set and return it.
@@ -61,6 +63,8 @@ def prepare(
         Largest share of unreadable images to go on with, 0-1.
     accept_large_groups : bool
         Go on even if shared pictures join many groups into one.
+    near_duplicates : bool
+        Look for pictures that are nearly the same, too.
     watch : callable
         Told the progress.
 
@@ -77,8 +81,12 @@ def prepare(
         table, rejected = inspect_images(
             files, rows, alpha_background=spec.alpha_background, watch=watch
         )
-    check_rejected(rows, table, rejected, max_share=max_rejected)
-    table, duplicates = join_duplicates(table, accept_large=accept_large_groups)
+        check_rejected(rows, table, rejected, max_share=max_rejected)
+        near = None
+        if near_duplicates:
+            near = near_pairs(files, table, alpha_background=spec.alpha_background, watch=watch)
+    pairs = list_pairs(table, near)
+    table, duplicates = join_duplicates(table, near, accept_large=accept_large_groups)
     table = _split(table, spec, fractions, seed)
     check_disjoint(table)
 
@@ -95,6 +103,7 @@ def prepare(
         "source_given": source is not None,
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
+        "near_duplicates": near_duplicates,
         "data_path": str(Path(data).resolve()) if data.endswith(".py") else None,
         "found": rows.height,
         "rejected": [asdict(image) for image in rejected],
@@ -106,7 +115,7 @@ def prepare(
         "duplicates": asdict(duplicates),
         "split": {"unit": spec.group_kind, "fractions": list(fractions), "seed": seed},
     }
-    prepared = Prepared(spec.card, table, facts)
+    prepared = Prepared(spec.card, table, facts, pairs)
     prepared.save()
     return prepared
 
