@@ -127,6 +127,13 @@ def prepare(
         Path | None,
         typer.Option(metavar="DIR", help="Also write split/class/ folders for other libraries."),
     ] = None,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates",
+            help="Look for pictures that are nearly the same, and join their groups.",
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Get a data set, check every image, group, join duplicates, split by group, and measure."""
@@ -156,6 +163,7 @@ def prepare(
             i_know_this_leaks=i_know_this_leaks,
             max_rejected=max_rejected,
             accept_large_groups=accept_large_groups,
+            near_duplicates=near_duplicates,
             watch=watch,
         )
         if as_folders is not None:

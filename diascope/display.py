@@ -101,6 +101,7 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
         f"several labels, {found['groups_joined']} groups joined, "
         f"largest joined group: {counted(found['largest_component_groups'], facts['group_kind'])}",
+        f"near-duplicates: {_near_duplicates(found)}",
         f"rejected: {len(facts['rejected'])} of {facts['found']} files",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
@@ -137,6 +138,15 @@ def _describe_split(facts: dict[str, Any]) -> list[str]:
         )
     notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
     return [*lines, *notes, *how["warnings"]]
+
+
+def _near_duplicates(found: dict[str, Any]) -> str:
+    if not found.get("near_searched"):
+        return "NOT LOOKED FOR"
+    return (
+        f"{found['n_near_pairs']} verified pairs across groups, "
+        f"{found['near_across_labels']} under two labels"
+    )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

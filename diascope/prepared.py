@@ -35,16 +35,21 @@ class Prepared:
         One row an image, see `diascope.data.manifest`.
     fingerprint : dict
         Measured facts, and the card, see docs/formats.md.
+    pairs : DataFrame, optional
+        The duplicates that were found, pair by pair, as ``prepare`` leaves them.
     """
 
     card: DatasetCard
     manifest: pl.DataFrame
     fingerprint: dict[str, Any]
+    pairs: pl.DataFrame | None = None
 
     def save(self) -> Path:
         """Write manifest and, last, fingerprint into ``DIASCOPE_HOME``; return the folder."""
         folder = dataset_folder(self.card.name)
         save_manifest(self.manifest, folder / "manifest.parquet")
+        if self.pairs is not None:
+            save_manifest(self.pairs, folder / "duplicates.parquet")
         write_json(folder / "fingerprint.json", self.fingerprint)
         return folder
 

@@ -68,14 +68,35 @@ def proof_text(facts: Facts) -> str:
 
 def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
     """Say what pictures are filed twice, and what was done about it."""
-    if not duplicates.get("n_images"):
-        return "No picture is filed twice."
+    equal = "No picture is filed twice."
+    if duplicates.get("n_images"):
+        equal = (
+            f"{counted(duplicates['n_images'], 'image')} have an identical twin "
+            f"({counted(duplicates['n_pairs'], 'pair')}). "
+            f"Filed under two labels: {counted(duplicates['across_labels'], 'picture')}."
+        )
+    joined = (
+        f"Before the split, {counted(duplicates['groups_joined'], group_kind)} joined another one; "
+        "the largest that came of it holds "
+        f"{counted(duplicates['largest_component_groups'], group_kind)}."
+    )
+    parts = [equal, _near_duplicates_text(duplicates, group_kind)]
+    return " ".join([*parts, joined] if duplicates.get("groups_joined") else parts)
+
+
+def _near_duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
+    if not duplicates.get("near_searched"):
+        return (
+            "Pictures that are nearly the same (cropped, turned, re-compressed, taken again) were "
+            "not looked for."
+        )
+    n_pairs, n_labels = duplicates["n_near_pairs"], duplicates["near_across_labels"]
+    if not n_pairs:
+        return f"No picture is nearly the same as one of another {group_kind}."
     return (
-        f"{counted(duplicates['n_images'], 'image')} have an identical twin "
-        f"({counted(duplicates['n_pairs'], 'pair')}). Before the split, "
-        f"{counted(duplicates['groups_joined'], group_kind)} joined another one; the largest that "
-        f"came of it holds {counted(duplicates['largest_component_groups'], group_kind)}. "
-        f"Filed under two labels: {counted(duplicates['across_labels'], 'picture')}."
+        f"{counted(n_pairs, 'pair')} of nearly the same picture in two {plural(group_kind)} "
+        "(cropped, turned, re-compressed, or taken again) passed the check of geometry and aligned "
+        f"appearance; {n_labels} of them under two labels."
     )
 
 

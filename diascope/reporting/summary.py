@@ -295,6 +295,7 @@ def _prepare_command(facts: Facts) -> str:
     share = asked.get("max_rejected", MAX_REJECTED)
     words += ["--max-rejected", str(share)] if share != MAX_REJECTED else []
     words += ["--accept-large-groups"] if asked.get("accept_large_groups") else []
+    words += [] if asked.get("near_duplicates", True) else ["--no-near-duplicates"]
     return shlex.join(words)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from diascope.data.assign import assign_splits, choose_mode, rows_to_split
 from diascope.data.checksums import is_published
+from diascope.data.duplicate_pairs import list_pairs, near_pairs
 from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
@@ -44,6 +45,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
     i_know_this_leaks: bool = False,
     max_rejected: float = 0.01,
     accept_large_groups: bool = False,
+    near_duplicates: bool = True,
     watch: Watch = silent,
 ) -> Prepared:
     """Prepare a data set and return it.
@@ -71,6 +73,8 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         Largest share of unreadable images to go on with, 0-1.
     accept_large_groups : bool
         Go on even if shared pictures join many groups into one.
+    near_duplicates : bool
+        Look for pictures that are nearly the same, too.
     watch : callable
         Told the progress.
 
@@ -89,12 +93,16 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
             files, rows, alpha_background=spec.alpha_background, watch=watch
         )
         unlisted = find_unlisted(files, rows)
-    check_rejected(rows, table, rejected, max_share=max_rejected)
-    digests = content_digests(table)
-    n_usable = table.height
-    table = rows_to_split(table, mode)
+        check_rejected(rows, table, rejected, max_share=max_rejected)
+        digests, n_usable = content_digests(table), table.height
+        table = rows_to_split(table, mode)
+        near = None
+        if near_duplicates:
+            near = near_pairs(files, table, alpha_background=spec.alpha_background, watch=watch)
+    pairs = list_pairs(table, near)
     table, duplicates = join_duplicates(
         table,
+        near,
         accept_large=accept_large_groups,
         within="split" if mode == "official" else None,
     )
@@ -121,6 +129,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         "size_px": size_px,
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
+        "near_duplicates": near_duplicates,
         "data_path": str(spec.path) if spec.path else None,
         "options": list(spec.options),
         "notes": list(spec.notes),
@@ -137,7 +146,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         "left_out": n_usable - table.height,
         "split": how.as_dict(),
     }
-    prepared = Prepared(spec.card, table, facts)
+    prepared = Prepared(spec.card, table, facts, pairs)
     prepared.save()
     return prepared
 
