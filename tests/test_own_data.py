@@ -181,6 +181,11 @@ def test_patterns_in_names_are_found_and_others_are_not_invented(names, n_groups
     assert (patterns[0].n_groups if patterns else 0) == n_groups
 
 
+def test_patterns_that_part_the_images_alike_are_named_once():
+    names = [f"C{n % 20}P{7 * (n % 20)}thin_IMG_{n}.png" for n in range(100)]
+    assert [pattern.n_groups for pattern in find_patterns(names, 2)] == [20]
+
+
 def test_images_taken_as_independent_are_said_to_be(folder, tmp_path):
     prepared = prepare(own_dataset(folder, ungrouped=True))
     assert prepared.fingerprint["n_groups"] == 48

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from diascope.errors import SettingsError
@@ -122,7 +123,8 @@ def find_patterns(paths: Sequence[str], n_classes: int) -> list[Pattern]:
             pl.len().alias("n"), pl.col("path").sort().head(2).alias("files")
         )
         sizes = counts["n"]
-        partition = groups.rank("dense").hash().sum(), len(sizes)
+        _, first, group = np.unique(groups.to_numpy(), return_index=True, return_inverse=True)
+        partition = first[group].tobytes()
         if partition in seen or not _is_plausible(sizes, len(paths), n_classes):
             continue
         seen.add(partition)
