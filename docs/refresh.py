@@ -10,7 +10,7 @@ from diascope.plan import DEFAULTS
 from diascope.plugins import find_all
 
 PAGE = Path(__file__).parent / "reference.md"
-VERBS = ("demo", "datasets", "models", "prepare", "train", "evaluate", "report", "predict")
+VERBS = ("demo", "datasets", "models", "prepare", "show", "train", "evaluate", "report", "predict")
 
 
 def reference() -> str:
