@@ -206,6 +206,32 @@ def _own_or_name(data: str, source: Path | None, wishes: dict[str, str | None]) 
 
 
 @app.command()
+def show(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures; by default looks/NAME.")
+    ] = None,
+    per: Annotated[str, typer.Option(help="class, or group for rows of single groups too.")] = (
+        "class"
+    ),
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test alone; without it train and val, test is sealed."),
+    ] = None,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Print real group ids, not pseudonyms.")
+    ] = False,
+) -> None:
+    """Look at it before training: examples of each class, balance, sizes, brightness."""
+    from diascope.display import shown
+    from diascope.steps.show import show as step
+
+    with shown() as watch:
+        path = step(data, out=out, per=per, split=split, show_ids=show_ids, watch=watch)
+    print(path)
+
+
+@app.command()
 def train(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
     recipe: Annotated[
