@@ -225,7 +225,10 @@ def _print_json(content: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted.
+
+    The line about an interrupt is of `diascope.interrupt`.
+    """
     wait_without_spinning()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:
