@@ -59,6 +59,9 @@ def interruptible() -> Iterator[None]:
     for timer in timers:
         timer.cancel()
     if was_interrupted:
+        # An interrupt within `exec` of a text, as in `dataclass`, makes Python kill itself at its
+        # end, caught or not; a later `exec` takes that back.
+        exec("")  # noqa: S102
         print(LINE, file=sys.stderr)  # noqa: T201 - as `diascope.cli` prints
         sys.exit(INTERRUPTED)
 

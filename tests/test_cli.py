@@ -183,6 +183,22 @@ def test_an_interrupt_that_lands_in_a_weak_reference_is_not_lost(tmp_path):
     assert time.monotonic() - begun < 20
 
 
+def test_an_interrupt_within_a_text_that_is_run_ends_with_the_exit_code(tmp_path):
+    (tmp_path / "as_main.py").write_text(
+        "import signal\nfrom diascope.interrupt import interruptible\n"
+        "with interruptible(): exec('signal.raise_signal(signal.SIGINT)')"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(diascope.__file__).parent.parent)])
+    result = subprocess.run(
+        [sys.executable, "-m", "as_main"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (result.returncode, result.stderr) == (130, INTERRUPTED)
+
+
 def test_an_interrupt_while_modules_are_loaded_is_one_line(tmp_path):
     (tmp_path / "typer.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     paths = os.pathsep.join([str(tmp_path), str(Path(diascope.__file__).parent.parent)])
