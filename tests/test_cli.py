@@ -101,6 +101,15 @@ def test_names_that_do_not_exist_are_refused(call, cells):
     refused(call("nonsense"))
 
 
+def test_an_empty_word_is_not_taken_for_the_current_folder(call, tmp_path):
+    refused(call("prepare", "malaria", "--source", ""), "empty path", "after --source")
+    refused(call("prepare", "malaria", "--source="), "empty path", "--source")
+    refused(call("demo", "--out", " "), "empty path", "after --out")
+    refused(call("train", "malaria", "--out", ""), "empty path", "after --out")
+    refused(call("predict", "run", "", "--out", "x.csv"), "empty path", "after run")
+    assert not list(tmp_path.iterdir())
+
+
 def archive(path, members):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members:
