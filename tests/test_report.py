@@ -160,7 +160,7 @@ def test_warnings_are_loud(page):
     assert "opened 3 times in all" in text
     assert "90 of 27,558 images" in text
     assert "2 files could not be used" in text
-    assert "Only 3 patients have images of parasitized" in text
+    assert "Only 3 patients in test have images of parasitized" in text
 
 
 def test_the_worst_errors_are_the_worst(run):
@@ -217,6 +217,8 @@ def test_a_leak_between_folds_is_found_out(folds_run):
 def test_a_cross_validation_is_reported_fold_by_fold(folds_run):
     text = plain(report(folds_run).read_text("utf-8"))
     assert "4-fold cross-validation by patient" in text
+    assert "rest on 20 patients, fewer than 100: too few to be sure of" in text
+    assert "in test have images" not in text
     assert "Fold by fold" in text
     assert "0 · 0 · 0 · 0" in text
     assert "maps of the first convolution" in text
