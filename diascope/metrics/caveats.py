@@ -76,9 +76,10 @@ def _class_caveats(
         if n_groups and not is_predicted:
             found.append(f"No image is predicted to be {name}.")
         if 0 < n_groups < CARE_BELOW_GROUPS:
+            have = "has" if n_groups == 1 else "have"
             found.append(
-                f"Only {counted(n_groups, group_kind)}{within} {'has' if n_groups == 1 else 'have'} "
-                f"images of {name}: what is said of it may not hold for others."
+                f"Only {counted(n_groups, group_kind)}{within} {have} images of {name}: "
+                "what is said of it may not hold for others."
             )
     return found
 
