@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -339,11 +340,34 @@ def _print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+def check_words(words: Sequence[str]) -> None:
+    """Check that no word of a command is empty: it would be taken for the current folder.
+
+    Raises
+    ------
+    SettingsError
+        One is, such as a path from a variable that is not set.
+    """
+    for before, word in zip(("diascope", *words), words, strict=False):
+        option, equals, value = word.partition("=")
+        is_option = word.startswith("--") and bool(equals)
+        if not (value if is_option else word).strip():
+            raise SettingsError(
+                "An empty path or name was given.",
+                where=option if is_option else f"the word after {before}",
+                fix="Fill it in; a variable in the command may not be set.",
+            )
+
+
 def main() -> None:
-    """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted."""
+    """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted.
+
+    The line about an interrupt is of `diascope.interrupt`.
+    """
     wait_without_spinning()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:
+        check_words(sys.argv[1:])
         app(standalone_mode=True)
     except DiascopeError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -59,11 +59,7 @@ def shown() -> Iterator[Watch]:
                 tasks[sign.stage] = bars.add_task(sign.stage, note="")
             bars.update(tasks[sign.stage], completed=sign.done, total=sign.total, note=sign.note)
 
-        try:
-            yield watch
-        except KeyboardInterrupt:
-            bars.console.print("interrupted: the same command goes on or starts again.")
-            raise
+        yield watch
 
 
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:

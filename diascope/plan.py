@@ -84,8 +84,12 @@ class Plan(BaseModel):
     @property
     def learns_from_features(self) -> bool:
         """Whether what a frozen backbone sees is the same in every epoch, and computed once."""
-        random = {name for name in CHANGES if getattr(self, name) not in (0, "none")}
-        return self.finetune == "head" and not random
+        return self.finetune == "head" and self.is_unchanging
+
+    @property
+    def is_unchanging(self) -> bool:
+        """Whether training images are learned as they are, without augmentation."""
+        return all(getattr(self, name) in (0, "none") for name in CHANGES)
 
     def training(self, *, seed: int) -> Training:
         """Return what the training loop needs."""

@@ -218,6 +218,7 @@ def write_results(
         positive=positive,
         group_kind="patient",
         n_resamples=200,
+        part="" if "fold" in judged.columns else split,
     )
     openings = {"this_run": 1, "same_images": 3, "models": 2, "overlapping": 0}
     write_json(

@@ -338,6 +338,8 @@ def test_a_small_holdout_points_to_cross_validation():
     folds = np.unique(groups, return_inverse=True)[1] % 5
     crossed = evaluate(labels, probabilities, groups, folds=folds)
     assert not any(text in warning for warning in crossed["warnings"])
+    few = [warning for warning in crossed["warnings"] if "too few to be sure of" in warning]
+    assert len(few) == 1
 
 
 def test_a_group_in_two_folds_is_a_leak():

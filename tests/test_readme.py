@@ -60,3 +60,11 @@ def test_the_make_targets_of_the_readme_exist():
     assert {"demo", "test"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_figure_of_the_readme_is_as_its_benchmark_printed_it():
+    printed = (README.parent / "benchmarks" / "malaria.md").read_text("utf-8")
+    shown = re.findall(r"(0\.\d+) \[(0\.\d+), (0\.\d+)\]", README.read_text("utf-8"))
+    assert len(shown) >= 9
+    for value, low, high in shown:
+        assert f"| {value} | {low} to {high} |" in printed

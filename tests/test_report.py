@@ -19,9 +19,11 @@ from diascope.atomic import write_json
 from diascope.demo import run_demo
 from diascope.errors import LeakageError, RunError
 from diascope.ledger import record_opening
+from diascope.reporting.charts import training_charts
 from diascope.reporting.gallery import chosen_examples, read_images, worst_errors
 from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import Names, pseudonyms
+from diascope.reporting.summary import training_text
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import read_facts, report
@@ -160,7 +162,35 @@ def test_warnings_are_loud(page):
     assert "opened 3 times in all" in text
     assert "90 of 27,558 images" in text
     assert "2 files could not be used" in text
-    assert "Only 3 patients have images of parasitized" in text
+    assert "Only 3 patients in test have images of parasitized" in text
+
+
+def test_the_captions_say_why_the_validation_loss_lies_below(run, page):
+    said = "training loss is taken with label smoothing, augmented images and while the epoch"
+    assert said in plain(page)
+    facts = read_facts(Run(run))
+    bare = {"label_smoothing": 0.0, "flips": "none", "colour_jitter": 0.0}
+    plan = facts.plan.model_copy(update={**bare, "imbalance": "class_weights"})
+    caption = training_charts(replace(facts, plan=plan))[0]["caption"]
+    assert "taken with class weights and while the epoch" in caption
+    plan = facts.plan.model_copy(update=bare)
+    caption = training_charts(replace(facts, plan=plan))[0]["caption"]
+    assert "taken while the epoch goes on, the validation loss at its end" in caption
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        ("last", "of the last epoch"),
+        ("best_val_accuracy", "of the best validation accuracy"),
+        ("best_val_balanced_accuracy", "of the best validation balanced accuracy"),
+        ("best_val_auroc", "of the best validation AUROC"),
+    ],
+)
+def test_the_report_says_which_weights_were_kept(run, selection, words):
+    facts = read_facts(Run(run))
+    plan = facts.plan.model_copy(update={"selection": selection})
+    assert f"The weights {words} were kept" in training_text(replace(facts, plan=plan))
 
 
 def test_the_worst_errors_are_the_worst(run):
@@ -217,6 +247,8 @@ def test_a_leak_between_folds_is_found_out(folds_run):
 def test_a_cross_validation_is_reported_fold_by_fold(folds_run):
     text = plain(report(folds_run).read_text("utf-8"))
     assert "4-fold cross-validation by patient" in text
+    assert "rest on 20 patients, fewer than 100: too few to be sure of" in text
+    assert "in test have images" not in text
     assert "Fold by fold" in text
     assert "0 · 0 · 0 · 0" in text
     assert "maps of the first convolution" in text

@@ -18,6 +18,7 @@ def caveats(
     positive_index: int | None,
     group_kind: str,
     ranked_folds: NDArray[np.bool_],
+    part: str = "",
 ) -> list[str]:
     """Return warnings about the data behind a set of metrics.
 
@@ -33,6 +34,8 @@ def caveats(
         What a group is, in the singular.
     ranked_folds : bool (F,)
         Whether a fold has more than one class; one fold in a holdout.
+    part : str
+        The part of a data set that the images are, such as ``"test"``; empty where they are all.
 
     Returns
     -------
@@ -43,9 +46,13 @@ def caveats(
     if group_kind == "image":  # every image is a group of its own: nothing is mixed within one
         positive_index = None
     return [
-        *_class_caveats(by_group, has_class, classes, group_kind),
+        *_class_caveats(by_group, has_class, classes, group_kind, part=part),
         *_fold_caveats(has_class.shape[0], ranked_folds, group_kind),
-        *(_mixture_caveats(has_class, classes, group_kind) if positive_index is not None else []),
+        *(
+            _mixture_caveats(has_class, classes, group_kind, part=part)
+            if positive_index is not None
+            else []
+        ),
     ]
 
 
@@ -54,8 +61,11 @@ def _class_caveats(
     has_class: NDArray[np.bool_],
     classes: tuple[str, ...],
     group_kind: str,
+    *,
+    part: str,
 ) -> list[str]:
     found = []
+    within = f" in {part}" if part else ""
     groups_of_class = has_class.sum(axis=0).tolist()
     predicted = by_group.sum(axis=(0, 1)) > 0
     present = [name for name, n in zip(classes, groups_of_class, strict=True) if n]
@@ -68,34 +78,43 @@ def _class_caveats(
         if n_groups and not is_predicted:
             found.append(f"No image is predicted to be {name}.")
         if 0 < n_groups < CARE_BELOW_GROUPS:
-            who = f"{counted(n_groups, group_kind)} {'has' if n_groups == 1 else 'have'} images"
+            have = "has images" if n_groups == 1 else "have images"
             if group_kind == "image":
-                who = f"{counted(n_groups, 'image')} {'is' if n_groups == 1 else 'are'}"
-            found.append(f"Only {who} of {name}: what is said of it may not hold for others.")
+                have = "is" if n_groups == 1 else "are"
+            found.append(
+                f"Only {counted(n_groups, group_kind)}{within} {have} of {name}: "
+                "what is said of it may not hold for others."
+            )
     return found
 
 
 def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: str) -> list[str]:
     n_folds = ranked_folds.size
     n_unranked = int(np.count_nonzero(~ranked_folds))
+    found = []
+    if n_groups < CROSS_VALIDATE_BELOW_GROUPS:
+        advice = (
+            "a cross-validation should be the headline, it tests on every one."
+            if n_folds == 1
+            else f"too few to be sure of, even though every {group_kind} was tested on."
+        )
+        found.append(
+            f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "
+            f"{CROSS_VALIDATE_BELOW_GROUPS}: {advice}"
+        )
     if n_folds > 1 and n_unranked:
-        return [
+        found.append(
             f"{n_unranked} of {n_folds} folds {'has' if n_unranked == 1 else 'have'} one class "
             "only: AUROC and average precision are means over the other folds."
-        ]
-    if n_folds == 1 and n_groups < CROSS_VALIDATE_BELOW_GROUPS:
-        return [
-            f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "
-            f"{CROSS_VALIDATE_BELOW_GROUPS}: a cross-validation should be the headline, "
-            "it tests on every one."
-        ]
-    return []
+        )
+    return found
 
 
 def _mixture_caveats(
-    has_class: NDArray[np.bool_], classes: tuple[str, ...], group_kind: str
+    has_class: NDArray[np.bool_], classes: tuple[str, ...], group_kind: str, *, part: str
 ) -> list[str]:
     n_groups = has_class.shape[0]
+    within = f" in {part}" if part else ""
     if not has_class.any(axis=0).all():
         return []
     if not has_class.all(axis=1).any():
@@ -107,7 +126,7 @@ def _mixture_caveats(
         n_without = int(np.count_nonzero(~has_class[:, index]))
         if n_without:
             found.append(
-                f"{n_without:,} of {counted(n_groups, group_kind)} "
+                f"{n_without:,} of {counted(n_groups, group_kind)}{within} "
                 f"{'has' if n_without == 1 else 'have'} no {name} image: recognising such "
                 f"{plural(group_kind)} raises the pooled AUROC, but not the one within "
                 f"{plural(group_kind)}."

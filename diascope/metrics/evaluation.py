@@ -58,6 +58,7 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
     n_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    part: str = "",
 ) -> dict[str, Any]:
     """Return the metrics of a set of predictions, each with an interval by resampling groups.
 
@@ -90,6 +91,8 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
         does not say otherwise.
     n_resamples, level, seed : int, float, int
         Bootstrap replicates, the coverage that the intervals aim at, and what fixes them.
+    part : str
+        The part of a data set that was judged, such as ``"test"``, for the warnings to name.
 
     Returns
     -------
@@ -172,6 +175,7 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
             positive_index=index,
             group_kind=group_kind,
             ranked_folds=np.array([bool(of_fold) for of_fold in rankings]),
+            part=part,
         ),
     }
 

@@ -26,6 +26,7 @@ from diascope.figures.style import (
 )
 from diascope.figures.training import training_figure
 from diascope.metrics.curves import Curves, curves
+from diascope.plan import Plan
 from diascope.reporting.facts import Facts
 
 TRAINING = (
@@ -33,6 +34,11 @@ TRAINING = (
     ("validation score", {"val_auroc": "AUROC", "val_accuracy": "accuracy"}),
     ("learning rate", {"learning_rate": "learning rate"}),
 )
+TERMS = {
+    "class_weights": "class weights",
+    "balanced_sampling": "balanced sampling",
+    "logit_adjustment": "logit adjustment",
+}
 
 
 class Chart(TypedDict):
@@ -58,10 +64,29 @@ def training_charts(facts: Facts) -> list[Chart]:
                 {
                     "uri": figure_to_svg(figure),
                     "alt": f"Line chart: {title} against the epoch. {_ends(facts, series)}",
-                    "caption": f"{title[0].upper()}{title[1:]}, epoch by epoch.",
+                    "caption": f"{title[0].upper()}{title[1:]}, epoch by epoch."
+                    + (_about_losses(facts.plan) if len(series) > 1 and title == "loss" else ""),
                 }
             )
     return charts
+
+
+def _about_losses(plan: Plan) -> str:
+    """Say why the validation loss may lie well below the training loss."""
+    harder = {
+        "label smoothing": plan.label_smoothing > 0,
+        "augmented images": not plan.is_unchanging,
+        "dropout": bool(plan.dropout),
+        TERMS.get(plan.imbalance, ""): plan.imbalance in TERMS,
+    }
+    names = [name for name, is_used in harder.items() if is_used]
+    without = " without these" if names else ""
+    with_these = f" with {', '.join(names)} and" if names else ""
+    return (
+        f" The training loss is taken{with_these} while the epoch goes on, the validation loss"
+        f"{without} at its end: the second may lie well below the first, and the two are not on "
+        "one scale."
+    )
 
 
 def _ends(facts: Facts, series: dict[str, str]) -> str:

@@ -193,10 +193,11 @@ def training_text(facts: Facts) -> str:
     speeds = sorted(float(event.get("images_per_second") or 0) for event in facts.epochs)
     n_folds = len({event.get("fold", 0) for event in facts.epochs})
     by_fold = " Thin lines are folds, thick ones their mean." if n_folds > 1 else ""
-    kept = {
-        "last": "The weights of the last epoch were kept: nothing was chosen on validation.",
-        "best_val_accuracy": "The weights of the best validation accuracy were kept.",
-    }[facts.plan.selection]
+    kept = "The weights of the last epoch were kept: nothing was chosen on validation."
+    if facts.plan.selection != "last":
+        measure = facts.plan.selection.removeprefix("best_val_").replace("_", " ")
+        measure = measure.replace("auroc", "AUROC")
+        kept = f"The weights of the best validation {measure} were kept."
     return (
         f"{counted(len(facts.epochs), 'epoch')} in {seconds:,.0f} seconds, at a median of "
         f"{speeds[len(speeds) // 2]:,.0f} images a second. {kept}{by_fold}"

@@ -111,6 +111,7 @@ def evaluate(
             positive=task.positive,
             group_kind=card.group_kind,
             seed=run.plan.seed,
+            part="" if run.is_cross_validation else card.name if external else split,
         ),
         **openings,
     }
