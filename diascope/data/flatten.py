@@ -52,10 +52,10 @@ def flatten(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.boo
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     valid = ~(_surround(grey) | _lines(grey))
     weights = valid.astype(np.float32)
-    share = _blur(weights) + 1e-3
+    share = np.maximum(_blur(weights), 1e-3)
     brightness = grey.astype(np.float32)
     relief = (brightness - _blur(brightness * weights) / share) * weights
-    contrast = np.sqrt(_blur(relief * relief) / share) + FLOOR
+    contrast = np.sqrt(np.maximum(_blur(relief * relief), 0) / share) + FLOOR
     flat = np.clip(128 + 40 * relief / contrast, 0, 255).astype(np.uint8)
     return flat, valid
 
