@@ -179,3 +179,36 @@ def _real(folder: str) -> Path:
     if not root:
         pytest.skip("DIASCOPE_TEST_DATA is not set: no real images here")
     return Path(root) / folder
+
+
+@pytest.mark.slow
+def test_planted_pairs_of_real_lesions_are_found():
+    from diascope.data.files import open_files
+    from diascope.data.image import decode_image
+
+    with open_files(_real("ham10000") / "ISIC2018_Task3_Training_Input.zip") as files:
+        names = files.names()[::50]
+        images = [decode_image(files.read(name)) for name in names if name.endswith(".jpg")]
+    rng = np.random.default_rng(5)
+    n_base = len(images)
+    planted = [(row, n_base + row) for row in range(160)]
+    images += [plant(images[row], KINDS[row % len(KINDS)], rng) for row in range(160)]
+    found = set(ends(pairs_of(images)))
+    assert len(found & set(planted)) >= 0.95 * len(planted)
+    assert len(found - set(planted)) <= 5  # lesions under two ids, which this sample may hold
+
+
+@pytest.mark.slow
+def test_published_pairs_of_ham10000_are_found_and_the_groups_stay_small(home):
+    from diascope.steps.prepare import prepare
+
+    folder = _real("ham10000")
+    prepared = prepare("ham10000", source=folder)
+    assert prepared.pairs is not None
+    found = {frozenset(pair) for pair in prepared.pairs.select("image_id", "other_id").iter_rows()}
+    listed = pl.read_csv(folder / "newly_discovered_duplicates.csv").select("from_img", "to_img")
+    published = {frozenset(name.removesuffix(".jpg") for name in row) for row in listed.iter_rows()}
+    assert len(published & found) >= 17
+    counts = prepared.fingerprint["duplicates"]
+    assert counts["near_across_labels"] <= 0.01 * counts["n_near_pairs"]
+    assert counts["largest_component_groups"] <= 4
