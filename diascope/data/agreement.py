@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from diascope.data.alignment import Alignment
 
-BLOCKS = 6  # along the longer side of the overlap
-MIN_BLOCK_PX = 8
-SMOOTH_PX = 1.2
-STRUCTURE = 6.0  # contrast of a block in the flattened picture below which it shows nothing
+MIN_PIXELS = 100  # of overlap, to say anything
+SMOOTH_PX = 1.2  # standard deviation: what is finer than this need not agree
 AWAY = 0.12  # of the long side: how far a picture is moved to see what chance gives
+BLOCKS, MIN_BLOCK_PX = 6, 8  # blocks along the longer side of the overlap; their least side
+STRUCTURE = 6.0  # contrast of a block in the flattened picture below which it shows nothing
+BLOCK_CORRELATION = 0.4  # a block with at least this agrees
+
+Flat = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -27,119 +31,124 @@ class Agreement:
     correlation : float
         Of the flattened pictures over the overlap, -1 to 1.
     chance : float
-        The highest correlation after moving one of them away.
-    blocks : float
-        Share of the blocks with structure in which the pictures agree, 0-1.
+        The highest correlation after moving one of them away, in eight directions.
     n_blocks : int
-        Blocks with structure.
+        Blocks of the overlap that have structure in either picture.
+    blocks : float
+        Share of these in which the pictures agree, 0-1.
     spread : float
-        Share of these blocks' area that the matched points span.
+        Share of these that hold a matched point, 0-1.
     """
 
     overlap: float
     correlation: float
     chance: float
-    blocks: float
     n_blocks: int
+    blocks: float
     spread: float
 
 
-def compare(first, second, alignment: Alignment) -> Agreement | None:
-    """Compare two flattened pictures.
+def compare(first: Flat, second: Flat, alignment: Alignment) -> Agreement | None:
+    """Compare two flattened pictures in the frame of the coarser one.
 
     Parameters
     ----------
     first, second : tuple of uint8 (h, w) and bool (h, w)
-        Flattened picture and what of it is valid.
+        A flattened picture, and what of it is valid.
     alignment : Alignment
         From the first to the second.
+
+    Returns
+    -------
+    Agreement or None
+        None where too little of them overlaps.
     """
-    factor, shift = alignment.factor, alignment.shift
-    points = alignment.first
-    if abs(factor) < 1:  # compare in the frame of the coarser picture
+    factor, shift, points = alignment.factor, alignment.shift, alignment.first
+    if abs(factor) < 1:
         first, second = second, first
-        factor, shift = 1 / factor, -shift / factor
-        points = alignment.second
+        factor, shift, points = 1 / factor, -shift / factor, alignment.second
     flat, valid = first
-    height, width = flat.shape
+    moving, moving_valid = second
+    if abs(factor) > 1.3:  # it will be reduced
+        moving = cv2.GaussianBlur(moving, (0, 0), 0.4 * abs(factor))
+    here = _smooth(flat)
+    there = _smooth(_lay(moving, factor, shift, flat.shape, outside=128))
+    inside = _lay(moving_valid.astype(np.uint8), factor, shift, flat.shape) > 0
+    both = valid & inside
+    if both.sum() < MIN_PIXELS:
+        return None
+    covered = _lay(np.ones(moving.shape, np.uint8), factor, shift, flat.shape).sum()
+    smaller = min(flat.size, moving.size / abs(factor) ** 2)
+    step = max(4, round(AWAY * max(flat.shape)))
+    steps = [(dy * step, dx * step) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    return Agreement(
+        min(1.0, float(covered) / smaller),
+        _correlation(here, there, both),
+        max(_moved(here, there, valid, inside, *away) for away in steps),
+        *_blocks(here, there, both, points),
+    )
+
+
+def _lay(picture, factor: complex, shift: complex, shape, *, outside: int | None = None):
+    """Lay a picture on a frame; masks, which have nothing outside, by their nearest pixel."""
     matrix = np.array(
         [[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]]
     )
-    moving = second[0]
-    if abs(factor) > 1.3:
-        moving = cv2.GaussianBlur(moving, (0, 0), 0.4 * abs(factor))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(moving, matrix, (width, height), flags=flags, borderValue=128)
-    inside = cv2.warpAffine(
-        second[1].astype(np.uint8),
-        matrix,
-        (width, height),
-        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        borderValue=0,
-    )
-    covered = cv2.warpAffine(
-        np.ones(second[0].shape, np.uint8),
-        matrix,
-        (width, height),
-        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-    )
-    both = valid & (inside > 0)
-    here = cv2.GaussianBlur(flat, (0, 0), SMOOTH_PX).astype(np.float32) - 128
-    there = cv2.GaussianBlur(warped, (0, 0), SMOOTH_PX).astype(np.float32) - 128
-    smaller = min(height * width, second[0].size / abs(factor) ** 2)
-    overlap = float(covered.sum()) / smaller
-    if both.sum() < 100:
-        return None
-    correlation = _correlation(here, there, both)
-    step = max(4, round(AWAY * max(height, width)))
-    chance = max(
-        _moved(here, there, valid, inside > 0, dx * step, dy * step)
-        for dx in (-1, 0, 1)
-        for dy in (-1, 0, 1)
-        if dx or dy
-    )
-    share, n_blocks, spread = _blocks(here, there, both, points)
-    return Agreement(min(1.0, overlap), correlation, chance, share, n_blocks, spread)
+    how = cv2.INTER_NEAREST if outside is None else cv2.INTER_LINEAR
+    flags = how | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, matrix, shape[::-1], flags=flags, borderValue=(outside or 0,))
+
+
+def _smooth(flat):
+    return cv2.GaussianBlur(flat, (0, 0), SMOOTH_PX).astype(np.float32) - 128
 
 
 def _correlation(here, there, both) -> float:
-    a, b = here[both], there[both]
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm > 1e-6 else 0.0
+    """Correlate two pictures over the pixels that both have."""
+    one, two = here[both], there[both]
+    one, two = one - one.mean(), two - two.mean()
+    norm = float(np.sqrt((one @ one) * (two @ two)))
+    return float(one @ two) / norm if norm > 1e-6 else 0.0
 
 
-def _moved(here, there, valid, inside, dx: int, dy: int) -> float:
-    height, width = here.shape
-    rows, rows2 = slice(max(0, dy), height + min(0, dy)), slice(max(0, -dy), height + min(0, -dy))
-    cols, cols2 = slice(max(0, dx), width + min(0, dx)), slice(max(0, -dx), width + min(0, -dx))
-    both = valid[rows, cols] & inside[rows2, cols2]
-    if both.sum() < 100:
+def _moved(here, there, valid, inside, dy: int, dx: int) -> float:
+    """Correlate two pictures after moving the second one by so many pixels."""
+    rows, moved_rows = _shifted(here.shape[0], dy)
+    columns, moved_columns = _shifted(here.shape[1], dx)
+    both = valid[rows, columns] & inside[moved_rows, moved_columns]
+    if both.sum() < MIN_PIXELS:
         return 0.0
-    return _correlation(here[rows, cols], there[rows2, cols2], both)
+    return _correlation(here[rows, columns], there[moved_rows, moved_columns], both)
 
 
-def _blocks(here, there, both, points):
-    ys, xs = np.nonzero(both)
-    top, bottom, left, right = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
-    side = max(MIN_BLOCK_PX, -(-max(bottom - top, right - left) // BLOCKS))
-    number = ((ys - top) // side) * 1000 + (xs - left) // side
-    _, block, n = np.unique(number, return_inverse=True, return_counts=True)
-    a, b = here[ys, xs], there[ys, xs]
+def _shifted(length: int, by: int) -> tuple[slice, slice]:
+    return slice(max(0, by), length + min(0, by)), slice(max(0, -by), length + min(0, -by))
+
+
+def _blocks(here, there, both, points: NDArray[np.complex128]) -> tuple[int, float, float]:
+    """Compare the overlap block by block: ``n_blocks, blocks, spread`` of `Agreement`."""
+    y, x = np.nonzero(both)
+    top, left = y.min(), x.min()
+    longer = max(y.max() - top, x.max() - left) + 1
+    side = max(MIN_BLOCK_PX, -(-longer // BLOCKS))
+
+    def block_of(rows, columns):
+        return ((rows - top) // side) * 1000 + (columns - left) // side
+
+    names, block, n_pixels = np.unique(block_of(y, x), return_inverse=True, return_counts=True)
 
     def mean(values):
-        return np.bincount(block, values) / n
+        return np.bincount(block, values) / n_pixels
 
-    ma, mb = mean(a), mean(b)
-    va, vb = mean(a * a) - ma**2, mean(b * b) - mb**2
-    cov = mean(a * b) - ma * mb
-    ncc = cov / np.sqrt(np.maximum(va * vb, 1e-6))
-    structured = (np.maximum(va, vb) > STRUCTURE**2) & (n > side * side / 3)
-    if not structured.any():
-        return 0.0, 0, 0.0
-    hit = np.unique(
-        ((points.imag.astype(int) - top) // side) * 1000 + (points.real.astype(int) - left) // side
-    )
-    keys = np.unique(number)
-    spread = np.isin(keys[structured], hit).mean()
-    return float((ncc[structured] > 0.4).mean()), int(structured.sum()), float(spread)
+    one, two = here[y, x], there[y, x]
+    mean_one, mean_two = mean(one), mean(two)
+    variance_one, variance_two = mean(one * one) - mean_one**2, mean(two * two) - mean_two**2
+    covariance = mean(one * two) - mean_one * mean_two
+    correlation = covariance / np.sqrt(np.maximum(variance_one * variance_two, 1e-6))
+    has_structure = np.maximum(variance_one, variance_two) > STRUCTURE**2
+    counted = has_structure & (n_pixels > side * side / 3)
+    if not counted.any():
+        return 0, 0.0, 0.0
+    matched = block_of(points.imag.astype(int), points.real.astype(int))
+    agreeing = (correlation[counted] > BLOCK_CORRELATION).mean()
+    return int(counted.sum()), float(agreeing), float(np.isin(names[counted], matched).mean())

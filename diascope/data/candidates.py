@@ -23,7 +23,7 @@ MAX_CANDIDATES = 10  # a picture
 CELL_LIMIT = 256  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
 IMAGE_BITS = 21  # two million pictures
-TURNS, OCTAVES = 12, 8  # bins of the turn; of the change of size, an octave each
+TURNS, SIZES = 24, 16  # bins of the turn; of the change of size, half an octave each
 
 
 @dataclass(frozen=True)
@@ -136,28 +136,19 @@ def _votes(features: IndexedFeatures, first, second, is_mirrored: bool) -> NDArr
     one, two = (features.images[rows].astype(np.int64) for rows in (low, high))
     here, there = features.angles[low], features.angles[high]
     turn = (np.pi - there if is_mirrored else there) - here
-    turn = (turn % (2 * np.pi)) * (TURNS / (2 * np.pi))
+    turn = np.floor((turn % (2 * np.pi)) * (TURNS / (2 * np.pi))).astype(np.int64) % TURNS
     change = features.octaves[high] - features.octaves[low]
-    change = np.clip(change + OCTAVES / 2, 0, OCTAVES - 1)
+    change = np.clip(2 * change + SIZES / 2, 0, SIZES - 1).astype(np.int64)
     number = np.minimum(low - np.searchsorted(features.images, one), 1023)
     pair = (one << IMAGE_BITS | two) << 1 | is_mirrored
-    votes = []
-    for shift in (0, 0.5):  # overlapping bins, so that no edge parts what belongs together
-        turn_bin = (np.floor(turn + shift) % TURNS).astype(np.int64) + TURNS * (shift > 0)
-        size_bin = np.floor(change + shift).astype(np.int64)
-        votes.append(((pair << 5 | turn_bin) << 4 | size_bin) << 10 | number)
-    return np.concatenate(votes)
+    return ((pair << 5 | turn) << 4 | change) << 10 | number
 
 
 def _select(votes: NDArray[np.int64], n_images: int) -> NDArray[np.int32]:
-    """Count the votes of each pair in its best bin and keep the best pairs of each picture."""
-    bins, n_votes = np.unique(np.unique(votes) >> 10, return_counts=True)
-    enough = n_votes >= MIN_VOTES
-    pairs, n_votes = bins[enough] >> 9, n_votes[enough]
+    """Count the votes of each pair in its best bins and keep the best pairs of each picture."""
+    pairs, n_votes = _count(votes)
     if not len(pairs):
         return np.zeros((0, 4), np.int32)
-    starts = np.flatnonzero(np.r_[True, np.diff(pairs) != 0])
-    pairs, n_votes = pairs[starts], np.maximum.reduceat(n_votes, starts)
     one, two = pairs >> (IMAGE_BITS + 1), pairs >> 1 & ((1 << IMAGE_BITS) - 1)
     ends = np.concatenate([one, two])
     both_votes = np.concatenate([n_votes, n_votes])
@@ -167,3 +158,33 @@ def _select(votes: NDArray[np.int64], n_images: int) -> NDArray[np.int32]:
     kept = np.unique(order[rank < MAX_CANDIDATES] % len(pairs))
     table = np.stack([one, two, pairs & 1, n_votes], axis=1)
     return table[kept].astype(np.int32)
+
+
+def _count(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs with enough votes for one turn and one change of size, and the votes.
+
+    Turns and sizes count two bins together, overlapping, so that no edge parts what is alike.
+    """
+    votes.sort()
+    starts, sizes = _runs(votes >> 19)
+    votes = votes[np.repeat(sizes >= MIN_VOTES, sizes)]
+    pair, turn, change, number = votes >> 19, votes >> 14 & 31, votes >> 10 & 15, votes & 1023
+    wider = [
+        ((pair << 5 | (turn + right) % TURNS) << 5 | change + up) << 10 | number
+        for right in (0, 1)
+        for up in (0, 1)
+    ]
+    bins = np.sort(np.concatenate(wider))
+    bins = bins[_runs(bins)[0]] >> 10
+    starts, n_votes = _runs(bins)
+    pairs = bins[starts] >> 10
+    starts, _ = _runs(pairs)
+    n_votes = np.maximum.reduceat(n_votes, starts) if len(starts) else n_votes
+    enough = n_votes >= MIN_VOTES
+    return pairs[starts][enough], n_votes[enough]
+
+
+def _runs(ordered: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where runs of equal values start, and their lengths."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    return starts, np.diff(starts, append=len(ordered))

@@ -49,13 +49,13 @@ def flatten(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.boo
     """
     height, width = work_size(*image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
     valid = ~(_surround(grey) | _lines(grey))
     weights = valid.astype(np.float32)
-    share = _blur(weights) + 1e-3
+    share = np.maximum(_blur(weights), np.float32(1e-3))
     brightness = grey.astype(np.float32)
-    relief = (brightness - _blur(brightness * weights) / share) * weights
-    contrast = np.sqrt(_blur(relief * relief) / share) + FLOOR
+    relief = ((brightness - _blur(brightness * weights) / share) * weights).astype(np.float32)
+    contrast = np.sqrt(np.maximum(_blur(relief * relief), 0) / share) + FLOOR
     flat = np.clip(128 + 40 * relief / contrast, 0, 255).astype(np.uint8)
     return flat, valid
 
@@ -64,7 +64,7 @@ def _blur(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average over the neighbourhood, twice, which is nearly a Gaussian."""
     size = (NEIGHBOURHOOD_PX // 2 + 1,) * 2
     once = cv2.blur(values, size, borderType=cv2.BORDER_REFLECT)
-    return cv2.blur(once, size, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.blur(once, size, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 def _surround(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -90,7 +90,7 @@ def _lines(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
         return deep.astype(bool)
     lines = np.zeros_like(deep)
     for stroke in STROKES:
-        lines |= cv2.morphologyEx(deep, cv2.MORPH_OPEN, stroke)
+        lines = np.maximum(lines, cv2.morphologyEx(deep, cv2.MORPH_OPEN, stroke))
     return cv2.dilate(lines, np.ones((3, 3), np.uint8)).astype(bool)
 
 

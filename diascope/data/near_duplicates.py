@@ -2,7 +2,7 @@
 
 Visual words only propose pairs (`candidates`). A pair is joined when one similarity transform
 brings enough matched points, well spread, onto each other (`alignment`) and when the flattened
-pictures then agree over their overlap, block by block and far better than by chance (`agreement`).
+pictures then agree over their overlap, far better than by chance (`agreement`).
 Pictures without structure never pass. Only pictures of different groups are compared: those of one
 group are never parted by a split.
 """
@@ -32,9 +32,10 @@ N_SAMPLED = 1000  # pictures that the vocabulary is learned from
 CHUNK = 256  # pictures or pairs between two signs of life
 CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
 
-MIN_INLIERS = 5  # different places that agree on one transform
-MIN_CORRELATION, MIN_OVER_CHANCE = 0.5, 0.25
-MIN_BLOCKS, MIN_BLOCK_SHARE = 4, 0.7  # blocks with structure; share of them that agree
+# Many points on one transform need some agreement of the pictures; few of them need much of it.
+MANY_INLIERS, SOME_CORRELATION, SOME_OVER_CHANCE = 8, 0.3, 0.2
+FEW_INLIERS, MUCH_CORRELATION, MUCH_OVER_CHANCE, MUCH_BLOCKS = 4, 0.8, 0.4, 0.75
+MIN_BLOCKS = 4  # with structure
 MIN_SPREAD, MIN_OVERLAP = 0.15, 0.2
 
 Read = Callable[[int], NDArray[np.uint8]]
@@ -180,27 +181,29 @@ def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> 
     if is_mirrored:
         there = reflected(there, work_size(*pictures.shapes[second].tolist())[1])
     alignment = align(pictures.features(first), there)
-    if alignment is None or alignment.n_inliers < MIN_INLIERS:
+    if alignment is None or alignment.n_inliers < FEW_INLIERS:
         return None
     flat, valid = pictures.flat(second)
     if is_mirrored:
         flat, valid = np.ascontiguousarray(flat[:, ::-1]), valid[:, ::-1]
     agreement = compare(pictures.flat(first), (flat, valid), alignment)
-    if agreement is None or not _is_same(agreement):
+    if agreement is None or not _is_same(alignment.n_inliers, agreement):
         return None
     scale = abs(alignment.factor) * pictures.enlargement(second) / pictures.enlargement(first)
     return (*_facts(first, second, alignment, agreement), is_mirrored, *_turn(alignment), scale)
 
 
-def _is_same(found: Agreement) -> bool:
+def _is_same(n_inliers: int, found: Agreement) -> bool:
     """Decide whether two aligned pictures show the same thing."""
+    if found.n_blocks < MIN_BLOCKS or found.spread < MIN_SPREAD or found.overlap < MIN_OVERLAP:
+        return False
+    over_chance = found.correlation - found.chance
+    if n_inliers >= MANY_INLIERS:
+        return found.correlation >= SOME_CORRELATION and over_chance >= SOME_OVER_CHANCE
     return (
-        found.correlation >= MIN_CORRELATION
-        and found.correlation - found.chance >= MIN_OVER_CHANCE
-        and found.n_blocks >= MIN_BLOCKS
-        and found.blocks >= MIN_BLOCK_SHARE
-        and found.spread >= MIN_SPREAD
-        and found.overlap >= MIN_OVERLAP
+        found.correlation >= MUCH_CORRELATION
+        and over_chance >= MUCH_OVER_CHANCE
+        and found.blocks >= MUCH_BLOCKS
     )
 
 

@@ -96,8 +96,13 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int) -> Voca
     n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
     n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
     n_centroids = min(n_centroids, len(halves))
+    start = halves[:n_centroids]
     means = MiniBatchKMeans(
-        n_centroids, init=halves[:n_centroids], max_iter=20, batch_size=8192, random_state=0
+        n_centroids,
+        init=start,  # pyright: ignore[reportArgumentType] - an array is allowed
+        max_iter=20,
+        batch_size=8192,
+        random_state=0,
     )
     centroids = np.asarray(means.fit(halves).cluster_centers_, np.float32)
     directions, _ = np.linalg.qr(rng.standard_normal((64, N_BITS)))
