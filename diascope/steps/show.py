@@ -72,7 +72,7 @@ def show(
     if split is not None and split not in SPLITS:
         raise SettingsError(f"--split is train, val or test, and {split!r} is none of them.")
     prepared = load_prepared(dataset_name(data))
-    spec, fingerprint = prepared.spec, prepared.fingerprint
+    spec, fingerprint = prepared.card, prepared.fingerprint
     view = _view(prepared, (split,) if split else UNSEALED, show_ids=show_ids)
     if per == "group" and view.rows["group"].n_unique() == view.rows.height:
         raise SettingsError("Every image is a group of its own.", fix="Leave out --per group.")
@@ -91,7 +91,7 @@ def show(
 
 
 def _view(prepared: Prepared, splits: tuple[str, ...], *, show_ids: bool) -> View:
-    spec, manifest = prepared.spec, prepared.manifest
+    spec, manifest = prepared.card, prepared.manifest
     if not manifest.filter(pl.col("split").is_in(splits)).height:
         raise SettingsError(
             f"{spec.name} has no images of {' or '.join(splits)}.",
