@@ -113,6 +113,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         group_kind=spec.group_kind,
         fractions=fractions,
         seed=seed,
+        near=near,
     )
     check_disjoint(table, mode=mode)
 
