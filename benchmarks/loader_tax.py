@@ -16,10 +16,11 @@ import torch
 from conditions import conditions
 
 from diascope.data.manifest import label_indices
+from diascope.inputs import ImageInputs
 from diascope.learning import Step, train_epochs
 from diascope.machine import look_at_machine
 from diascope.models.spec import ModelSpec
-from diascope.plan import derive_plan
+from diascope.planning import DataFacts, derive_plan
 from diascope.plugins import find
 from diascope.prepared import load_prepared
 from diascope.recipe import make_recipe
@@ -32,11 +33,11 @@ def seconds_an_epoch(spec: ModelSpec, plan, images, labels) -> float:
     """Time the steps of one epoch after the first two, which warm up."""
     torch.manual_seed(0)
     rows = np.arange(len(images))
-    how = plan.training((0.5,) * 3, (0.3,) * 3, seed=0)
+    how = plan.training(seed=0)
     with tempfile.TemporaryDirectory() as folder:
         events = train_epochs(
             spec.build(2, plan.size_px),
-            images,
+            ImageInputs(images, (0.5,) * 3, (0.3,) * 3, plan.augmentation, 0),
             labels,
             train=rows,
             val=rows[:2],
@@ -64,8 +65,8 @@ def main() -> None:
     print("|---|---|---|---|")
     for name in sys.argv[1:] or ["compact", "reference_cnn"]:
         spec = find("models", name)
-        recipe = make_recipe("malaria", name, folds=0, seed=0, settings=["max_epochs=1"])
-        plan = derive_plan(recipe, spec, look_at_machine(), n_train=5000, alpha_background="black")
+        recipe = make_recipe("malaria", model=name, settings=["max_epochs=1"])
+        plan = derive_plan(recipe, DataFacts((2500, 2500)), look_at_machine())
         torch.set_num_threads(plan.threads)
         with open_files(Path(prepared.fingerprint["source"])) as files:
             packed = pack_images(files, prepared.manifest, plan.pixels, home=home())

@@ -20,7 +20,8 @@ from diascope.atomic import atomic_path, write_text
 from diascope.data.image import ALPHA_BACKGROUNDS, FITS, fit_image
 from diascope.data.pack import Pixels
 from diascope.errors import DataError, ImageError, RunError, SourceError
-from diascope.plugins import find_installed
+from diascope.models.find import find_model
+from diascope.models.spec import Head
 from diascope.predictions import is_finite, softmax
 from diascope.task import Task
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 128
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(gt=0)]
 Deviation = Annotated[float, Field(ge=0.001, le=1)]
 
 
@@ -54,6 +56,11 @@ class Card(BaseModel):
         With two classes: the positive class is predicted from this probability on.
     prior : tuple of float
         Share of each class among the training images, which the probabilities refer to.
+    logit_offset : tuple of float (K,)
+        Added to the network's logits, so that they refer to the prior: a training that makes up
+        for unequal classes teaches another one.
+    decision_weights : tuple of float (K,)
+        With more than two classes: the class is called whose probability times this is largest.
     size_px, fit, alpha_background : int, str, str
         How a file becomes pixels, see `diascope.data.pack.Pixels`.
     mean, std : tuple of float
@@ -62,6 +69,10 @@ class Card(BaseModel):
         Turns and mirrors of each image whose logits are averaged.
     first_layer : str
         Name of the first convolution.
+    head : Head or None
+        What stands behind a pretrained backbone.
+    initial_weights : str
+        SHA-256 of the file of weights that the training began with, or nothing.
     seed : int
     weights_sha256 : str
         Digest of ``model.safetensors``.
@@ -79,6 +90,8 @@ class Card(BaseModel):
     positive: str | None
     threshold: Share | None
     prior: tuple[Share, ...]
+    logit_offset: tuple[float, ...]
+    decision_weights: tuple[Weight, ...]
     size_px: int = Field(ge=8, le=2048)
     fit: str
     alpha_background: str
@@ -86,6 +99,8 @@ class Card(BaseModel):
     std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
     views: int = Field(ge=1, le=8)
     first_layer: str
+    head: Head | None = None
+    initial_weights: str = ""
     seed: int
     weights_sha256: str = ""
     intended_use: str = "Research. Not a medical device; never the only ground for a decision."
@@ -98,6 +113,8 @@ class Card(BaseModel):
             raise ValueError(error.problem) from error
         if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError("the prior does not share 1 among the classes")
+        if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):
+            raise ValueError("there is not one offset and one weight a class")
         if self.fit not in FITS or self.alpha_background not in ALPHA_BACKGROUNDS:
             raise ValueError("there is no such fit or background")
         return self
@@ -131,12 +148,14 @@ class Bundle:
         """Normalise uint8 (B, S, S, 3), 0-255, for the network: float32 (B, 3, S, S)."""
         import torch
 
-        from diascope.learning import normalise, to_unit
+        from diascope.inputs import normalise, to_unit
 
         return normalise(to_unit(torch.from_numpy(images)), self.card.mean, self.card.std)
 
     def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score images of the network's size, in full precision, averaged over the views.
+
+        The logits refer to the prior of the card.
 
         Parameters
         ----------
@@ -158,7 +177,7 @@ class Bundle:
                 x = self.to_input(batch).to(device)
                 views = [self.module(dihedral(x, view)) for view in range(self.card.views)]
                 logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
-        return np.concatenate(logits)
+        return np.concatenate(logits) + np.array(self.card.logit_offset, dtype=np.float32)
 
     def predict_proba(
         self, images: Sequence[NDArray[np.uint8] | Path | str]
@@ -216,7 +235,7 @@ class Bundle:
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the predicted class indices (N,) of probabilities (N, K)."""
         if self.card.positive is None or self.card.threshold is None:
-            return probabilities.argmax(axis=1)
+            return (probabilities * np.array(self.card.decision_weights)).argmax(axis=1)
         positive = self.card.classes.index(self.card.positive)
         is_positive = probabilities[:, positive] >= self.card.threshold
         return np.where(is_positive, positive, 1 - positive)
@@ -273,7 +292,7 @@ def _build(card: Card, folder: Path) -> nn.Module:
             fix="Install the model as a plugin (entry point group diascope.models), and train "
             "with its name.",
         )
-    spec = find_installed("models", card.model)
+    spec = find_model(card.model, card.head)
     if card.size_px < spec.min_size_px:
         raise ValueError(f"{card.model} needs {spec.min_size_px} px")
     return spec.build(len(card.classes), card.size_px)

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,11 +21,15 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from diascope.data.spec import UNGROUPED, DatasetSpec
 from diascope.home import dataset_folder
+from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
+from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
 
+MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
@@ -64,15 +69,17 @@ def shown() -> Iterator[Watch]:
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     """Print what was found in a data set, loud where something is missing."""
     console = Console()
-    unit = facts["group_kind"]
-    table = Table("", "images", f"{unit}s", *facts["classes"], title=title, title_justify="left")
-    table.caption, table.caption_justify = f"Per class: images / {unit}s that have some.", "left"
     parts = {**facts["splits"], "all": facts}
-    for name, part in parts.items():
-        classes = [
-            f"{count['n_images']} / {count['n_groups']}" for count in part["classes"].values()
-        ]
-        table.add_row(name, str(part["n_images"]), str(part["n_groups"]), *classes)
+    table = Table("", *parts, title=title, title_justify="left", caption_justify="left")
+    table.caption = f"Images / {plural(facts['group_kind'])} that have some."
+    rows = {"all classes": list(parts.values())}
+    for name in list(facts["classes"])[:MOST_CLASSES]:
+        rows[name] = [part["classes"][name] for part in parts.values()]
+    for name, counts in rows.items():
+        cells = [f"{count['n_images']} / {count['n_groups']}" for count in counts]
+        table.add_row(escape(name), *cells, end_section=name == "all classes")
+    if len(facts["classes"]) > MOST_CLASSES:
+        table.add_row(f"and {len(facts['classes']) - MOST_CLASSES} more classes")
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
@@ -82,16 +89,19 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
 
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     """Say in lines what the table of counts does not show."""
-    unit, found = facts["group_kind"], facts["duplicates"]
-    kinds = ", ".join(f"{n} {unit}s {kind}" for kind, n in facts["group_kinds"].items())
+    units, found = plural(facts["group_kind"]), facts["duplicates"]
+    kinds = [f"{n} {units} {kind}" for kind, n in facts["group_kinds"].items()]
+    if len(kinds) > MOST_KINDS:
+        kinds[MOST_KINDS:] = [f"{len(kinds) - MOST_KINDS} more kinds"]
     width, height = facts["width_px"], facts["height_px"]
     lines = [
-        f"groups: {kinds}",
+        f"groups: {', '.join(kinds)}",
         f"sizes: {width['min']}-{width['max']} x {height['min']}-{height['max']} px, "
         f"median {width['median']} x {height['median']}",
         f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
         f"several labels, {found['groups_joined']} groups joined, "
-        f"largest joined group: {found['largest_component_groups']} {unit}s",
+        f"largest joined group: {counted(found['largest_component_groups'], facts['group_kind'])}",
+        f"near-duplicates: {_near_duplicates(found)}",
         f"rejected: {len(facts['rejected'])} of {facts['found']} files",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
@@ -100,26 +110,58 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     if not facts["complete"]:
         lines.append(
             f"ONLY A PART OF THE DATA SET: {facts['found']} of {facts['expected_images']} images, "
-            f"{facts['n_groups']} of {facts['expected_groups']} {unit}s"
+            f"{facts['n_groups']} of {facts['expected_groups']} {units}"
         )
     elif facts["content_verified"] is False:
         lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
     elif facts["content_verified"]:
         lines.append("content: verified, the published files byte for byte")
-    return [*lines, *(f"note: {note}" for note in facts.get("notes", ()))]
+    return [*lines, *_describe_split(facts)]
+
+
+def _describe_split(facts: dict[str, Any]) -> list[str]:
+    how, unlisted = facts["split"], facts["unlisted"]
+    lines = [f"split: {how['mode']}, by {how['unit']}, seed {how['seed']}"]
+    if how["val_from_train"]:
+        lines.append("  no val came with the data: it was parted from train by group")
+    if facts["left_out"]:
+        lines.append(f"LEFT OUT: {facts['left_out']} images that the official split does not list")
+    if unlisted["n_files"]:
+        lines.append(
+            f"NOT USED: {unlisted['n_files']} image files that are in no row, such as "
+            f"{', '.join(unlisted['first'])}"
+        )
+    if facts["duplicates"]["across_labels"]:
+        n_pictures = facts["duplicates"]["across_labels"]
+        lines.append(
+            f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
+        )
+    notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
+    return [*lines, *notes, *how["warnings"]]
+
+
+def _near_duplicates(found: dict[str, Any]) -> str:
+    if not found.get("near_searched"):
+        return "NOT LOOKED FOR"
+    return (
+        f"{found['n_near_pairs']} verified pairs across groups, "
+        f"{found['near_across_labels']} under two labels"
+    )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the estimates and the classification report, each with its interval."""
     console = Console()
-    unit = metrics["group_kind"]
-    title = f"{metrics['split']}: {metrics['n_images']} images, {metrics['n_groups']} {unit}s"
-    table = Table(
-        "", "value", "95 % interval", "images", f"{unit}s", title=title, title_justify="left"
-    )
+    unit, units = metrics["group_kind"], plural(metrics["group_kind"])
+    title = f"{metrics['split']}: {counted(metrics['n_images'], 'image')}"
+    is_grouped = unit != UNGROUPED
+    title += f", {counted(metrics['n_groups'], unit)}" * is_grouped
+    columns = ["", "value", "95 % interval", "images", *([units] if is_grouped else [])]
+    table = Table(*columns, title=title, title_justify="left")
     for name, estimate in metrics["estimates"].items():
-        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *_cells(estimate))
-    for name, spread in metrics["per_group"].items():
+        cells = _cells(estimate)[: len(columns) - 1]
+        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *cells)
+    for name, spread in metrics["per_group"].items() if is_grouped else ():
         table.add_row(f"mean {name} within a {unit}", *_cells(spread["mean"]))
     console.print(table)
 
@@ -181,18 +223,19 @@ def _read_predictions(path: Path) -> pl.DataFrame:
 
 def list_datasets(*, as_json: bool) -> None:
     """Print the data sets."""
+    known = find_all("datasets")
     rows = [
         {
-            "name": spec.name,
-            "title": spec.title,
-            "images": spec.n_images,
-            "groups": spec.n_groups,
-            "group": spec.group_kind,
-            "licence": spec.licence,
-            "download_bytes": spec.n_bytes,
-            "prepared": (dataset_folder(spec.name) / "fingerprint.json").is_file(),
+            "name": card.name,
+            "title": card.title,
+            "images": card.n_images,
+            "groups": card.n_groups,
+            "group": card.group_kind,
+            "licence": card.licence,
+            "download_bytes": card.n_bytes if isinstance(card, DatasetSpec) else None,
+            "prepared": (dataset_folder(card.name) / "fingerprint.json").is_file(),
         }
-        for spec in find_all("datasets").values()
+        for card in [*known.values(), *(c for c in prepared_cards() if c.name not in known)]
     ]
     _print_rows(rows, as_json=as_json)
 
@@ -204,6 +247,33 @@ def list_models(*, as_json: bool) -> None:
         for spec in find_all("models").values()
     ]
     _print_rows(rows, as_json=as_json)
+    if not as_json:
+        print("Besides, every network of timm, such as timm:resnet18; see `diascope weights`.")
+
+
+def list_recipes(*, as_json: bool) -> None:
+    """Print the named recipes."""
+    from diascope.recipe import named_recipes
+
+    rows = [
+        {"name": name, "title": one.title, "data": one.data, "model": one.model}
+        for name, one in named_recipes().items()
+    ]
+    _print_rows(rows, as_json=as_json)
+
+
+def print_weights(model: str) -> None:
+    """Print where the pretrained weights of a model are, or how they are had."""
+    from diascope.models.find import find_model
+    from diascope.pretrained import how_to_provide, hub_file, packaged_file
+
+    spec = find_model(model)
+    here = [path for path in (packaged_file(spec), hub_file(spec)) if path and path.is_file()]
+    if spec.weights:
+        print(f"licence: {spec.weights.licence}")
+    print(f"here: {here[0]}" if here else "not here")
+    for way in how_to_provide(spec):
+        print(f"- {way}")
 
 
 def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:

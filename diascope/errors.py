@@ -8,6 +8,7 @@
     ├── DataError          labels, groups or tables do not fit together
     │   └── LeakageError   the same group or image would be on both sides of a split
     ├── SettingsError      an option, a recipe or a plan asks for something impossible
+    │   ├── GroupsUnknownError nothing says which images are of one patient
     │   └── UnknownNameError   no data set, model or setting has this name
     └── RunError           a run folder or bundle is missing, unfinished, finished or damaged
 
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+MAX_LISTED = 60  # names in one message
 
 
 class DiascopeError(Exception):
@@ -71,6 +74,24 @@ class SettingsError(DiascopeError):
     """An option, a recipe or a plan asks for something impossible."""
 
 
+class GroupsUnknownError(SettingsError):
+    """Nothing says which images are of one patient; the user has to.
+
+    Parameters
+    ----------
+    problem, where, fix
+        As of `DiascopeError`.
+    group_from : str, optional
+        The rule that looks most like the right one.
+    """
+
+    def __init__(
+        self, problem: str, *, where: object, fix: str, group_from: str | None = None
+    ) -> None:
+        super().__init__(problem, where=where, fix=fix)
+        self.group_from = group_from
+
+
 class UnknownNameError(SettingsError):
     """No data set, model or setting has this name.
 
@@ -81,16 +102,19 @@ class UnknownNameError(SettingsError):
     name : str
         The name that is not known.
     known : iterable of str
-        The names there are; the nearest is suggested.
+        The names there are; the nearest is suggested, and of very many only the nearest are listed.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
         names = sorted(known)
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
         suggestion = f"Did you mean {nearest[0]!r}? " if nearest else ""
+        if len(names) > MAX_LISTED:
+            listed = f"Near to it: {', '.join(nearest) or 'none'}. There are {len(names)} in all."
+        else:
+            listed = f"There are: {', '.join(names)}."
         super().__init__(
-            f"There is no {kind} named {name!r}.",
-            fix=f"{suggestion}There are: {', '.join(names)}. {fix}".rstrip(),
+            f"There is no {kind} named {name!r}.", fix=f"{suggestion}{listed} {fix}".rstrip()
         )
 
 

@@ -1,4 +1,4 @@
-"""The process's surroundings: ``DIASCOPE_HOME``, and how threads wait for each other.
+"""The process's surroundings: ``DIASCOPE_HOME``, the hub, and how threads wait for each other.
 
 The only module that reads or writes the environment.
 """
@@ -25,6 +25,12 @@ def home() -> Path:
 def dataset_folder(name: str) -> Path:
     """Return the folder that holds the prepared data set ``name``; it may not exist yet."""
     return home() / "datasets" / name
+
+
+def hub() -> str:
+    """Return the address of the hub of pretrained weights; ``HF_ENDPOINT`` names a mirror."""
+    chosen = os.environ.get("HF_ENDPOINT")  # noqa: TID251 - the one place that may
+    return (chosen or "https://huggingface.co").rstrip("/")
 
 
 def wait_without_spinning() -> None:

@@ -19,25 +19,31 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diascope.atomic import write_bytes
-from diascope.data.augment import Augmentation, augment, one_cycle
 from diascope.errors import RunError
+from diascope.imbalance import balanced_order, class_shares, loss_terms
+from diascope.inputs import DROPOUT, ORDER, Inputs, generator
+from diascope.schedules import SCHEDULES
+from diascope.watching import Watched, watched_metrics
 
-ORDER, CHANGE, DROPOUT = 1, 2, 3  # streams of randomness of one seed
+SELECTIONS = {
+    "best_val_accuracy": "val_accuracy",
+    "best_val_balanced_accuracy": "val_balanced_accuracy",
+    "best_val_auroc": "val_auroc",
+}
 
 
 @dataclass(frozen=True)
 class Training:
     """Every number that the loop needs; the plan says where each comes from.
 
-    ``optimizer`` is ``"adam"`` or ``"adamw"``; ``schedule`` is ``"constant"`` or ``"one_cycle"``;
-    ``selection`` is ``"last"`` or ``"best_val_accuracy"``, which also stops after
-    ``patience_epochs`` epochs without a better one; ``precision`` is ``"fp32"`` or ``"bf16"``;
-    ``mean`` and ``std`` are per channel, of pixel values in 0-1.
+    ``optimizer`` is ``"adam"`` or ``"adamw"``; ``schedule`` is a name in
+    `diascope.schedules.SCHEDULES`; ``selection`` is ``"last"`` or a name in `SELECTIONS`, which
+    also stops after ``patience_epochs`` epochs without a better one; ``imbalance`` is a name in
+    `diascope.imbalance.METHODS`; ``precision`` is ``"fp32"`` or ``"bf16"``.
     """
 
     max_epochs: int
@@ -47,12 +53,10 @@ class Training:
     weight_decay: float
     schedule: str
     label_smoothing: float
+    imbalance: str
     selection: str
     patience_epochs: int
     precision: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augmentation: Augmentation
     seed: int
 
 
@@ -76,6 +80,7 @@ class Epoch:
     train_loss: float
     val_loss: float
     val_accuracy: float
+    val_balanced_accuracy: float
     val_auroc: float | None
     learning_rate: float
     images_per_second: float
@@ -88,14 +93,14 @@ class _State:
     """What a checkpoint holds besides the weights."""
 
     epoch: int = 0
-    best_accuracy: float = -1.0
+    best_quality: float = -1.0
     best_epoch: int = 0
     history: list[Epoch] = field(default_factory=list)
 
 
 def train_epochs(
     module: nn.Module,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
     labels: NDArray[np.integer],
     *,
     train: NDArray[np.integer],
@@ -108,9 +113,9 @@ def train_epochs(
     Parameters
     ----------
     module : nn.Module
-        Maps float (B, 3, S, S) to logits (B, K). Afterwards it holds the selected weights.
-    images : uint8 (N, S, S, 3), 0-255
-        All images; may be memory-mapped.
+        Maps what the inputs give to logits (B, K). Afterwards it holds the selected weights.
+    inputs : Inputs
+        All N rows: images, or features of images.
     labels : int (N,)
         Class indices.
     train, val : int (n,)
@@ -125,47 +130,63 @@ def train_epochs(
     Step or Epoch
         Epochs that the checkpoint remembers come first.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = _optimizer(module, how)
     state = _load(checkpoint, module, optimizer) if checkpoint.is_file() else _State()
     yield from state.history
 
+    shares = class_shares(labels[train], int(labels.max()) + 1)
+    weights, shift = (
+        torch.from_numpy(term).float().to(device) for term in loss_terms(how.imbalance, shares)
+    )
     n_batches = -(-len(train) // how.batch_size)
     n_steps = how.max_epochs * n_batches
     best = checkpoint.with_name("best.safetensors")
     while state.epoch < how.max_epochs and not _is_out_of_patience(state, how):
         module.train()
         started, losses, rate = time.perf_counter(), [], 0.0
-        order = _generator(how.seed, ORDER, state.epoch).permutation(train)
-        for batch, rows in enumerate(np.array_split(order, n_batches)):
+        for batch, rows in enumerate(np.array_split(_order(train, labels, how, state), n_batches)):
             step = state.epoch * n_batches + batch
-            rate = how.learning_rate * (
-                one_cycle(step, n_steps) if how.schedule == "one_cycle" else 1.0
-            )
+            share = SCHEDULES[how.schedule]((step + 0.5) / n_batches, how.max_epochs)
+            rate = how.learning_rate * share
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(_learn(module, optimizer, images[rows], labels[rows], how=how, step=step))
+            torch.manual_seed(int(generator(how.seed, DROPOUT, step).integers(2**62)))
+            x = inputs.to_learn(rows, step, device)
+            y = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
+            with autocast(device, how.precision):
+                logits = module(x)
+            loss = F.cross_entropy(
+                logits.float() + shift,
+                y,
+                weight=weights,
+                label_smoothing=how.label_smoothing,
+                reduction="sum",
+            ) / len(rows)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
             speed = how.batch_size * (batch + 1) / (time.perf_counter() - started)
             yield Step(state.epoch + 1, step + 1, n_steps, losses[-1], speed)
         seconds = time.perf_counter() - started
 
-        logits = predict_logits(module, images, val, how=how)
-        if not (np.isfinite(losses).all() and np.isfinite(logits).all()):
+        scores = predict_logits(module, inputs, val, precision=how.precision)
+        if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
             raise RunError(
                 f"The training diverged in epoch {state.epoch + 1}: its loss is not a number.",
                 fix="Train anew with a lower learning rate, such as --set learning_rate=0.0005.",
             )
         state.epoch += 1
-        val_accuracy = float((logits.argmax(axis=1) == labels[val]).mean())
-        is_best = val_accuracy > state.best_accuracy
+        seen = watched_metrics(scores, labels[val])
+        quality = _quality(seen, how.selection)
+        is_best = quality > state.best_quality
         event = Epoch(
             epoch=state.epoch,
             epochs=how.max_epochs,
             train_loss=float(np.mean(losses)),
-            val_loss=_cross_entropy(logits, labels[val]),
-            val_accuracy=val_accuracy,
-            val_auroc=_auroc(logits, labels[val]),
+            **seen,
             learning_rate=rate,
             images_per_second=len(train) / seconds,
             seconds=seconds,
@@ -173,70 +194,60 @@ def train_epochs(
         )
         state.history.append(event)
         if is_best:
-            state.best_accuracy, state.best_epoch = val_accuracy, state.epoch
-            if how.selection == "best_val_accuracy":
+            state.best_quality, state.best_epoch = quality, state.epoch
+            if how.selection in SELECTIONS:
                 _save(best, module, None, state)
         _save(checkpoint, module, optimizer, state)
         yield event
-    if how.selection == "best_val_accuracy":
+    if how.selection in SELECTIONS:
         _load(best, module, None)
 
 
-def _learn(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
-    *,
-    how: Training,
-    step: int,
-) -> float:
-    """Take one step on one batch and return its loss."""
-    device = next(module.parameters()).device
-    torch.manual_seed(int(_generator(how.seed, DROPOUT, step).integers(2**62)))
-    x = to_unit(torch.from_numpy(images).to(device))
-    x = augment(x, how.augmentation, rng=_generator(how.seed, CHANGE, step))
-    x = normalise(x, how.mean, how.std)
-    y = torch.from_numpy(labels.astype(np.int64)).to(device)
-    with autocast(device, how.precision):
-        logits = module(x)
-    loss = F.cross_entropy(logits.float(), y, label_smoothing=how.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
+def _quality(seen: Watched, selection: str) -> float:
+    """Return what epochs are chosen by."""
+    quality = dict(seen)[SELECTIONS.get(selection, "val_accuracy")]
+    if not isinstance(quality, float):
+        raise RunError(
+            f"Epochs cannot be chosen by {selection}: the validation images lack a class.",
+            fix="Pass --set selection=best_val_balanced_accuracy, or last.",
+        )
+    return quality
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """Turn uint8 (B, S, S, C), 0-255, into float32 (B, C, S, S), 0-1, in channels_last order."""
-    return images.permute(0, 3, 1, 2).float().div_(255)
+def best_device() -> torch.device:
+    """Return the device to train on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Take the mean (C,) from float (B, C, S, S) and divide by the standard deviation (C,)."""
-    shape = (1, -1, 1, 1)
-    return (x - x.new_tensor(mean).view(shape)) / x.new_tensor(std).view(shape)
+def _order(
+    train: NDArray[np.integer], labels: NDArray[np.integer], how: Training, state: _State
+) -> NDArray[np.integer]:
+    """Return the rows of an epoch in their order."""
+    rng = generator(how.seed, ORDER, state.epoch)
+    if how.imbalance == "balanced_sampling":
+        return balanced_order(train, labels, rng)
+    return rng.permutation(train)
 
 
 def predict_logits(
     module: nn.Module,
-    images: NDArray[np.uint8],
+    inputs: Inputs,
     rows: NDArray[np.integer],
     *,
-    how: Training,
+    precision: str,
     batch_size: int = 256,
 ) -> NDArray[np.float32]:
-    """Score rows in the training precision, without augmentation: float32 (n, K).
+    """Score rows in the training precision, as they are: float32 (n, K).
 
     For watching the training; what is reported comes from the bundle, in full precision.
     """
     device = next(module.parameters()).device
     module.eval()
     logits = []
-    with torch.inference_mode(), autocast(device, how.precision):
+    with torch.inference_mode(), autocast(device, precision):
         for start in range(0, len(rows), batch_size):
-            batch = torch.from_numpy(images[rows[start : start + batch_size]]).to(device)
-            logits.append(module(normalise(to_unit(batch), how.mean, how.std)).float().cpu())
+            x = inputs.to_see(rows[start : start + batch_size], device)
+            logits.append(module(x).float().cpu())
     return torch.cat(logits).numpy()
 
 
@@ -245,40 +256,19 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    return np.random.default_rng([seed, stream, number])
-
-
 def _optimizer(module: nn.Module, how: Training) -> torch.optim.Optimizer:
     """Return the optimiser; biases and normalisation weights do not decay."""
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
     if how.optimizer == "adam":
-        return torch.optim.Adam(module.parameters(), lr=how.learning_rate, eps=1e-7)
-    decayed = [weight for weight in module.parameters() if weight.ndim > 1]
-    others = [weight for weight in module.parameters() if weight.ndim <= 1]
+        return torch.optim.Adam(learning, lr=how.learning_rate, eps=1e-7)
+    decayed = [weight for weight in learning if weight.ndim > 1]
+    others = [weight for weight in learning if weight.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=how.learning_rate, weight_decay=how.weight_decay)
 
 
 def _is_out_of_patience(state: _State, how: Training) -> bool:
-    return (
-        how.selection == "best_val_accuracy"
-        and 0 < how.patience_epochs <= state.epoch - state.best_epoch
-    )
-
-
-def _cross_entropy(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float:
-    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels).long()))
-
-
-def _auroc(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float | None:
-    """Return AUROC (macro one-vs-rest for K > 2); None where a class is absent."""
-    n_classes = logits.shape[1]
-    if len(np.unique(labels)) < n_classes:
-        return None
-    if n_classes == 2:
-        return float(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
-    probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
-    return float(roc_auc_score(labels, probabilities, multi_class="ovr"))
+    return how.selection in SELECTIONS and 0 < how.patience_epochs <= state.epoch - state.best_epoch
 
 
 def _save(

@@ -18,6 +18,7 @@ class Machine:
 
     precision: tuple[str, str]
     threads: tuple[int, str]
+    has_gpu: bool = False
 
 
 def look_at_machine() -> Machine:
@@ -28,7 +29,7 @@ def look_at_machine() -> Machine:
     threads = (min(n_cores, torch.get_num_threads()), "one for each core")
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Machine(_precision(fast, "this GPU"), threads)
+        return Machine(_precision(fast, "this GPU"), threads, has_gpu=True)
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return Machine(_precision(has_bf16() or has_amx(), "this processor"), threads)

@@ -26,6 +26,9 @@ class Predictions:
     folds : int32 (N,)
         The fold whose network scored the image; 0 where there are no folds.
     logits : float32 (N, K)
+        They refer to the prior of the network's card.
+    predicted : int32 (N,)
+        The classes that are called, by the decision rule of the card.
     """
 
     image_ids: Sequence[str]
@@ -33,6 +36,7 @@ class Predictions:
     labels: NDArray[np.int32]
     folds: NDArray[np.int32]
     logits: NDArray[np.float32]
+    predicted: NDArray[np.int32]
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -46,6 +50,7 @@ class Predictions:
             "group": pl.Series(self.groups, dtype=pl.String),
             "label": pl.Series(self.labels, dtype=pl.Int32),
             "fold": pl.Series(self.folds, dtype=pl.Int32),
+            "predicted": pl.Series(self.predicted, dtype=pl.Int32),
         }
         for number in range(self.logits.shape[1]):
             columns[f"logit_{number}"] = pl.Series(self.logits[:, number], dtype=pl.Float32)
@@ -70,6 +75,7 @@ class Predictions:
                 labels=table["label"].to_numpy(),
                 folds=table["fold"].to_numpy(),
                 logits=logits.astype(np.float32),
+                predicted=table["predicted"].to_numpy(),
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunError("The predictions cannot be read.", where=path) from error

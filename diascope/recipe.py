@@ -1,15 +1,47 @@
-"""The recipe: what was asked for. A few wishes; the plan turns them into every number."""
+"""The recipe: what was asked for. A few wishes; the plan turns them into every number.
+
+A named recipe is a file in ``diascope/recipes/``, or one of the user's own, that holds a model and
+settings: a published system, for example.
+"""
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diascope.atomic import write_text
-from diascope.errors import RunError, SettingsError
+from diascope.errors import RunError, SettingsError, UnknownNameError
+
+
+class NamedRecipe(BaseModel):
+    """A file of a recipe.
+
+    Parameters
+    ----------
+    title, source : str
+        What it is, in a line, and where it was published.
+    data : str
+        The data set that it was made for.
+    model : str
+    finetune : str, optional
+    weights : str, optional
+    settings : dict
+        Plan settings by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    source: str = ""
+    data: str = ""
+    model: str
+    finetune: Literal["head", "all"] | None = None
+    weights: str | None = None
+    settings: dict[str, Any] = {}
 
 
 class Recipe(BaseModel):
@@ -19,20 +51,31 @@ class Recipe(BaseModel):
     ----------
     data, model : str
         Names of a prepared data set and of a model.
+    recipe : str
+        The named recipe that it began with, if there was one.
+    finetune : str, optional
+        Which layers of a pretrained network learn: ``"head"`` or ``"all"``.
+    weights : str, optional
+        What the training begins with: ``"pretrained"``, ``"random"``, or the path of a file, a
+        bundle or a run.
     folds : int
         0: one split into train, val and test. K of two or more: cross-validation by group.
     seed : int
         Of the weights, the order of the images and their augmentation; never of the split.
-    settings : dict
-        Plan settings that the user decided.
+    base, settings : dict
+        Plan settings of the named recipe, and those that the user decided.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     model: str = "compact"
+    recipe: str = ""
+    finetune: Literal["head", "all"] | None = None
+    weights: str | None = None
     folds: int = Field(default=0, ge=0, le=100)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    base: dict[str, Any] = {}
     settings: dict[str, Any] = {}
 
     def save(self, path: Path) -> None:
@@ -54,12 +97,67 @@ class Recipe(BaseModel):
             raise RunError("The recipe cannot be read.", where=path) from error
 
 
-def make_recipe(data: str, model: str, *, folds: int, seed: int, settings: list[str]) -> Recipe:
+def named_recipes() -> dict[str, NamedRecipe]:
+    """Return the recipes that diascope ships, by name."""
+    folder = resources.files("diascope") / "recipes"
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".yaml"))
+    return {
+        name.removesuffix(".yaml"): _read(
+            Path(str(folder / name)), (folder / name).read_text("utf-8")
+        )
+        for name in files
+    }
+
+
+def find_recipe(name: str) -> NamedRecipe:
+    """Return a recipe by its name, or from a ``.yaml`` file.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such recipe; the nearest is suggested.
+    SettingsError
+        The file is missing or no recipe.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        known = named_recipes()
+        if name not in known:
+            raise UnknownNameError("recipe", name, known, fix="Or pass a .yaml file.")
+        return known[name]
+    try:
+        return _read(Path(name), Path(name).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError("The recipe cannot be read.", where=name, fix="Check it.") from error
+
+
+def _read(path: Path, text: str) -> NamedRecipe:
+    try:
+        return NamedRecipe.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise SettingsError(_problems(error), where=path, fix="Mend the recipe.") from error
+    except yaml.YAMLError as error:
+        raise SettingsError("The file is no YAML.", where=path) from error
+
+
+def make_recipe(
+    data: str,
+    *,
+    model: str | None = None,
+    recipe: str | None = None,
+    finetune: str | None = None,
+    weights: str | None = None,
+    folds: int = 0,
+    seed: int = 0,
+    settings: list[str] | None = None,
+) -> Recipe:
     """Make a recipe from the words of a command.
 
     Parameters
     ----------
     data, model : str
+    recipe : str
+        A named recipe; what else is asked for comes before what it says.
+    finetune, weights : str
     folds, seed : int
     settings : list of str
         Each ``name=value``, the value in YAML: ``max_epochs=4``, ``flips=none``.
@@ -68,11 +166,34 @@ def make_recipe(data: str, model: str, *, folds: int, seed: int, settings: list[
     ------
     SettingsError
         A value out of range, or a setting without ``=``.
+    UnknownNameError
+        There is no such recipe.
     """
     if folds == 1:
         raise SettingsError(
             "One fold leaves nothing to test on.", fix="Pass --folds 5, or leave --folds out."
         )
+    wishes: dict[str, Any] = {"model": model, "finetune": finetune, "weights": _absolute(weights)}
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    if recipe is not None:
+        named = find_recipe(recipe)
+        said = {"model": named.model, "finetune": named.finetune, "weights": named.weights}
+        wishes = {**said, **wishes, "recipe": Path(recipe).stem, "base": named.settings}
+    decided = _parse(settings or [])
+    try:
+        return Recipe(data=data, folds=folds, seed=seed, settings=decided, **wishes)
+    except ValidationError as error:
+        raise SettingsError(_problems(error)) from error
+
+
+def _absolute(weights: str | None) -> str | None:
+    """Make a path one that holds from any folder; words such as ``pretrained`` stay."""
+    if weights is None or not Path(weights).exists():
+        return weights
+    return str(Path(weights).resolve())
+
+
+def _parse(settings: list[str]) -> dict[str, Any]:
     decided = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -84,8 +205,9 @@ def make_recipe(data: str, model: str, *, folds: int, seed: int, settings: list[
             decided[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise SettingsError(f"The value of {setting!r} cannot be read.") from error
-    try:
-        return Recipe(data=data, model=model, folds=folds, seed=seed, settings=decided)
-    except ValidationError as error:
-        problems = [f"{issue['loc'][0]}: {issue['msg']}" for issue in error.errors()]
-        raise SettingsError("; ".join(problems) + ".") from error
+    return decided
+
+
+def _problems(error: ValidationError) -> str:
+    found = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors()]
+    return "; ".join(found) + "."

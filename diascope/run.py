@@ -22,11 +22,12 @@ import polars as pl
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
-from diascope.data.spec import DatasetSpec
+from diascope.data.assign import independence_warnings
+from diascope.data.spec import DatasetCard
 from diascope.errors import RunError
 from diascope.plan import Plan
 from diascope.predictions import Predictions
-from diascope.prepared import find_dataset, save_manifest
+from diascope.prepared import read_card, save_manifest
 from diascope.recipe import Recipe
 
 
@@ -77,9 +78,9 @@ class Run:
         return Plan.load(self.folder / "plan.json")
 
     @property
-    def spec(self) -> DatasetSpec:
-        """The data set."""
-        return find_dataset(self.plan.data)
+    def card(self) -> DatasetCard:
+        """What the data set is: as it was then, and without its code."""
+        return read_card(self.fingerprint, where=self.folder / "fingerprint.json")
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -104,6 +105,20 @@ class Run:
     def is_cross_validation(self) -> bool:
         """Whether there is one network a fold, and no bundle."""
         return self.plan.folds > 0
+
+    @property
+    def split_mode(self) -> str:
+        """How the images were divided, see `diascope.data.assign`; folds are always by group."""
+        if self.is_cross_validation:
+            return "grouped"
+        return self.fingerprint.get("split", {}).get("mode", "grouped")
+
+    @property
+    def split_warnings(self) -> list[str]:
+        """What speaks against figures from this split, or from folds by group."""
+        if self.is_cross_validation:
+            return list(independence_warnings(self.card.group_kind))
+        return list(self.fingerprint.get("split", {}).get("warnings", ()))
 
     @property
     def network_folders(self) -> list[Path]:
@@ -142,8 +157,12 @@ class Run:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
     def predictions(self, split: str) -> Predictions:
-        """Read the predictions of ``"val"`` or ``"test"``."""
-        return Predictions.load(self.folder / "predictions" / f"{split}.parquet")
+        """Read the predictions of ``"val"``, ``"test"`` or ``"on-<data>"``."""
+        return Predictions.load(self.predictions_path(split))
+
+    def predictions_path(self, split: str) -> Path:
+        """Return where the predictions of a split are written."""
+        return self.folder / "predictions" / f"{split}.parquet"
 
     def metrics_path(self, split: str) -> Path:
         """Return where the metrics of a split are written."""

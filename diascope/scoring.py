@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle import Bundle
 from diascope.data.manifest import label_indices
-from diascope.predictions import Predictions
+from diascope.predictions import Predictions, softmax
 
 
 def score_rows(
@@ -34,12 +34,14 @@ def score_rows(
         The fold that the network belongs to.
     """
     chosen = table[rows]
+    logits = bundle.predict_logits(images[rows])
     return Predictions(
         image_ids=chosen["image_id"].to_list(),
         groups=chosen["group"].to_list(),
         labels=label_indices(chosen, bundle.classes).to_numpy(),
         folds=np.full(len(rows), fold, dtype=np.int32),
-        logits=bundle.predict_logits(images[rows]),
+        logits=logits,
+        predicted=bundle.decide(softmax(logits)).astype(np.int32),
     )
 
 
@@ -54,4 +56,5 @@ def join(parts: list[Predictions]) -> Predictions:
         labels=np.concatenate([part.labels for part in parts])[order],
         folds=np.concatenate([part.folds for part in parts])[order],
         logits=np.concatenate([part.logits for part in parts])[order],
+        predicted=np.concatenate([part.predicted for part in parts])[order],
     )

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from diascope.plan import DEFAULTS
+from diascope.planning import DEFAULTS
 from diascope.plugins import find_all
 
 PAGE = Path(__file__).parent / "reference.md"
-VERBS = ("demo", "datasets", "models", "prepare", "show", "train", "evaluate", "report", "predict")
+VERBS = (
+    "demo", "datasets", "models", "recipes", "weights", "prepare", "show", "train", "evaluate",
+    "report", "predict",
+)  # fmt: skip
 
 
 def reference() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from diascope.bundle import Bundle, Card
 from diascope.machine import Machine
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.models import compact
-from diascope.plan import derive_plan
+from diascope.planning import DataFacts, derive_plan
 from diascope.plugins import find
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
+from diascope.task import Task
 
 BINARY = ("uninfected", "parasitized")
 
@@ -44,11 +46,11 @@ def make_run(
     recipe = Recipe(data=data, folds=n_folds, settings={"max_epochs": 3, "size_px": 32})
     recipe.save(run / "recipe.yaml")
     machine = Machine(precision=("fp32", "a test"), threads=(1, "a test"))
-    spec = find("models", "compact")
-    derive_plan(recipe, spec, machine, n_train=100, alpha_background="black").save(
-        run / "plan.json"
-    )
-    write_json(run / "fingerprint.json", fingerprint(manifest, classes, source))
+    data_facts = DataFacts(class_counts=(100 // len(classes),) * len(classes))
+    derive_plan(recipe, data_facts, machine).save(run / "plan.json")
+    card = replace(find("datasets", data).card, task=Task(classes, positive))
+    facts = fingerprint(manifest, classes, source)
+    write_json(run / "fingerprint.json", {"card": card.as_dict(), **facts})
     write_json(
         run / "provenance.json",
         {
@@ -171,6 +173,8 @@ def bundle(classes: tuple[str, ...], positive: str | None) -> Bundle:
         positive=positive,
         threshold=None if positive is None else 0.5,
         prior=(1 / len(classes),) * len(classes),
+        logit_offset=(0.0,) * len(classes),
+        decision_weights=(1.0,) * len(classes),
         size_px=32,
         fit="pad",
         alpha_background="black",
@@ -202,6 +206,7 @@ def write_results(
         labels,
         folds.astype(np.int32),
         logits,
+        logits.argmax(axis=1).astype(np.int32),
     )
     predictions.save(run / "predictions" / f"{split}.parquet")
     metrics = evaluate_predictions(

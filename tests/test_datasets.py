@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from diascope.data.files import open_files
 from diascope.data.manifest import check_rows
-from diascope.data.spec import DatasetSpec
+from diascope.data.spec import DatasetCard, DatasetSpec
 from diascope.datasets.malaria import patient
 from diascope.errors import SettingsError, UnknownNameError
 from diascope.plugins import find, find_all
@@ -34,6 +36,15 @@ def test_every_data_set_says_what_the_user_owes(name):
         assert text
     assert bool(spec.sources) != (spec.draw is not None)
     assert all(source.url.startswith(("https://", "http://")) for source in spec.sources)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_survives_json(name):
+    spec = find("datasets", name)
+    card = DatasetCard.from_dict(json.loads(json.dumps(spec.as_dict())))
+    assert card == spec.card
+    assert type(card) is DatasetCard
+    assert (card.name, card.task) == (spec.name, spec.task)
 
 
 def test_a_patient_photographed_with_two_devices_is_one_patient():

@@ -13,13 +13,15 @@ from diascope.bundle import Bundle
 from diascope.data.augment import Augmentation, augment, dihedral
 from diascope.data.folds import fold_column
 from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
+from diascope.inputs import ImageInputs
 from diascope.learning import Epoch, Training, train_epochs
 from diascope.plan import Plan
 from diascope.plugins import find, find_all
-from diascope.prepared import find_dataset
+from diascope.prepared import dataset_name, load_prepared
 from diascope.run import open_bundle
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
+from diascope.steps.report import report
 from diascope.steps.train import train
 
 MINE = """
@@ -206,15 +208,17 @@ def how(**changes):
         "weight_decay": 0.0,
         "schedule": "constant",
         "label_smoothing": 0.0,
+        "imbalance": "none",
         "selection": "last",
         "patience_epochs": 0,
         "precision": "fp32",
-        "mean": (0.5,) * 3,
-        "std": (0.3,) * 3,
-        "augmentation": Augmentation(),
         "seed": 0,
     }
     return Training(**values | changes)
+
+
+def shown(images, augmentation=Augmentation()):  # noqa: B008 - frozen
+    return ImageInputs(images, (0.5,) * 3, (0.3,) * 3, augmentation, 0)
 
 
 @pytest.mark.parametrize("name", sorted(find_all("models")))
@@ -227,7 +231,7 @@ def test_every_model_learns_one_batch_by_heart(name, tmp_path):
     module = model.build(3, model.min_size_px)
     events = train_epochs(
         module,
-        images,
+        shown(images),
         labels,
         train=rows,
         val=rows,
@@ -256,11 +260,11 @@ def test_the_first_losses_at_a_fixed_seed_are_the_known_ones(tmp_path):
     torch.manual_seed(0)
     events = train_epochs(
         find("models", "compact").build(2, 16),
-        images,
+        shown(images, Augmentation("dihedral", colour_jitter=0.1)),
         labels,
         train=np.arange(80),
         val=np.arange(80),
-        how=how(max_epochs=1, augmentation=Augmentation("dihedral", colour_jitter=0.1)),
+        how=how(max_epochs=1),
         checkpoint=tmp_path / "last.safetensors",
     )
     losses = [event.loss for event in events if not isinstance(event, Epoch)]
@@ -281,25 +285,59 @@ def test_diverged_training_is_an_error_and_leaves_no_bundle(prepared, tmp_path):
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-def test_a_data_set_in_a_file_of_ones_own_is_trained_and_evaluated(cells, tmp_path):
+def test_a_data_set_in_a_file_of_ones_own_is_trained_and_evaluated_without_running_it_again(
+    cells, tmp_path
+):
     path = tmp_path / "mine.py"
     path.write_text(MINE)
+    with pytest.raises(RunError, match="has not been prepared"):
+        train(str(path), settings=SMALL, out=tmp_path / "run")
     prepare(str(path), source=cells)
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     run = train(str(path), settings=SMALL, out=tmp_path / "run")
-    assert run.recipe.data == "mine"
+    assert run.recipe.data == run.card.name == "mine"
+    path.unlink()
     assert evaluate(run)["n_images"] > 0
+    assert report(run).is_file()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["../mine", "mine/..", "a b", ""])
+def test_a_name_that_is_a_path_is_no_prepared_data_set(prepared, name):
     with pytest.raises(UnknownNameError):
-        find_dataset("../mine")
+        load_prepared(name)
+
+
+def test_a_path_prepared_under_two_names_asks_which_is_meant(cells, tmp_path):
+    path = tmp_path / "mine.py"
+    for name in ("mine", "also_mine"):
+        path.write_text(MINE.replace('"mine"', f'"{name}"'))
+        prepare(str(path), source=cells)
+    with pytest.raises(SettingsError, match="also_mine, mine"):
+        dataset_name(str(path))
 
 
 def test_a_run_that_names_a_file_does_not_run_it(trained, tmp_path):
     path = tmp_path / "evil.py"
     path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    plan = trained.folder / "plan.json"
-    plan.write_text(plan.read_text().replace('"malaria"', json.dumps(str(path))))
-    with pytest.raises(UnknownNameError):
-        _ = trained.spec
+    for name in ("plan.json", "fingerprint.json"):
+        file = trained.folder / name
+        assert '"malaria"' in file.read_text()
+        file.write_text(file.read_text().replace('"malaria"', json.dumps(str(path))))
+    assert trained.card.name == str(path)
+    assert evaluate(trained)["n_images"] > 0
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"classes": ["a"]}, {"task": 1}, {"title": 3}, {"classes": 7}, {"positive": "x"}]
+)
+def test_a_run_with_a_damaged_card_of_its_data_is_refused(trained, change):
+    file = trained.folder / "fingerprint.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "card": {**facts["card"], **change}}))
+    with pytest.raises(RunError, match="what the data set is"):
+        evaluate(trained)
 
 
 def test_early_stopping_restores_the_best_weights(prepared, tmp_path):

@@ -6,13 +6,14 @@ run sees the images that an uninterrupted run would have seen.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+FLIPPED = {"none": (), "horizontal": (3,), "both": (3, 2), "dihedral": ()}  # axes of (B, C, H, W)
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Augmentation:
     Parameters
     ----------
     flips : str
-        ``"none"``; ``"horizontal"``: each image mirrored with probability 0.5; ``"dihedral"``: the
-        whole batch takes one of the eight turns and mirrors of a square, which costs nothing.
+        ``"none"``; ``"horizontal"``: each image mirrored with probability 0.5; ``"both"``: also
+        upside down, with probability 0.5; ``"dihedral"``: the whole batch takes one of the eight
+        turns and mirrors of a square, which costs nothing.
     rotation_degrees, shear_degrees : float
         Each image turned and sheared by up to this angle, uniformly.
     zoom : float
         Each side of each image scaled by 1 - zoom to 1 + zoom, uniformly.
+    shift : float
+        Each image moved along each side by up to this share of the side, uniformly.
     colour_jitter : float
         Standard deviation of the log of a gain on the light of each image; each colour channel
         varies half as much besides. Black stays black.
@@ -37,6 +41,7 @@ class Augmentation:
     rotation_degrees: float = 0.0
     shear_degrees: float = 0.0
     zoom: float = 0.0
+    shift: float = 0.0
     colour_jitter: float = 0.0
 
 
@@ -58,11 +63,11 @@ def augment(images: Tensor, how: Augmentation, *, rng: np.random.Generator) -> T
     """
     if how.flips == "dihedral":
         images = dihedral(images, int(rng.integers(8)))
-    if how.rotation_degrees or how.shear_degrees or how.zoom:
+    if how.rotation_degrees or how.shear_degrees or how.zoom or how.shift:
         images = _affine(images, _affine_matrices(len(images), how, rng))
-    if how.flips == "horizontal":
+    for axis in FLIPPED[how.flips]:
         mirrored = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        images = torch.where(mirrored[:, None, None, None], images.flip(axis), images)
     if how.colour_jitter:
         images = images * _gains(images, how.colour_jitter, rng)
     return images
@@ -84,7 +89,7 @@ def _gains(images: Tensor, jitter: float, rng: np.random.Generator) -> Tensor:
 
 
 def _affine_matrices(n: int, how: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Compose rotation, shear and zoom about the centre in this order: float32 (n, 2, 3)."""
+    """Compose rotation, shear, zoom and shift, in this order: float32 (n, 2, 3)."""
     turn = np.radians(rng.uniform(-how.rotation_degrees, how.rotation_degrees, n))
     shear = np.radians(rng.uniform(-how.shear_degrees, how.shear_degrees, n))
     zoom = rng.uniform(1 - how.zoom, 1 + how.zoom, (n, 2))
@@ -93,6 +98,8 @@ def _affine_matrices(n: int, how: Augmentation, rng: np.random.Generator) -> Ten
     matrices[:, 0, 1] = -np.sin(turn + shear) * zoom[:, 1]
     matrices[:, 1, 0] = np.sin(turn) * zoom[:, 0]
     matrices[:, 1, 1] = np.cos(turn + shear) * zoom[:, 1]
+    if how.shift:
+        matrices[:, :, 2] = rng.uniform(-2 * how.shift, 2 * how.shift, (n, 2))  # a side is 2 long
     return torch.from_numpy(matrices.astype(np.float32))
 
 
@@ -102,20 +109,3 @@ def _affine(images: Tensor, matrices: Tensor) -> Tensor:
         matrices.to(images.device, images.dtype), list(images.shape), align_corners=False
     )
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-def one_cycle(step: int, n_steps: int, *, warm_up: float = 0.2) -> float:
-    """Return the learning rate of a step as a share of its peak, 0-1.
-
-    A straight rise over the first share ``warm_up`` of the steps, then half a cosine down to zero
-    (Smith & Topin 2018, arXiv:1708.07120).
-
-    Examples
-    --------
-    >>> [round(one_cycle(step, 10), 2) for step in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 0.97, 0.41, 0.03]
-    """
-    rise = max(1, round(warm_up * n_steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step + 1 - rise) / (n_steps + 1 - rise)))

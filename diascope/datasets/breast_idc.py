@@ -145,6 +145,9 @@ DATASETS = (
             "J Pathol Inform 7:29, 2016."
         ),
         homepage="http://gleason.case.edu/webdata/jpi-dl-tutorial/",
+        settings={
+            "size_px": (96, "patches of 50 px doubled, as the first layer halves them again"),
+        },
         index=index,
         fake=fake,
         sources=(

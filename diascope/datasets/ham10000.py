@@ -164,6 +164,10 @@ DATASETS = (
             "Scientific Data 5:180161, 2018."
         ),
         homepage="https://challenge.isic-archive.com/data/#2018",
+        settings={
+            "fit": ("stretch", "all images have sides of 4 to 3, and none of a lesion is lost"),
+            "size_px": (112, "a lesion's structures are fine"),
+        },
         index=index,
         fake=fake,
         sources=tuple(

@@ -36,7 +36,7 @@ from diascope.metrics.per_group import (
     group_rows,
     group_values,
 )
-from diascope.metrics.scored import ScoredImages, scored_images
+from diascope.metrics.scored import ScoredImages, checked_labels, scored_images
 from diascope.task import Task
 
 HEADLINES = ("accuracy", "balanced_accuracy", "auroc", "average_precision")
@@ -50,6 +50,7 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
     groups: ArrayLike,
     *,
     folds: ArrayLike | None = None,
+    predicted: ArrayLike | None = None,
     classes: Sequence[str],
     positive: str | None,
     group_kind: str,
@@ -74,16 +75,19 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
         The patient, lesion or slide of each image.
     folds : int (N,), optional
         The fold of each image in a cross-validation.
+    predicted : int (N,), optional
+        The classes that were called; by default the positive class at the threshold or above, or
+        the most probable class.
     classes : sequence of str
         The K classes.
     positive : str or None
-        With two classes, the one that sensitivity, PPV and AUROC refer to. Without one, the most
-        probable class is predicted, and rank metrics are macro averages of one class against the
-        rest.
+        With two classes, the one that sensitivity, PPV and AUROC refer to. Without one, rank
+        metrics are macro averages of one class against the rest.
     group_kind : str
         What a group is, in the singular: ``"patient"``.
     threshold : float, 0-1
-        With a positive class: it is predicted at this probability or above.
+        With a positive class: it is predicted at this probability or above, where ``predicted``
+        does not say otherwise.
     n_resamples, level, seed : int, float, int
         Bootstrap replicates, the coverage that the intervals aim at, and what fixes them.
 
@@ -117,10 +121,12 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
     images = scored_images(labels, probabilities, groups=groups, folds=folds, task=task)
     resampling = Resampling(n_resamples, level, seed, group_kind)
     index = task.positive_index
-    predicted = decide(images.probabilities, positive_index=index, threshold=threshold)
+    if predicted is None:
+        predicted = decide(images.probabilities, positive_index=index, threshold=threshold)
+    called = checked_labels(predicted, n_images=images.n_images, task=task)
     by_group = group_confusion(
         images.labels,
-        predicted,
+        called,
         group_of=images.group_of,
         n_groups=images.n_groups,
         n_classes=task.n_classes,

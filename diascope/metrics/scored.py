@@ -135,6 +135,23 @@ def _check_shapes(
         )
 
 
+def checked_labels(predicted: ArrayLike, *, n_images: int, task: Task) -> NDArray[np.intp]:
+    """Check that there is one class index an image, and return them as intp (N,).
+
+    Raises
+    ------
+    DataError
+        The number is another, or a value is no class.
+    """
+    array = np.asarray(predicted)
+    if array.shape != (n_images,) or not np.isin(array, np.arange(task.n_classes)).all():
+        raise DataError(
+            f"The predicted classes are not {n_images} numbers from 0 to {task.n_classes - 1}.",
+            fix="Evaluate the run again.",
+        )
+    return array.astype(np.intp)
+
+
 def _check_values(
     labels: NDArray[np.generic], probabilities: NDArray[np.float64], task: Task
 ) -> None:

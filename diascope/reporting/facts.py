@@ -11,8 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
-from diascope.data.spec import DatasetSpec
-from diascope.metrics.confusion import decide
+from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
@@ -26,8 +25,8 @@ class Facts:
     ----------
     name : str
         The name of the run folder.
-    spec : DatasetSpec
-        The data set.
+    card : DatasetCard
+        What the data set is.
     recipe : Recipe
         What was asked for.
     plan : Plan
@@ -45,7 +44,7 @@ class Facts:
     """
 
     name: str
-    spec: DatasetSpec
+    card: DatasetCard
     recipe: Recipe
     plan: Plan
     fingerprint: Mapping[str, Any]
@@ -67,6 +66,23 @@ class Facts:
         return str(self.metrics["group_kind"])
 
     @property
+    def is_grouped(self) -> bool:
+        """Whether it is known which images belong together."""
+        return self.group_kind != UNGROUPED
+
+    @property
+    def patient(self) -> str:
+        """Who or what would be diagnosed, in the singular: the kind of group, if that tells."""
+        return "patient" if self.group_kind in (UNGROUPED, "group") else self.group_kind
+
+    @property
+    def split_mode(self) -> str:
+        """How the images were divided, see `diascope.data.assign`; folds are always by group."""
+        if self.is_cross_validation:
+            return "grouped"
+        return (self.fingerprint.get("split") or {}).get("mode", "grouped")
+
+    @property
     def positive(self) -> str | None:
         """The positive class; None where every class is judged against the rest."""
         return self.metrics["positive"]
@@ -85,14 +101,8 @@ class Facts:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """The predicted label index of every image, intp (N,): by the threshold, or the largest."""
-        positive = None if self.positive is None else self.classes.index(self.positive)
-        threshold = self.metrics["threshold"]
-        return decide(
-            self.predictions.probabilities,
-            positive_index=positive,
-            threshold=0.5 if threshold is None else threshold,
-        )
+        """The predicted label index of every image, intp (N,): by the rule of the card."""
+        return self.predictions.predicted.astype(np.intp)
 
     def parts(self) -> dict[str, pl.DataFrame]:
         """Return the rows of the manifest by split, or by fold in a cross-validation."""

@@ -8,27 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
+from diascope.external import check_external
 from diascope.home import home
 from diascope.ledger import record_opening
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.predictions import Predictions
+from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run
 from diascope.scoring import join, score_rows
 
 
 def evaluate(
-    run: Run | Path | str, *, split: str = "test", watch: Watch = silent
+    run: Run | Path | str,
+    *,
+    split: str = "test",
+    on: str | None = None,
+    watch: Watch = silent,
 ) -> dict[str, Any]:
-    """Judge a run on its test images, or look at its validation images.
+    """Judge a run on its test images, look at its validation images, or judge it on other data.
 
     A run that was evaluated before is not scored again: the metrics are read from its folder.
 
@@ -37,74 +45,117 @@ def evaluate(
     run : Run or path
     split : str
         ``"test"``, which is counted as an opening of the test set, or ``"val"``.
+    on : str, optional
+        A prepared data set from elsewhere with the same classes, all images of which are scored
+        instead: an external test, which is counted too.
     watch : callable
         Told the progress.
 
     Returns
     -------
     dict
-        What is in ``metrics/<split>.json``, see docs/formats.md.
+        What is in ``metrics/<split>.json`` or ``metrics/on-<data>.json``, see docs/formats.md.
 
     Raises
     ------
     DiascopeError
         There is no trained run, or the images have gone.
+    LeakageError
+        External images are among those that the network learned from or was chosen by.
     """
     run = Run.open(run)
     if split not in ("val", "test"):
         raise SettingsError(f"A run is evaluated on test or val, not on {split!r}.")
-    if run.is_cross_validation and split == "val":
+    if run.is_cross_validation and (split == "val" or on):
         raise SettingsError(
-            "A cross-validation is judged on its test folds only.", fix="Pass --split test."
+            "A cross-validation is judged on its test folds only.",
+            fix="Pass --split test, or train one network and evaluate that.",
         )
-    if run.metrics_path(split).is_file():
-        return run.metrics(split)
-    if split == "test":
-        networks, images = run.load_networks(), _read_images(run, watch)
-        openings = _open_test(run, networks)  # what may fail is behind us, scoring is ahead
+    external = load_prepared(dataset_name(on)) if on else None
+    name = f"on-{external.card.name}" if external else split
+    if run.metrics_path(name).is_file():
+        return run.metrics(name)
+    if not external:
+        _check_has_images(run, split)
+    networks = run.load_networks()
+    card, openings = run.card, {}
+    if external:
+        check_external(run, external)
+        card = external.card
+        images = _read_images(external.manifest, external.fingerprint, run, watch)
+        openings = _open(run, networks, external.manifest)
+        predictions = score_rows(
+            networks[0], external.manifest, images, np.arange(external.manifest.height)
+        )
+    elif split == "test":
+        images = _read_images(run.manifest, run.fingerprint, run, watch)
+        openings = _open(run, networks, _test_rows(run))  # what may fail is behind us
         predictions = _predict_test(run, networks, images, watch)
     else:
-        openings, predictions = {}, run.predictions("val")
+        predictions = run.predictions("val")
+    if name != "val":
+        predictions.save(run.predictions_path(name))
     watch(Progress("computing intervals", 0, None))
-    task = run.spec.task
+    task = run.card.task
+    thresholds = [network.card.threshold for network in networks]
     metrics = {
-        "split": split,
+        "split": name,
         **evaluate_predictions(
             predictions.labels,
             predictions.probabilities,
             np.array(predictions.groups),
             folds=predictions.folds if run.is_cross_validation else None,
+            predicted=predictions.predicted,
+            threshold=float(np.mean([0.5 if t is None else t for t in thresholds])),
             classes=task.classes,
             positive=task.positive,
-            group_kind=run.spec.group_kind,
+            group_kind=card.group_kind,
             seed=run.plan.seed,
         ),
         **openings,
     }
-    write_json(run.metrics_path(split), metrics)
+    of_split = independence_warnings(card.group_kind) if external else run.split_warnings
+    metrics["warnings"] = [*of_split, *metrics["warnings"]]
+    write_json(run.metrics_path(name), metrics)
     return metrics
 
 
-def _read_images(run: Run, watch: Watch) -> NDArray[np.uint8]:
-    """Read the pixels of every image of the run."""
-    with open_files(Path(run.fingerprint["source"])) as files:
-        return pack_images(files, run.manifest, run.plan.pixels, home=home(), watch=watch)
+def _check_has_images(run: Run, split: str) -> None:
+    if not run.is_cross_validation and not (run.manifest["split"] == split).any():
+        raise SettingsError(
+            f"There are no {split} images in this data set.",
+            where=run.plan.data,
+            fix="Cross-validate with `diascope train --folds`, or evaluate on another data set "
+            "with `diascope evaluate --on`.",
+        )
 
 
-def _open_test(run: Run, networks: list[Bundle]) -> dict[str, Any]:
+def _read_images(
+    manifest: pl.DataFrame, fingerprint: dict[str, Any], run: Run, watch: Watch
+) -> NDArray[np.uint8]:
+    """Read the pixels of every image of a manifest as the network is to see them."""
+    with open_files(Path(fingerprint["source"])) as files:
+        return pack_images(files, manifest, run.plan.pixels, home=home(), watch=watch)
+
+
+def _test_rows(run: Run) -> pl.DataFrame:
+    """Return the rows that are scored as test images."""
+    manifest = run.manifest
+    return manifest if run.is_cross_validation else manifest.filter(pl.col("split") == "test")
+
+
+def _open(run: Run, networks: list[Bundle], rows: pl.DataFrame) -> dict[str, Any]:
     """Record the opening before anything is scored."""
     cards = [network.card for network in networks]
     weights = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
-    manifest = run.manifest
-    if not run.is_cross_validation:
-        manifest = manifest.filter(manifest["split"] == "test")
     openings = record_opening(
         home() / "ledger",
-        manifest["sha256"].to_list(),
+        rows["sha256"].to_list(),
         run=str(run.folder.resolve()),
         weights=weights,
         moment=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    torch.set_num_threads(run.plan.threads)
     return {"openings": openings.as_dict()}
 
 
@@ -113,7 +164,6 @@ def _predict_test(
 ) -> Predictions:
     """Score every test image with the network that never saw its group."""
     manifest = run.manifest
-    torch.set_num_threads(run.plan.threads)
     in_fold = (
         manifest["fold"].to_numpy()
         if run.is_cross_validation
@@ -124,7 +174,5 @@ def _predict_test(
         watch(Progress("scoring test images", fold, len(networks)))
         rows = np.flatnonzero(in_fold == fold)
         parts.append(score_rows(network, manifest, images, rows, fold=fold))
-    predictions = join(parts)
-    predictions.save(run.folder / "predictions" / "test.parquet")
     watch(Progress("scoring test images", len(networks), len(networks)))
-    return predictions
+    return join(parts)

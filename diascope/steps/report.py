@@ -82,7 +82,7 @@ def read_facts(run: Run) -> Facts:
     split = evaluated[0] if evaluated else "test"
     return Facts(
         name=run.folder.resolve().name,
-        spec=run.spec,
+        card=run.card,
         recipe=run.recipe,
         plan=run.plan,
         fingerprint=run.fingerprint,

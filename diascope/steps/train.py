@@ -21,25 +21,37 @@ from diascope.data.files import open_files
 from diascope.data.fingerprint import channel_statistics
 from diascope.data.folds import fold_column, lay_out_folds
 from diascope.data.manifest import check_disjoint, images_digest, label_indices
-from diascope.data.pack import pack_images
+from diascope.data.pack import pack_folder, pack_images
 from diascope.errors import RunError
 from diascope.home import home
+from diascope.imbalance import (
+    class_shares,
+    decision_weights,
+    logit_offset,
+    two_class_threshold,
+)
 from diascope.learning import Epoch, Step, train_epochs
 from diascope.machine import look_at_machine, provenance
-from diascope.models.spec import ModelSpec
-from diascope.plan import Plan, derive_plan
-from diascope.plugins import find_installed
-from diascope.prepared import dataset_name, load_prepared
+from diascope.models.find import find_model
+from diascope.models.weights import weights_checksum
+from diascope.networks import build_network, what_learns
+from diascope.plan import RANDOM, Plan
+from diascope.planning import DataFacts, derive_plan
+from diascope.prepared import Prepared, dataset_name, load_prepared
+from diascope.pretrained import locate_weights
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
 from diascope.scoring import score_rows
 
 
-def train(
+def train(  # noqa: PLR0913 - each is one wish of the user
     data: str,
     *,
-    model: str = "compact",
+    model: str | None = None,
+    recipe: str | None = None,
+    finetune: str | None = None,
+    weights: str | None = None,
     folds: int = 0,
     seed: int = 0,
     settings: Sequence[str] = (),
@@ -54,8 +66,17 @@ def train(
 
     Parameters
     ----------
-    data, model : str
-        Names of a prepared data set and of a model.
+    data : str
+        Name of a prepared data set.
+    model : str, optional
+        Name of a model, or ``timm:NAME`` for a network of timm; ``compact`` by default.
+    recipe : str, optional
+        Name of a recipe, or a ``.yaml`` file; other wishes come before what it says.
+    finetune : str, optional
+        Which layers of a pretrained network learn: ``"head"`` or ``"all"``.
+    weights : str, optional
+        What to begin with: ``"pretrained"``, ``"random"``, or the path of a file of weights, a
+        bundle or a run.
     folds : int
         0 for one network; K for a cross-validation by group.
     seed : int
@@ -74,16 +95,26 @@ def train(
     DiascopeError
         The data set is not prepared, a wish is impossible, or the folder is taken.
     """
-    recipe = make_recipe(dataset_name(data), model, folds=folds, seed=seed, settings=list(settings))
-    run = Run(Path(out) if out is not None else Path("runs") / _default_name(recipe))
-    if not _is_to_be_continued(run, recipe, resume=resume):
-        _begin(run, recipe)
+    wishes = make_recipe(
+        dataset_name(data),
+        model=model,
+        recipe=recipe,
+        finetune=finetune,
+        weights=weights,
+        folds=folds,
+        seed=seed,
+        settings=list(settings),
+    )
+    run = Run(Path(out) if out is not None else Path("runs") / _default_name(wishes))
+    if not _is_to_be_continued(run, wishes, resume=resume):
+        _begin(run, wishes, watch)
     _train_networks(run, watch)
     return run
 
 
 def _default_name(recipe: Recipe) -> str:
-    parts = [recipe.data, recipe.model]
+    parts = [recipe.data, recipe.recipe or recipe.model.replace(":", "-")]
+    parts += [recipe.finetune] if recipe.finetune else []
     parts += [f"{recipe.folds}-folds"] if recipe.folds else []
     parts += [f"seed-{recipe.seed}"] if recipe.seed else []
     return "-".join(parts)
@@ -123,29 +154,32 @@ def _check_only_beginnings(folder: Path) -> None:
         )
 
 
-def _begin(run: Run, recipe: Recipe) -> None:
+def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
     prepared = load_prepared(recipe.data)
-    model: ModelSpec = find_installed("models", recipe.model)
-    n_images = prepared.fingerprint["splits"]["train"]["n_images"]
-
-    def decide(n_train: int) -> Plan:
-        background = prepared.spec.alpha_background
-        return derive_plan(
-            recipe, model, look_at_machine(), n_train=n_train, alpha_background=background
+    manifest, column = prepared.manifest, "split"
+    if not (manifest["split"] == "train").any():
+        raise RunError(
+            f"The data set {recipe.data} has no images to train on: all are test images.",
+            fix="Train on another one, and judge it on this with `diascope evaluate --on`.",
         )
-
-    plan = decide(n_images)
-    manifest = prepared.manifest
+    plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
     if recipe.folds:
         manifest = lay_out_folds(
             manifest,
-            prepared.spec.task.classes,
+            prepared.card.task.classes,
             folds=plan.folds,
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
+            mode=prepared.fingerprint["split"]["mode"],
         )
-        plan = decide(manifest.filter(pl.col(fold_column(0)) == "train").height)
+        column = fold_column(0)
+    sha256 = ""
+    if plan.weights != RANDOM:
+        origin = locate_weights(find_model(plan.model), plan.weights, watch=watch)
+        sha256 = weights_checksum(origin.path)
+    train_rows = manifest.filter(pl.col(column) == "train")
+    plan = _decide(recipe, prepared, train_rows, weights_sha256=sha256)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run.begin(
         recipe,
@@ -154,6 +188,18 @@ def _begin(run: Run, recipe: Recipe) -> None:
         fingerprint=prepared.fingerprint,
         provenance=provenance(["diascope", *sys.argv[1:]], started),
     )
+
+
+def _decide(
+    recipe: Recipe, prepared: Prepared, train_rows: pl.DataFrame, *, weights_sha256: str = ""
+) -> Plan:
+    counts = [train_rows.filter(pl.col("label") == c).height for c in prepared.card.task.classes]
+    data = DataFacts(
+        class_counts=tuple(counts),
+        alpha_background=prepared.card.alpha_background,
+        settings=prepared.card.settings,
+    )
+    return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)
 
 
 def _train_networks(run: Run, watch: Watch) -> None:
@@ -168,7 +214,7 @@ def _train_networks(run: Run, watch: Watch) -> None:
         if (folder / "card.json").is_file():
             continue
         table = manifest.rename({column: "split"})
-        check_disjoint(table)
+        check_disjoint(table, mode=run.split_mode)
         bundle = _train_one(run, table, images, fold=fold, watch=watch)
         if not plan.folds:
             predictions = score_rows(bundle, table, images, _rows(table, "val"))
@@ -185,23 +231,32 @@ def _train_one(
     run: Run, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int, watch: Watch
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
-    plan, task = run.plan, run.spec.task
-    model: ModelSpec = find_installed("models", plan.model)
+    plan, task = run.plan, run.card.task
     labels = label_indices(table, task.classes).to_numpy()
     train_rows = _rows(table, "train")
-    mean, std = (0.0,) * 3, (1.0,) * 3
-    if plan.normalise == "measured":
-        mean, std = channel_statistics(images, train_rows)
+    shares = class_shares(labels[train_rows], task.n_classes)
+    weights = decision_weights(plan.decision, shares)
+    mean, std = _normalisation(plan, images, train_rows)
     seed = int(np.random.SeedSequence([plan.seed, fold]).generate_state(1)[0])
-    torch.manual_seed(seed)
-    module = model.build(task.n_classes, plan.size_px)
-    events = train_epochs(
+    module = build_network(plan, task.n_classes, seed=seed, watch=watch)
+    learner, inputs = what_learns(
+        plan,
         module,
         images,
+        mean=mean,
+        std=std,
+        seed=seed,
+        pixels=pack_folder(home(), table, plan.pixels).name,
+        folder=home() / "features",
+        watch=watch,
+    )
+    events = train_epochs(
+        learner,
+        inputs,
         labels,
         train=train_rows,
         val=_rows(table, "val"),
-        how=plan.training(mean, std, seed=seed),
+        how=plan.training(seed=seed),
         checkpoint=run.folder / "checkpoints" / str(fold) / "last.safetensors",
     )
     _follow(events, run, fold, watch)
@@ -210,22 +265,38 @@ def _train_one(
         model=plan.model,
         data=plan.data,
         data_sha256=images_digest(table["sha256"].gather(train_rows)),
-        group_kind=run.spec.group_kind,
-        licence=run.spec.licence,
+        group_kind=run.card.group_kind,
+        licence=run.card.licence,
         classes=task.classes,
         positive=task.positive,
-        threshold=0.5 if task.positive else None,
-        prior=tuple(np.bincount(labels[train_rows], minlength=task.n_classes) / len(train_rows)),
+        threshold=two_class_threshold(weights, task.positive_index),
+        prior=tuple(shares),
+        logit_offset=logit_offset(plan.imbalance, shares),
+        decision_weights=weights,
         size_px=plan.size_px,
         fit=plan.fit,
         alpha_background=plan.alpha_background,
         mean=mean,
         std=std,
         views=plan.views,
-        first_layer=model.first_layer,
+        first_layer=find_model(plan.model).first_layer,
+        head=plan.head,
+        initial_weights=plan.weights_sha256,
         seed=seed,
     )
     return Bundle(card, module)
+
+
+def _normalisation(
+    plan: Plan, images: NDArray[np.uint8], train_rows: NDArray[np.intp]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, of pixel values in 0-1."""
+    if plan.normalise == "measured":
+        return channel_statistics(images, train_rows)
+    if plan.normalise == "pretrained":
+        model = find_model(plan.model)
+        return model.mean, model.std
+    return (0.0,) * 3, (1.0,) * 3
 
 
 def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -> None:
