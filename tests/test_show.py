@@ -94,7 +94,7 @@ def test_a_look_at_test_says_what_it_costs(prepared, tmp_path):
 
 def test_a_set_of_test_images_alone_is_looked_at_when_asked(prepared, tmp_path):
     sealed = prepared.manifest.with_columns(split=pl.lit("test"))
-    Prepared(prepared.spec, sealed, prepared.fingerprint).save()
+    Prepared(prepared.card, sealed, prepared.fingerprint).save()
     with pytest.raises(SettingsError, match=r"no images of train or val(.|\n)*--split"):
         show("malaria", out=tmp_path / "look")
     assert show("malaria", split="test", out=tmp_path / "look").is_file()
@@ -138,7 +138,7 @@ def test_options_and_names_that_are_wrong_are_errors(prepared, tmp_path):
 
 def test_images_that_are_each_a_group_have_no_examples_by_group(prepared, tmp_path):
     alone = prepared.manifest.with_columns(group=pl.col("image_id"))
-    Prepared(prepared.spec, alone, prepared.fingerprint).save()
+    Prepared(prepared.card, alone, prepared.fingerprint).save()
     with pytest.raises(SettingsError, match="a group of its own"):
         show("malaria", per="group", out=tmp_path)
     assert not show("malaria", out=tmp_path).with_name("groups.png").exists()
@@ -182,7 +182,7 @@ def test_examples_come_from_as_many_groups_as_possible(prepared):
         return np.zeros((5, 5, 3), np.uint8)
 
     names = true_names(prepared.manifest)
-    classes = prepared.spec.task.classes
+    classes = prepared.card.task.classes
     view = View(prepared.manifest, ("train", "val"), classes, "patient", names)
     next(draw_plates(view, read, has_groups=False, watch=silent))
     rows = view.rows.filter(pl.col("path").is_in(seen))

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
+from diascope.data.spec import UNGROUPED
 from diascope.figures.balance import balance_figure, group_sizes_figure
 from diascope.figures.distribution import distribution_figure
 from diascope.figures.mosaic import DOTS_PER_INCH, Strip, mosaic_figure
@@ -144,7 +145,7 @@ def _class_examples(view: View, read: Read) -> Plate:
 
 def _groups_of(rows: pl.DataFrame, view: View) -> str:
     n_groups = rows["group"].n_unique()
-    return "" if view.group_kind == "image" else f"of {counted(n_groups, view.group_kind)}"
+    return "" if view.group_kind == UNGROUPED else f"of {counted(n_groups, view.group_kind)}"
 
 
 def _group_examples(view: View, read: Read) -> Plate:

@@ -13,6 +13,7 @@ import polars as pl
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from diascope.data.spec import UNGROUPED
 from diascope.figures.distribution import MOST_OUTLINES
 from diascope.figures.mosaic import DOTS_PER_INCH
 from diascope.metrics.estimate import counted
@@ -73,7 +74,7 @@ def _shown(plate: Plate) -> dict[str, Any]:
 def _counts_text(view: View) -> str:
     n_groups = view.manifest["group"].n_unique()
     images = counted(view.manifest.height, "image")
-    if view.group_kind == "image":
+    if view.group_kind == UNGROUPED:
         return f"{images} of {len(view.classes)} classes; each is taken as independent."
     return f"{images} of {counted(n_groups, view.group_kind)}, in {len(view.classes)} classes."
 

@@ -72,33 +72,33 @@ def show(
     if split is not None and split not in SPLITS:
         raise SettingsError(f"--split is train, val or test, and {split!r} is none of them.")
     prepared = load_prepared(dataset_name(data))
-    spec, fingerprint = prepared.card, prepared.fingerprint
+    card, fingerprint = prepared.card, prepared.fingerprint
     view = _view(prepared, (split,) if split else UNSEALED, show_ids=show_ids)
     if per == "group" and view.rows["group"].n_unique() == view.rows.height:
         raise SettingsError("Every image is a group of its own.", fix="Leave out --per group.")
     with open_files(Path(fingerprint["source"])) as files:
 
         def read(path: str, sha256: str) -> NDArray[np.uint8]:
-            return _read(files, path, sha256, spec.alpha_background)
+            return _read(files, path, sha256, card.alpha_background)
 
         plates = list(draw_plates(view, read, has_groups=per == "group", watch=watch))
-    folder = Path(out) if out is not None else Path("looks") / spec.name
+    folder = Path(out) if out is not None else Path("looks") / card.name
     for plate in plates:
         write_bytes(folder / f"{plate.name}.png", plate.png)
-    about = {"title": spec.title, "licence": spec.licence, "citation": spec.citation}
-    page = render_look(view, plates, name=spec.name, about=about, notes=_notes(fingerprint))
+    about = {"title": card.title, "licence": card.licence, "citation": card.citation}
+    page = render_look(view, plates, name=card.name, about=about, notes=_notes(fingerprint))
     return write_text(folder / "index.html", page)
 
 
 def _view(prepared: Prepared, splits: tuple[str, ...], *, show_ids: bool) -> View:
-    spec, manifest = prepared.card, prepared.manifest
+    card, manifest = prepared.card, prepared.manifest
     if not manifest.filter(pl.col("split").is_in(splits)).height:
         raise SettingsError(
-            f"{spec.name} has no images of {' or '.join(splits)}.",
+            f"{card.name} has no images of {' or '.join(splits)}.",
             fix="Look at another one: pass --split train, val or test.",
         )
-    names = true_names(manifest) if show_ids else pseudonyms(manifest, spec.group_kind)
-    return View(manifest, splits, spec.task.classes, spec.group_kind, names)
+    names = true_names(manifest) if show_ids else pseudonyms(manifest, card.group_kind)
+    return View(manifest, splits, card.task.classes, card.group_kind, names)
 
 
 def _read(files: FileTree, path: str, sha256: str, background: str) -> NDArray[np.uint8]:
@@ -106,7 +106,8 @@ def _read(files: FileTree, path: str, sha256: str, background: str) -> NDArray[n
 
 
 def _notes(fingerprint: dict[str, Any]) -> list[str]:
-    notes = fingerprint.get("notes", [])
+    split = fingerprint.get("split", {})
+    notes = [*split.get("warnings", []), *fingerprint.get("notes", [])]
     if fingerprint.get("complete", True):
         return notes
     found, expected = fingerprint["found"], fingerprint["expected_images"]
