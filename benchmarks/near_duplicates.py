@@ -1,7 +1,8 @@
 """Near-duplicates: recall on planted and on published pairs, what is found, and seconds.
 
-``planted NAME`` plants pairs in real images and searches them all; ``found NAME`` searches a
-prepared data set's own images across its groups; ``speed`` searches 277,524 drawn patches.
+``planted NAME`` plants pairs in real images and searches them all; ``found NAME [PAIRS]`` searches
+a data set across its groups; ``sheet NAME PAIRS PICTURE`` draws the pairs that it wrote and no list
+has, to be looked at; ``speed`` searches 277,524 patches.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import polars as pl
 from conditions import conditions, real_data
+from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -30,6 +32,7 @@ from diascope.progress import Progress
 FOLDERS = {"ham10000": "ham10000", "malaria": "malaria", "breast_idc": "idc"}
 N_BASE, N_A_KIND, MIN_SIDE_PX = 2000, 50, 40
 N_PATCHES = 277_524
+TILE_PX = (112, 84)
 
 
 class Clock:
@@ -98,20 +101,56 @@ def found(name: str, out: str | None = None) -> None:
     )
     same = pairs.filter(pl.col("label") == pl.col("label_other")).height
     print(f"\n{pairs.height} pairs across groups, {same} of them of one label.")
-    listed = real_data() / FOLDERS[name] / "newly_discovered_duplicates.csv"
-    if listed.is_file():
-        _published(listed, pairs)
+    published = _published(name)
+    if published:
+        ids = {frozenset(pair) for pair in pairs.select("image_id", "other_id").iter_rows()}
+        missed = sorted(map(sorted, published - ids))
+        print(f"Published pairs found: {len(published & ids)} of {len(published)}; not: {missed}")
     if out:
         pairs.write_parquet(out)
 
 
-def _published(path: Path, pairs: pl.DataFrame) -> None:
-    found_pairs = {frozenset(row) for row in pairs.select("image_id", "other_id").iter_rows()}
-    rows = [line.replace(".jpg", "").split(",") for line in path.read_text("utf-8").splitlines()]
-    listed = {frozenset(w.strip() for w in row if w.strip().startswith("ISIC_")) for row in rows}
-    listed = {pair for pair in listed if len(pair) == 2}
-    print(f"Published pairs found: {len(listed & found_pairs)} of {len(listed)}; missed: "
-          f"{sorted(map(sorted, listed - found_pairs))}")  # fmt: skip
+def _published(name: str) -> set[frozenset[str]]:
+    """Return the pairs of the published list, if there is one."""
+    path = real_data() / FOLDERS[name] / "newly_discovered_duplicates.csv"
+    if not path.is_file():
+        return set()
+    ids = pl.read_csv(path).select(pl.col("from_img", "to_img").str.strip_suffix(".jpg"))
+    return {frozenset(pair) for pair in ids.iter_rows()}
+
+
+def sheet(name: str, pairs: str, picture: str) -> None:
+    """Draw the pairs that no list has, numbered, weakest first, and print their table."""
+    published = _published(name)
+    table = pl.read_parquet(pairs).sort("n_inliers", "agreement")
+    rows = [
+        row
+        for row in table.iter_rows(named=True)
+        if frozenset((row["image_id"], row["other_id"])) not in published
+    ]
+    width, height, across = *TILE_PX, 4
+    down = -(-len(rows) // across)
+    page = Image.new("RGB", (across * (2 * width + 8), down * (height + 16)), "white")
+    print("| no. | images | groups | label | inliers | agreement | mirrored, degrees, scale |")
+    print("|---|---|---|---|---|---|---|")
+    with open_files(real_data() / FOLDERS[name]) as files:
+        paths = dict(find("datasets", name).index(files).select("image_id", "path").iter_rows())
+        for number, row in enumerate(rows, 1):
+            left, top = (number - 1) % across * (2 * width + 8), (number - 1) // across
+            top *= height + 16
+            ImageDraw.Draw(page).text((left + 2, top + 2), f"{number}", "black")
+            for place, image_id in enumerate((row["image_id"], row["other_id"])):
+                tile = Image.fromarray(decode_image(files.read(paths[image_id])))
+                tile.thumbnail((width, height))
+                page.paste(tile, (left + place * width, top + 14))
+            labels = sorted({row["label"], row["label_other"]})
+            print(
+                f"| {number} | {row['image_id']}, {row['other_id']} | {row['group']}, "
+                f"{row['group_other']} | {', '.join(labels)} | {row['n_inliers']} | "
+                f"{row['agreement']:.2f} | {'yes' if row['mirrored'] else 'no'}, "
+                f"{row['rotation_degrees']:.0f}, {row['scale']:.2f} |"
+            )
+    page.quantize(256).save(picture, optimize=True)
 
 
 def speed(n_patches: str = str(N_PATCHES)) -> None:
@@ -140,5 +179,5 @@ def _layer(patch, rng):
 
 
 if __name__ == "__main__":
-    {"planted": planted, "found": found, "speed": speed}[sys.argv[1]](*sys.argv[2:])
+    {"planted": planted, "found": found, "sheet": sheet, "speed": speed}[sys.argv[1]](*sys.argv[2:])
     print(f"\n{conditions()}")

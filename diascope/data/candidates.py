@@ -22,7 +22,8 @@ MIN_VOTES = 3
 MAX_CANDIDATES = 10  # a picture
 CELL_LIMIT = 256  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
-IMAGE_BITS = 21  # two million pictures
+IMAGE_BITS = 21  # a vote is one number of 62 bits
+MAX_IMAGES = 1 << IMAGE_BITS
 TURNS, SIZES = 24, 16  # bins of the turn; of the change of size, half an octave each
 
 

@@ -20,14 +20,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.agreement import Agreement, compare
-from diascope.data.alignment import Alignment, align
-from diascope.data.candidates import IndexedFeatures, propose
+from diascope.data.alignment import align
+from diascope.data.candidates import MAX_IMAGES, IndexedFeatures, propose
 from diascope.data.flatten import flatten, work_size
 from diascope.data.local_features import Features, describe, reflected
 from diascope.data.visual_words import Vocabulary, Words, learn_vocabulary
+from diascope.errors import DataError
 from diascope.progress import Progress, Watch, silent
 
-RULES = 1  # raise it when the same pictures would give other pairs
 N_SAMPLED = 1000  # pictures that the vocabulary is learned from
 CHUNK = 256  # pictures or pairs between two signs of life
 CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
@@ -78,7 +78,17 @@ def find_near_duplicates(
         blocks with structure, 0-1), ``overlap`` (share of the smaller picture, 0-1), and the
         transform: the second, mirrored left to right where ``mirrored``, is the first one turned
         by ``rotation_degrees`` (from x towards y) and enlarged by ``scale``.
+
+    Raises
+    ------
+    DataError
+        There are over two million pictures.
     """
+    if len(groups) > MAX_IMAGES:
+        raise DataError(
+            f"Near-duplicates can be looked for among {MAX_IMAGES:,} pictures at most.",
+            fix="Prepare with --no-near-duplicates.",
+        )
     if len(groups) < 2:
         return pl.DataFrame(schema=SCHEMA)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -190,7 +200,19 @@ def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> 
     if agreement is None or not _is_same(alignment.n_inliers, agreement):
         return None
     scale = abs(alignment.factor) * pictures.enlargement(second) / pictures.enlargement(first)
-    return (*_facts(first, second, alignment, agreement), is_mirrored, *_turn(alignment), scale)
+    return (
+        first,
+        second,
+        alignment.n_inliers,
+        alignment.n_matches,
+        agreement.correlation,
+        max(0.0, agreement.chance),
+        agreement.blocks,
+        agreement.overlap,
+        is_mirrored,
+        float(np.degrees(np.angle(alignment.factor))),
+        scale,
+    )
 
 
 def _is_same(n_inliers: int, found: Agreement) -> bool:
@@ -205,12 +227,3 @@ def _is_same(n_inliers: int, found: Agreement) -> bool:
         and over_chance >= MUCH_OVER_CHANCE
         and found.blocks >= MUCH_BLOCKS
     )
-
-
-def _facts(first: int, second: int, alignment: Alignment, found: Agreement) -> tuple:
-    numbers = (found.correlation, max(0.0, found.chance), found.blocks, found.overlap)
-    return first, second, alignment.n_inliers, alignment.n_matches, *numbers
-
-
-def _turn(alignment: Alignment) -> tuple[float]:
-    return (float(np.degrees(np.angle(alignment.factor))),)
