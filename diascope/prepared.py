@@ -191,6 +191,8 @@ def load_prepared(name: str) -> Prepared:
     try:
         fingerprint = json.loads((folder / "fingerprint.json").read_text("utf-8"))
         manifest = pl.read_parquet(folder / "manifest.parquet")
+        found = folder / "duplicates.parquet"
+        pairs = pl.read_parquet(found) if found.is_file() else None
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise RunError(
             f"The prepared data set {name} is damaged.",
@@ -198,7 +200,7 @@ def load_prepared(name: str) -> Prepared:
             fix=f"Run `diascope prepare {name}` again.",
         ) from error
     card = read_card(fingerprint, where=folder / "fingerprint.json")
-    return Prepared(card, manifest, fingerprint)
+    return Prepared(card, manifest, fingerprint, pairs)
 
 
 def _not_prepared(name: str) -> RunError | UnknownNameError:

@@ -231,6 +231,17 @@ def test_folds_over_an_official_split_keep_pictures_of_train_and_val_together():
     assert folds.height == table.filter(pl.col("split") != "test").height
 
 
+def test_folds_over_an_official_split_keep_near_pairs_of_train_and_val_together():
+    table, _ = split_rows(rows(split=by_group("train", "val", "test")))
+    ids = [f"{4 * number:03}" for number in range(20) if number % 3 < 2]
+    for first, second in zip(ids[::2], ids[1::2], strict=False):
+        pairs = pl.DataFrame({"image_id": [first], "other_id": [second]})
+        folds = lay_out_folds(
+            table, CLASSES, folds=3, val_fraction=0.2, seed=0, mode="official", pairs=pairs
+        )
+        assert folds.filter(pl.col("image_id").is_in([first, second]))["fold"].n_unique() == 1
+
+
 def test_an_official_split_is_said_in_the_report(study, tmp_path):
     import shutil
 

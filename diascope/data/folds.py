@@ -25,6 +25,7 @@ def lay_out_folds(
     val_fraction: float,
     seed: int,
     mode: str = "grouped",
+    pairs: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Add ``fold`` and, for each fold, a column with train, val and test.
 
@@ -45,6 +46,9 @@ def lay_out_folds(
         The seed of the data set's split.
     mode : str
         How the data set was split, see `diascope.data.assign`.
+    pairs : DataFrame, optional
+        The duplicates that ``prepare`` found: ``image_id, other_id``. An official split may part
+        them; folds do not.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def lay_out_folds(
         )
     if mode == "official":
         table = table.filter(pl.col("split") != "test")
-        table, _ = join_duplicates(table, accept_large=True)  # across train and val, too
+        table, _ = join_duplicates(table, pairs, accept_large=True)  # across train and val, too
     labels = label_indices(table, classes).to_numpy()
     groups = table["group"].to_numpy().astype(str)
     n_groups = len(np.unique(groups))

@@ -63,7 +63,7 @@ def describe(image: NDArray[np.uint8]) -> Features:
 
 def describe_flat(flat: NDArray[np.uint8]) -> Features:
     """Find the features of a flattened picture, uint8 (h, w)."""
-    sift = cv2.SIFT_create(nfeatures=MAX_FEATURES, contrastThreshold=CONTRAST)
+    sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, contrastThreshold=CONTRAST)
     keys, descriptors = sift.detectAndCompute(flat, None)
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)

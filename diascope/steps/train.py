@@ -172,6 +172,7 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
             mode=prepared.fingerprint["split"]["mode"],
+            pairs=prepared.pairs,
         )
         column = fold_column(0)
     sha256 = ""
