@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import polars as pl
@@ -20,7 +21,9 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from diascope.data.spec import DatasetSpec
 from diascope.home import dataset_folder
+from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
@@ -60,20 +63,24 @@ def shown() -> Iterator[Watch]:
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     """Print what was found in a data set, loud where something is missing."""
     console = Console()
-    unit = facts["group_kind"]
-    table = Table("", "images", f"{unit}s", *facts["classes"], title=title, title_justify="left")
-    table.caption, table.caption_justify = f"Per class: images / {unit}s that have some.", "left"
+    units = plural(facts["group_kind"])
     parts = {**facts["splits"], "all": facts}
-    for name, part in parts.items():
-        classes = [
-            f"{count['n_images']} / {count['n_groups']}" for count in part["classes"].values()
-        ]
-        table.add_row(name, str(part["n_images"]), str(part["n_groups"]), *classes)
+    console.print(title, markup=False, soft_wrap=True)
+    table = Table("", *parts)
+    table.caption, table.caption_justify = f"images / {units} that have some", "left"
+    for name in facts["classes"]:
+        table.add_row(name, *(_share(part["classes"][name]) for part in parts.values()))
+    table.add_section()
+    table.add_row("all", *(_share(part) for part in parts.values()))
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     console.print(table)
     for line in describe_fingerprint(facts):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _share(count: dict[str, int]) -> str:
+    return f"{count['n_images']} / {count['n_groups']}"
 
 
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
@@ -176,7 +183,7 @@ def _read_predictions(path: Path) -> pl.DataFrame:
 
 
 def list_datasets(*, as_json: bool) -> None:
-    """Print the data sets."""
+    """Print the data sets, a block each: their lines are too long for a table."""
     rows = [
         {
             "name": spec.name,
@@ -190,7 +197,22 @@ def list_datasets(*, as_json: bool) -> None:
         }
         for spec in find_all("datasets").values()
     ]
-    _print_rows(rows, as_json=as_json)
+    if as_json:
+        _print_rows(rows, as_json=True)
+        return
+    for spec, row in zip(find_all("datasets").values(), rows, strict=True):
+        print(spec.name + (" (prepared)" if row["prepared"] else ""))
+        for line in (spec.title, _extent(spec), f"licence: {spec.licence}"):
+            print(fill(line, width=78, initial_indent="  ", subsequent_indent="    "))
+
+
+def _extent(spec: DatasetSpec) -> str:
+    images = "" if spec.n_images is None else counted(spec.n_images, "image")
+    is_grouped = spec.n_groups is not None and spec.group_kind != "image"
+    groups = f" of {counted(spec.n_groups or 0, spec.group_kind)}" if is_grouped else ""
+    size = f"{spec.n_bytes / 1e6:,.0f} MB to download" if spec.n_bytes else ""
+    parts = (images + groups, size)
+    return ", ".join(part for part in parts if part) or f"by {spec.group_kind}"
 
 
 def list_models(*, as_json: bool) -> None:
