@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import polars as pl
@@ -21,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from diascope.data.spec import UNGROUPED, DatasetSpec
+from diascope.data.spec import UNGROUPED, DatasetCard, DatasetSpec
 from diascope.home import dataset_folder
 from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
@@ -77,7 +78,7 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     if len(facts["classes"]) > MOST_CLASSES:
         table.add_row(f"and {len(facts['classes']) - MOST_CLASSES} more classes")
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     console.print(table)
     for line in describe_fingerprint(facts):
         console.print(line, markup=False, soft_wrap=True)
@@ -218,8 +219,9 @@ def _read_predictions(path: Path) -> pl.DataFrame:
 
 
 def list_datasets(*, as_json: bool) -> None:
-    """Print the data sets."""
+    """Print the data sets, a block each: their lines are too long for a table."""
     known = find_all("datasets")
+    cards = [*known.values(), *(c for c in prepared_cards() if c.name not in known)]
     rows = [
         {
             "name": card.name,
@@ -231,9 +233,24 @@ def list_datasets(*, as_json: bool) -> None:
             "download_bytes": card.n_bytes if isinstance(card, DatasetSpec) else None,
             "prepared": (dataset_folder(card.name) / "fingerprint.json").is_file(),
         }
-        for card in [*known.values(), *(c for c in prepared_cards() if c.name not in known)]
+        for card in cards
     ]
-    _print_rows(rows, as_json=as_json)
+    if as_json:
+        _print_rows(rows, as_json=True)
+        return
+    for card, row in zip(cards, rows, strict=True):
+        print(card.name + (" (prepared)" if row["prepared"] else ""))
+        for line in (card.title, _extent(card), f"licence: {card.licence}"):
+            print(fill(line, width=78, initial_indent="  ", subsequent_indent="    "))
+
+
+def _extent(card: DatasetCard) -> str:
+    images = "" if card.n_images is None else counted(card.n_images, "image")
+    is_grouped = card.n_groups is not None and card.group_kind != UNGROUPED
+    groups = f" of {counted(card.n_groups or 0, card.group_kind)}" if is_grouped else ""
+    n_bytes = card.n_bytes if isinstance(card, DatasetSpec) else None
+    parts = (images + groups, f"{n_bytes / 1e6:,.0f} MB to download" if n_bytes else "")
+    return ", ".join(part for part in parts if part) or f"by {card.group_kind}"
 
 
 def list_models(*, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 import psutil
 
+from diascope.checkout import commit
+
 PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 
 
@@ -53,6 +55,7 @@ def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
     """
     return {
         **{name: version(name) for name in PACKAGES},
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _processor(),

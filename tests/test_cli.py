@@ -16,6 +16,7 @@ from conftest import SMALL
 from own_images import draw_folder
 
 import diascope
+from diascope.datasets import ham10000
 
 INTERRUPTED = "interrupted: the same command goes on or starts again.\n"
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
@@ -25,7 +26,7 @@ SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
 def call(home, tmp_path):
     """Return a function that runs diascope in an empty folder."""
 
-    def run(*words, timeout=120):
+    def run(*words, timeout=120, env=None):
         return subprocess.run(
             [sys.executable, "-m", "diascope", *map(str, words)],
             capture_output=True,
@@ -33,7 +34,7 @@ def call(home, tmp_path):
             cwd=tmp_path,
             timeout=timeout,
             check=False,
-            env={**os.environ, "DIASCOPE_HOME": str(home), "COLUMNS": "200"},
+            env={**os.environ, "DIASCOPE_HOME": str(home), "COLUMNS": "200", **(env or {})},
         )
 
     return run
@@ -75,6 +76,19 @@ def test_json_is_for_machines(call, cells):
     assert {row["name"] for row in json.loads(call("datasets", "--json").stdout)} >= {"malaria"}
     assert {row["name"] for row in json.loads(call("models", "--json").stdout)} >= {"compact"}
     assert "malaria" in call("datasets").stdout
+
+
+def test_lists_and_tables_can_be_read_at_80_columns(call, tmp_path):
+    narrow = {"COLUMNS": "80"}
+    listed = call("datasets", env=narrow).stdout
+    assert max(map(len, listed.splitlines())) <= 80
+    assert "27,558 images of 200 patients, 353 MB to download" in listed
+    ham10000.fake(tmp_path / "ham")
+    table = call("prepare", "ham10000", "--source", tmp_path / "ham", env=narrow).stdout
+    assert table.startswith("HAM10000: pigmented skin lesions, seven diagnoses (ISIC 2018 task 3)")
+    rows = [line.split() for line in table.splitlines() if line.startswith("│")]
+    assert [row[1] for row in rows] == [*ham10000.CLASSES, "all"]
+    assert all(row.count("/") == 4 for row in rows)
 
 
 def test_help_comes_without_torch(call):

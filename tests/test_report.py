@@ -157,6 +157,13 @@ def test_every_estimate_is_there_with_its_interval(run, page):
     assert "3 patients" in text
 
 
+def test_the_commit_is_in_the_page(tmp_path):
+    run = make_run(tmp_path)
+    assert "Trained by diascope 0.1.0, commit unknown." in plain(report(run).read_text("utf-8"))
+    write_json(run / "provenance.json", {**Run(run).provenance, "commit": "ab" * 20})
+    assert f"commit {'ab' * 20}." in plain(report(run).read_text("utf-8"))
+
+
 def test_warnings_are_loud(page):
     text = plain(page).partition("Before you believe the figures")[2].partition("images found")[0]
     assert "opened 3 times in all" in text

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from diascope.data.agreement import Agreement, compare
 from diascope.data.alignment import align
@@ -91,7 +92,8 @@ def find_near_duplicates(
         )
     if len(groups) < 2:
         return pl.DataFrame(schema=SCHEMA)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # the pool has a thread for every core: those of the matrix products would be in their way
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         pictures = _Pictures(read, len(groups))
         indexed = _index(pictures, pool, watch)
         if not len(indexed.images):

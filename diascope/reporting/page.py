@@ -93,6 +93,7 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
         "citation": facts.card.citation,
         "provenance_line": f"trained {started[:10]}" if started else "date unknown",
         "version": facts.provenance.get("diascope", ""),
+        "commit": facts.provenance.get("commit", "unknown"),
         "model": facts.plan.model,
         "classes": facts.classes,
         "positive": facts.positive,

@@ -97,7 +97,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         digests, n_usable = content_digests(table), table.height
         table = rows_to_split(table, mode)
         near = None
-        if near_duplicates:
+        if near_duplicates and spec.draw is None:  # no two drawings are of the same thing
             near = near_pairs(files, table, alpha_background=spec.alpha_background, watch=watch)
     pairs = list_pairs(table, near)
     table, duplicates = join_duplicates(
