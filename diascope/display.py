@@ -67,7 +67,8 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     """Print what was found in a data set, loud where something is missing."""
     console = Console()
     parts = {**facts["splits"], "all": facts}
-    table = Table("", *parts, title=title, title_justify="left", caption_justify="left")
+    console.print(title, markup=False, soft_wrap=True)
+    table = Table("", *parts, caption_justify="left")
     table.caption = f"Images / {plural(facts['group_kind'])} that have some."
     rows = {"all classes": list(parts.values())}
     for name in list(facts["classes"])[:MOST_CLASSES]:
