@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from diascope.data.manifest import SPLITS
+from diascope.display import describe_fingerprint
 from diascope.errors import DataError, SettingsError, SourceError, UnknownNameError
 from diascope.prepared import load_prepared
 from diascope.steps.prepare import prepare
@@ -85,6 +86,21 @@ def test_broken_images_are_listed_and_the_rest_goes_on(copy):
     assert facts["found"] == 75
     assert [image["path"][-6:-4] for image in facts["rejected"]] == ["90", "91", "92"]
     assert all(image["reason"] for image in facts["rejected"])
+
+
+def test_tiny_images_are_counted_and_said(copy):
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(copy / "cell_images/Uninfected/C1P1_cell_90.png")
+    facts = prepare("malaria", source=copy).fingerprint
+    assert facts["n_tiny"] == 1
+    assert "TINY: 1 image under 8 px wide or high" in describe_fingerprint(facts)
+
+
+def test_what_is_rejected_is_not_counted_as_part_of_the_data_set(copy):
+    (copy / "cell_images/Uninfected/C1P1_cell_90.png").write_text("no image")
+    facts = prepare("malaria", source=copy, max_rejected=0.05).fingerprint
+    said = "\n".join(describe_fingerprint(facts))
+    assert "ONLY A PART OF THE DATA SET: 72 of 27558 images" in said
+    assert "rejected: 1 of 73 files" in said
 
 
 def test_more_than_one_percent_of_broken_images_is_an_error(copy):

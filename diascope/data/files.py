@@ -86,9 +86,7 @@ class FolderFiles(FileTree):
             self.close()
             raise
         if not self._files and not self._archives:
-            raise SourceError(
-                "The folder holds no files.", where=root, fix="Check the path, or download again."
-            )
+            raise SourceError("The folder holds no files.", where=root, fix="Check the path.")
 
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
