@@ -16,7 +16,7 @@ from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
 from diascope.data.fingerprint import measure
-from diascope.data.inspect import check_rejected, inspect_images
+from diascope.data.inspect import Rejected, check_rejected, inspect_images
 from diascope.data.manifest import (
     SPLITS,
     check_disjoint,
@@ -81,13 +81,15 @@ def prepare(
         table, rejected = inspect_images(
             files, rows, alpha_background=spec.alpha_background, watch=watch
         )
+        rejected += [Rejected(name, reason) for name, reason in files.left_out]
+        n_found = rows.height + len(files.left_out)
     check_rejected(rows, table, rejected, max_share=max_rejected)
     table, duplicates = join_duplicates(table, accept_large=accept_large_groups)
     table = _split(table, spec, fractions, seed)
     check_disjoint(table)
 
     digests = content_digests(table)
-    is_complete = table.height + len(rejected) == (spec.n_images or rows.height)
+    is_complete = table.height + len(rejected) == (spec.n_images or n_found)
     is_verified = is_published(spec, path, digests)
     if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
@@ -102,7 +104,7 @@ def prepare(
         "max_rejected": max_rejected,
         "accept_large_groups": accept_large_groups,
         "data_path": str(Path(data).resolve()) if data.endswith(".py") else None,
-        "found": rows.height,
+        "found": n_found,
         "rejected": [asdict(image) for image in rejected],
         "expected_images": spec.n_images,
         "expected_groups": spec.n_groups,
