@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diascope.steps.predict import predict
     from diascope.steps.prepare import prepare
     from diascope.steps.report import report
+    from diascope.steps.show import show
     from diascope.steps.train import train
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "show",
     "train",
 ]
 
@@ -47,6 +49,7 @@ _HOMES = {
     "predict": "diascope.steps.predict:predict",
     "prepare": "diascope.steps.prepare:prepare",
     "report": "diascope.steps.report:report",
+    "show": "diascope.steps.show:show",
     "train": "diascope.steps.train:train",
 }
 

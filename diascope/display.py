@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -22,13 +23,15 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from diascope.data.fingerprint import TINY_PX
-from diascope.data.spec import DatasetSpec
+from diascope.data.spec import UNGROUPED, DatasetCard, DatasetSpec
 from diascope.home import dataset_folder
 from diascope.metrics.estimate import counted, plural
 from diascope.plugins import find_all
+from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
 
+MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
@@ -64,15 +67,17 @@ def shown() -> Iterator[Watch]:
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     """Print what was found in a data set, loud where something is missing."""
     console = Console()
-    units = plural(facts["group_kind"])
     parts = {**facts["splits"], "all": facts}
-    console.print(title, markup=False, soft_wrap=True)
-    table = Table("", *parts)
-    table.caption, table.caption_justify = f"images / {units} that have some", "left"
-    for name in facts["classes"]:
-        table.add_row(name, *(_share(part["classes"][name]) for part in parts.values()))
-    table.add_section()
-    table.add_row("all", *(_share(part) for part in parts.values()))
+    table = Table("", *parts, title=title, title_justify="left", caption_justify="left")
+    table.caption = f"Images / {plural(facts['group_kind'])} that have some."
+    rows = {"all classes": list(parts.values())}
+    for name in list(facts["classes"])[:MOST_CLASSES]:
+        rows[name] = [part["classes"][name] for part in parts.values()]
+    for name, counts in rows.items():
+        cells = [f"{count['n_images']} / {count['n_groups']}" for count in counts]
+        table.add_row(escape(name), *cells, end_section=name == "all classes")
+    if len(facts["classes"]) > MOST_CLASSES:
+        table.add_row(f"and {len(facts['classes']) - MOST_CLASSES} more classes")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     console.print(table)
@@ -80,23 +85,22 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _share(count: dict[str, int]) -> str:
-    return f"{count['n_images']} / {count['n_groups']}"
-
-
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     """Say in lines what the table of counts does not show."""
     unit, found = facts["group_kind"], facts["duplicates"]
-    kinds = ", ".join(f"{counted(n, unit)} {kind}" for kind, n in facts["group_kinds"].items())
+    kinds = [f"{counted(n, unit)} {kind}" for kind, n in facts["group_kinds"].items()]
+    if len(kinds) > MOST_KINDS:
+        kinds[MOST_KINDS:] = [f"{len(kinds) - MOST_KINDS} more kinds"]
     width, height = facts["width_px"], facts["height_px"]
     lines = [
-        f"groups: {kinds}",
+        f"groups: {', '.join(kinds)}",
         f"sizes: {width['min']}-{width['max']} x {height['min']}-{height['max']} px, "
         f"median {width['median']} x {height['median']}",
         f"duplicates: {counted(found['n_pairs'], 'pair')} of equal pictures, "
         f"{found['across_labels']} under several labels, "
         f"{counted(found['groups_joined'], unit)} joined, "
         f"largest joined group: {counted(found['largest_component_groups'], unit)}",
+        f"near-duplicates: {_near_duplicates(found)}",
         f"rejected: {len(facts['rejected']):,} of {counted(facts['found'], 'file')}",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
@@ -113,21 +117,52 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
     elif facts["content_verified"]:
         lines.append("content: verified, the published files byte for byte")
-    return [*lines, *(f"note: {note}" for note in facts.get("notes", ()))]
+    return [*lines, *_describe_split(facts)]
+
+
+def _describe_split(facts: dict[str, Any]) -> list[str]:
+    how, unlisted = facts["split"], facts["unlisted"]
+    lines = [f"split: {how['mode']}, by {how['unit']}, seed {how['seed']}"]
+    if how["val_from_train"]:
+        lines.append("  no val came with the data: it was parted from train by group")
+    if facts["left_out"]:
+        lines.append(f"LEFT OUT: {facts['left_out']} images that the official split does not list")
+    if unlisted["n_files"]:
+        lines.append(
+            f"NOT USED: {unlisted['n_files']} image files that are in no row, such as "
+            f"{', '.join(unlisted['first'])}"
+        )
+    if facts["duplicates"]["across_labels"]:
+        n_pictures = facts["duplicates"]["across_labels"]
+        lines.append(
+            f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
+        )
+    notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
+    return [*lines, *notes, *how["warnings"]]
+
+
+def _near_duplicates(found: dict[str, Any]) -> str:
+    if not found.get("near_searched"):
+        return "NOT LOOKED FOR"
+    return (
+        f"{found['n_near_pairs']} verified pairs across groups, "
+        f"{found['near_across_labels']} under two labels"
+    )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print the estimates and the classification report, each with its interval."""
     console = Console()
-    unit = metrics["group_kind"]
-    basis = f"{counted(metrics['n_images'], 'image')}, {counted(metrics['n_groups'], unit)}"
-    title = f"{metrics['split']}: {basis}"
-    table = Table(
-        "", "value", "95 % interval", "images", plural(unit), title=title, title_justify="left"
-    )
+    unit, units = metrics["group_kind"], plural(metrics["group_kind"])
+    title = f"{metrics['split']}: {counted(metrics['n_images'], 'image')}"
+    is_grouped = unit != UNGROUPED
+    title += f", {counted(metrics['n_groups'], unit)}" * is_grouped
+    columns = ["", "value", "95 % interval", "images", *([units] if is_grouped else [])]
+    table = Table(*columns, title=title, title_justify="left")
     for name, estimate in metrics["estimates"].items():
-        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *_cells(estimate))
-    for name, spread in metrics["per_group"].items():
+        cells = _cells(estimate)[: len(columns) - 1]
+        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *cells)
+    for name, spread in metrics["per_group"].items() if is_grouped else ():
         label = INTERVAL_NAMES.get(name, name)
         table.add_row(f"mean {label} within a {unit}", *_cells(spread["mean"]))
     console.print(table)
@@ -191,35 +226,37 @@ def _read_predictions(path: Path) -> pl.DataFrame:
 
 def list_datasets(*, as_json: bool) -> None:
     """Print the data sets, a block each: their lines are too long for a table."""
+    known = find_all("datasets")
+    cards = [*known.values(), *(c for c in prepared_cards() if c.name not in known)]
     rows = [
         {
-            "name": spec.name,
-            "title": spec.title,
-            "images": spec.n_images,
-            "groups": spec.n_groups,
-            "group": spec.group_kind,
-            "licence": spec.licence,
-            "download_bytes": spec.n_bytes,
-            "prepared": (dataset_folder(spec.name) / "fingerprint.json").is_file(),
+            "name": card.name,
+            "title": card.title,
+            "images": card.n_images,
+            "groups": card.n_groups,
+            "group": card.group_kind,
+            "licence": card.licence,
+            "download_bytes": card.n_bytes if isinstance(card, DatasetSpec) else None,
+            "prepared": (dataset_folder(card.name) / "fingerprint.json").is_file(),
         }
-        for spec in find_all("datasets").values()
+        for card in cards
     ]
     if as_json:
         _print_rows(rows, as_json=True)
         return
-    for spec, row in zip(find_all("datasets").values(), rows, strict=True):
-        print(spec.name + (" (prepared)" if row["prepared"] else ""))
-        for line in (spec.title, _extent(spec), f"licence: {spec.licence}"):
+    for card, row in zip(cards, rows, strict=True):
+        print(card.name + (" (prepared)" if row["prepared"] else ""))
+        for line in (card.title, _extent(card), f"licence: {card.licence}"):
             print(fill(line, width=78, initial_indent="  ", subsequent_indent="    "))
 
 
-def _extent(spec: DatasetSpec) -> str:
-    images = "" if spec.n_images is None else counted(spec.n_images, "image")
-    is_grouped = spec.n_groups is not None and spec.group_kind != "image"
-    groups = f" of {counted(spec.n_groups or 0, spec.group_kind)}" if is_grouped else ""
-    size = f"{spec.n_bytes / 1e6:,.0f} MB to download" if spec.n_bytes else ""
-    parts = (images + groups, size)
-    return ", ".join(part for part in parts if part) or f"by {spec.group_kind}"
+def _extent(card: DatasetCard) -> str:
+    images = "" if card.n_images is None else counted(card.n_images, "image")
+    is_grouped = card.n_groups is not None and card.group_kind != UNGROUPED
+    groups = f" of {counted(card.n_groups or 0, card.group_kind)}" if is_grouped else ""
+    n_bytes = card.n_bytes if isinstance(card, DatasetSpec) else None
+    parts = (images + groups, f"{n_bytes / 1e6:,.0f} MB to download" if n_bytes else "")
+    return ", ".join(part for part in parts if part) or f"by {card.group_kind}"
 
 
 def list_models(*, as_json: bool) -> None:

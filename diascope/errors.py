@@ -8,6 +8,7 @@
     ├── DataError          labels, groups or tables do not fit together
     │   └── LeakageError   the same group or image would be on both sides of a split
     ├── SettingsError      an option, a recipe or a plan asks for something impossible
+    │   ├── GroupsUnknownError nothing says which images are of one patient
     │   └── UnknownNameError   no data set, model or setting has this name
     └── RunError           a run folder or bundle is missing, unfinished, finished or damaged
 
@@ -71,6 +72,24 @@ class LeakageError(DataError):
 
 class SettingsError(DiascopeError):
     """An option, a recipe or a plan asks for something impossible."""
+
+
+class GroupsUnknownError(SettingsError):
+    """Nothing says which images are of one patient; the user has to.
+
+    Parameters
+    ----------
+    problem, where, fix
+        As of `DiascopeError`.
+    group_from : str, optional
+        The rule that looks most like the right one.
+    """
+
+    def __init__(
+        self, problem: str, *, where: object, fix: str, group_from: str | None = None
+    ) -> None:
+        super().__init__(problem, where=where, fix=fix)
+        self.group_from = group_from
 
 
 class UnknownNameError(SettingsError):

@@ -9,7 +9,8 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,21 @@ class Prepared:
         One row an image, see `diascope.data.manifest`.
     fingerprint : dict
         Measured facts, and the card, see docs/formats.md.
+    pairs : DataFrame, optional
+        The duplicates that were found, pair by pair, as ``prepare`` leaves them.
     """
 
     card: DatasetCard
     manifest: pl.DataFrame
     fingerprint: dict[str, Any]
+    pairs: pl.DataFrame | None = None
 
     def save(self) -> Path:
         """Write manifest and, last, fingerprint into ``DIASCOPE_HOME``; return the folder."""
         folder = dataset_folder(self.card.name)
         save_manifest(self.manifest, folder / "manifest.parquet")
+        if self.pairs is not None:
+            save_manifest(self.pairs, folder / "duplicates.parquet")
         write_json(folder / "fingerprint.json", self.fingerprint)
         return folder
 
@@ -89,7 +95,7 @@ def dataset_name(data: str) -> str:
     SettingsError
         It was prepared under several names.
     """
-    if not _is_path(data):
+    if not is_path(data):
         return data
     path = str(Path(data).resolve())
     names = [name for name, given in _prepared_paths().items() if given == path]
@@ -105,27 +111,68 @@ def dataset_name(data: str) -> str:
     return names[0]
 
 
-def _is_path(data: str) -> bool:
+def is_path(data: str) -> bool:
+    """Say whether the user calls a data set by its path; a name goes before a path."""
     if _is_name(data) and (dataset_folder(data).is_dir() or data in find_all("datasets")):
         return False
     return not _is_name(data) or Path(data).exists()
+
+
+def check_own_name(name: str, path: Path | None) -> None:
+    """Check that a name can be given to a data set of the user's own.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be a folder's name, or is that of another data set.
+    """
+    if not _is_name(name):
+        raise SettingsError(
+            f"{name!r} cannot be the name of a data set.", fix="Use letters, digits, - and _."
+        )
+    taken = _prepared_paths().get(name, str(path)) != str(path)
+    if name in find_all("datasets") or taken:
+        raise SettingsError(
+            f"{name!r} is the name of another data set.", fix="Choose another one with --name."
+        )
 
 
 def _is_name(text: str) -> bool:
     return re.fullmatch(r"\w[\w-]*", text) is not None
 
 
+def prepared_cards() -> list[DatasetCard]:
+    """Return the card of every data set that has been prepared, by name.
+
+    With the numbers of images and groups that were found, where nobody says how many there are.
+    """
+    cards = []
+    for fingerprint in _fingerprints().values():
+        with suppress(RunError):
+            card = read_card(fingerprint, where=home())
+            found = {name: fingerprint.get(name) for name in ("n_images", "n_groups")}
+            cards.append(card if card.n_images else replace(card, **found))
+    return cards
+
+
 def _prepared_paths() -> dict[str, str]:
     """Return the path that each prepared data set was prepared from, where it has one."""
-    paths = {}
+    return {
+        name: fingerprint["data_path"]
+        for name, fingerprint in _fingerprints().items()
+        if fingerprint.get("data_path")
+    }
+
+
+def _fingerprints() -> dict[str, dict[str, Any]]:
+    """Return the fingerprint of every prepared data set that can be read."""
+    found = {}
     for file in sorted((home() / "datasets").glob("*/fingerprint.json")):
-        try:
-            path = json.loads(file.read_text("utf-8")).get("data_path")
-        except (OSError, ValueError, AttributeError):
-            continue  # `load_prepared` says what is wrong, when it is asked for this one
-        if path:
-            paths[file.parent.name] = path
-    return paths
+        with suppress(OSError, ValueError):  # `load_prepared` says what is wrong with it
+            content = json.loads(file.read_text("utf-8"))
+            if isinstance(content, dict):
+                found[file.parent.name] = content
+    return found
 
 
 def load_prepared(name: str) -> Prepared:
@@ -144,6 +191,8 @@ def load_prepared(name: str) -> Prepared:
     try:
         fingerprint = json.loads((folder / "fingerprint.json").read_text("utf-8"))
         manifest = pl.read_parquet(folder / "manifest.parquet")
+        found = folder / "duplicates.parquet"
+        pairs = pl.read_parquet(found) if found.is_file() else None
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise RunError(
             f"The prepared data set {name} is damaged.",
@@ -151,7 +200,7 @@ def load_prepared(name: str) -> Prepared:
             fix=f"Run `diascope prepare {name}` again.",
         ) from error
     card = read_card(fingerprint, where=folder / "fingerprint.json")
-    return Prepared(card, manifest, fingerprint)
+    return Prepared(card, manifest, fingerprint, pairs)
 
 
 def _not_prepared(name: str) -> RunError | UnknownNameError:
@@ -160,5 +209,4 @@ def _not_prepared(name: str) -> RunError | UnknownNameError:
         return RunError(
             f"The data set {name} has not been prepared.", fix=f"Run `diascope prepare {name}`."
         )
-    prepared = [path.parent.name for path in (home() / "datasets").glob("*/fingerprint.json")]
-    return UnknownNameError(TITLES["datasets"], name, {*known, *prepared})
+    return UnknownNameError(TITLES["datasets"], name, {*known, *_fingerprints()})

@@ -22,6 +22,7 @@ import polars as pl
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.data.assign import independence_warnings
 from diascope.data.spec import DatasetCard
 from diascope.errors import RunError
 from diascope.plan import Plan
@@ -104,6 +105,20 @@ class Run:
     def is_cross_validation(self) -> bool:
         """Whether there is one network a fold, and no bundle."""
         return self.plan.folds > 0
+
+    @property
+    def split_mode(self) -> str:
+        """How the images were divided, see `diascope.data.assign`; folds are always by group."""
+        if self.is_cross_validation:
+            return "grouped"
+        return self.fingerprint.get("split", {}).get("mode", "grouped")
+
+    @property
+    def split_warnings(self) -> list[str]:
+        """What speaks against figures from this split, or from folds by group."""
+        if self.is_cross_validation:
+            return list(independence_warnings(self.card.group_kind))
+        return list(self.fingerprint.get("split", {}).get("warnings", ()))
 
     @property
     def network_folders(self) -> list[Path]:

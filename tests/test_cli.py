@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL
+from own_images import draw_folder
 
 import diascope
 from diascope.datasets import ham10000
@@ -156,6 +157,55 @@ def test_hostile_and_broken_archives_are_refused(call, tmp_path, cells):
     assert not (tmp_path.parent / "evil.png").exists()
     zeros = archive(tmp_path / "bomb.zip", [("Parasitized/a.png", bytes(300_000_000))])
     refused(call("prepare", "malaria", "--source", zeros), "bomb.zip")
+
+
+def test_own_images_from_a_folder_to_class_folders_and_predictions(call, tmp_path):
+    draw_folder(tmp_path / "My cells")
+    refused(call("prepare", "My cells"), "--group-from", "--group none", "12 groups of 4")
+    rule = ("--group-from", r"^P\d+", "--group-kind", "patient", "--positive", "malign")
+    result = call("prepare", "My cells", *rule, "--as-folders", "out")
+    assert last_line(result) == "out"
+    assert "12 patients benign and malign" in result.stdout
+    assert (tmp_path / "out" / "train" / "benign").is_dir()
+    refused(call("prepare", "My cells", *rule, "--as-folders", "out"), "not empty")
+    assert last_line(call("train", "My cells", *SETTINGS, "--out", "run")) == "run"
+    assert last_line(call("evaluate", "run")) == "run/metrics/test.json"
+    listed = json.loads(call("datasets", "--json").stdout)
+    assert [row["images"] for row in listed if row["name"].startswith("my-cells-")] == [48]
+
+
+def test_wishes_for_own_images_and_random_splits_are_checked(call, cells, tmp_path):
+    draw_folder(tmp_path / "own")
+    refused(call("prepare", "malaria", "--positive", "x"), "--positive", "not malaria")
+    refused(call("prepare", "own", "--group", "some"), "--group is none")
+    refused(call("prepare", "./nowhere"), "no such file or folder")
+    refused(call("prepare", "malaria", "--source", cells, "--split", "random"), "--i-know-this")
+    refused(call("prepare", "malaria", "--source", cells, "--split", "official"), "No official")
+    refused(call("train", "own"), "has not been prepared", "diascope prepare own")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix terminal")
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2)])
+def test_at_a_terminal_the_groups_are_asked_for(home, tmp_path, answer, code):
+    import pty
+
+    draw_folder(tmp_path / "own")
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diascope", "prepare", "own"],
+        cwd=tmp_path,
+        stdin=there,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DIASCOPE_HOME": str(home)},
+    )
+    os.write(here, f"{answer}\n".encode())
+    shown, _ = process.communicate(timeout=120)
+    os.close(here)
+    os.close(there)
+    assert process.returncode == code
+    assert "Take --group-from" in shown
 
 
 def test_option_values_out_of_range_are_refused(call, cells):

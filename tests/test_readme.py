@@ -29,6 +29,7 @@ def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
     (tmp_path / "official").mkdir()
     (tmp_path / "official" / "malaria").symlink_to(cells)
     (tmp_path / "cells").symlink_to(cells / "cell_images" / "Uninfected")
+    (tmp_path / "my_cells").symlink_to(cells / "cell_images")
     (tmp_path / "cell.png").write_bytes(next(cells.rglob("*.png")).read_bytes())
     commands = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ ") for line in commands if line.startswith("$ diascope")]

@@ -1,8 +1,9 @@
 """Find the same picture filed twice, and join the groups that share one.
 
-Two files count as the same picture when their decoded pixels are equal to the last bit, also after
-a quarter turn or a mirror. Equality is proof, so nothing is ever joined by mistake; featureless
-images (a single colour) are equal by chance and never join.
+Two files are equal pictures when their decoded pixels are equal to the last bit, also after a
+quarter turn or a mirror. Equality is proof, so nothing is ever joined by mistake; featureless
+images (a single colour) are equal by chance and never join. Pictures that are nearly the same are
+verified in `near_duplicates` and join groups here as well.
 """
 
 from __future__ import annotations
@@ -66,11 +67,19 @@ class Duplicates:
     Parameters
     ----------
     n_images : int
-        Images that have at least one duplicate.
+        Images that have at least one equal one.
     n_pairs : int
         Pairs of equal images.
+    pairs_across_groups : int
+        Of these, pairs of two groups.
     across_labels : int
-        Pictures that are filed under more than one label.
+        Equal pictures that are filed under more than one label.
+    near_searched : bool
+        Whether pictures that are nearly the same were looked for.
+    n_near_pairs : int
+        Verified pairs of such pictures, all of two groups: within a group they are not looked for.
+    near_across_labels : int
+        Of these, pairs filed under two labels.
     groups_joined : int
         Groups that became part of another one.
     largest_component_groups : int
@@ -79,13 +88,21 @@ class Duplicates:
 
     n_images: int
     n_pairs: int
+    pairs_across_groups: int
     across_labels: int
+    near_searched: bool
+    n_near_pairs: int
+    near_across_labels: int
     groups_joined: int
     largest_component_groups: int
 
 
 def join_duplicates(
-    table: pl.DataFrame, *, accept_large: bool = False
+    table: pl.DataFrame,
+    near: pl.DataFrame | None = None,
+    *,
+    accept_large: bool = False,
+    within: str | None = None,
 ) -> tuple[pl.DataFrame, Duplicates]:
     """Give groups that share a picture one name, so that no split can part them.
 
@@ -93,8 +110,13 @@ def join_duplicates(
     ----------
     table : DataFrame
         With ``image_id, label, group, pixel_digest``.
+    near : DataFrame, optional
+        Verified pairs of nearly the same picture, with ``image_id, other_id``; None where they
+        were not looked for.
     accept_large : bool
         Go on even if one joined group holds more than 5 % of all groups.
+    within : str, optional
+        A column that no join may cross, such as a split that is given.
 
     Returns
     -------
@@ -107,13 +129,22 @@ def join_duplicates(
         One joined group holds three or more groups and more than 5 % of all: most likely the
         pictures are not what they seem.
     """
-    shared = table.filter(pl.col("pixel_digest").is_not_null()).group_by("pixel_digest").agg(
-        pl.len().alias("n"),
-        pl.col("label").n_unique().alias("n_labels"),
-        pl.col("group").unique().sort().alias("groups"),
-    )  # fmt: skip
+    pictures = table.drop_nulls("pixel_digest")
+    shared = pictures.group_by("pixel_digest").agg(
+        pl.len().alias("n"), pl.col("label").n_unique().alias("n_labels")
+    )
     shared = shared.filter(pl.col("n") > 1)
-    components = _components(shared["groups"].to_list())
+    in_group = pictures.group_by("pixel_digest", "group").len()["len"]
+    n_pairs = _n_pairs(shared["n"])
+    links = pictures.group_by("pixel_digest", *([within] if within else [])).agg(
+        pl.col("group").unique().sort().alias("groups")
+    )
+    ends = _ends(table, near)
+    joining = ends.filter(pl.col(within) == pl.col(f"{within}_other")) if within else ends
+    components = _components(
+        links.filter(pl.col("groups").list.len() > 1)["groups"].to_list()
+        + joining.select(pl.concat_list("group", "group_other").alias("groups"))["groups"].to_list()
+    )
     largest = max((len(component) for component in components), default=1)
     n_groups = table["group"].n_unique()
     if largest > max(2, MAX_COMPONENT_SHARE * n_groups) and not accept_large:
@@ -125,11 +156,28 @@ def join_duplicates(
     joined = table.with_columns(pl.col("group").replace(renamed)) if renamed else table
     return joined, Duplicates(
         n_images=int(shared["n"].sum()),
-        n_pairs=int((shared["n"] * (shared["n"] - 1) // 2).sum()),
+        n_pairs=n_pairs,
+        pairs_across_groups=n_pairs - _n_pairs(in_group),
         across_labels=shared.filter(pl.col("n_labels") > 1).height,
+        near_searched=near is not None,
+        n_near_pairs=ends.height,
+        near_across_labels=ends.filter(pl.col("label") != pl.col("label_other")).height,
         groups_joined=sum(len(component) - 1 for component in components),
         largest_component_groups=largest,
     )
+
+
+def _n_pairs(sizes: pl.Series) -> int:
+    return int((sizes.cast(pl.Int64) * (sizes.cast(pl.Int64) - 1) // 2).sum())
+
+
+def _ends(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the verified pairs with what the table says of both pictures."""
+    pairs = pl.DataFrame(schema={"image_id": pl.String, "other_id": pl.String})
+    if near is not None:
+        pairs = near.select("image_id", "other_id")
+    pairs = pairs.join(table, on="image_id")
+    return pairs.join(table, left_on="other_id", right_on="image_id", suffix="_other")
 
 
 def _components(links: list[list[str]]) -> list[list[str]]:

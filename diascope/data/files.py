@@ -133,6 +133,10 @@ class FolderFiles(FileTree):
             raise SourceError(f"The file is over {MAX_MEMBER_BYTES:,} bytes.", where=path)
         return content
 
+    def local_path(self, name: str) -> Path | None:
+        """Return where a file lies on disk by itself; None for a member of an archive."""
+        return self.root / name if name in self._files else None
+
     def close(self) -> None:
         """Let go of the open archives."""
         for archive in self._archives.values():

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from diascope.data.duplicates import join_duplicates
 from diascope.data.manifest import check_disjoint, label_indices
 from diascope.data.split import split_groups
-from diascope.errors import DataError
+from diascope.errors import DataError, SettingsError
 
 
 def fold_column(fold: int) -> str:
@@ -23,11 +24,14 @@ def lay_out_folds(
     folds: int,
     val_fraction: float,
     seed: int,
+    mode: str = "grouped",
+    pairs: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Add ``fold`` and, for each fold, a column with train, val and test.
 
     Every image is tested once, by the network of its fold. The rest is parted by group into
-    images to learn from and images to watch.
+    images to learn from and images to watch. The test images of an official split stay sealed:
+    they are in no fold, and their rows are left out.
 
     Parameters
     ----------
@@ -40,12 +44,27 @@ def lay_out_folds(
         Share of the images outside the fold that is watched.
     seed : int
         The seed of the data set's split.
+    mode : str
+        How the data set was split, see `diascope.data.assign`.
+    pairs : DataFrame, optional
+        The duplicates that ``prepare`` found: ``image_id, other_id``. An official split may part
+        them; folds do not.
 
     Raises
     ------
+    SettingsError
+        The data set was split at random.
     DataError
         There are fewer groups, or fewer groups of some class, than folds.
     """
+    if mode == "random":
+        raise SettingsError(
+            "A cross-validation is by group, and this data set was split at random.",
+            fix="Prepare it again without --split random.",
+        )
+    if mode == "official":
+        table = table.filter(pl.col("split") != "test")
+        table, _ = join_duplicates(table, pairs, accept_large=True)  # across train and val, too
     labels = label_indices(table, classes).to_numpy()
     groups = table["group"].to_numpy().astype(str)
     n_groups = len(np.unique(groups))

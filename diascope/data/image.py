@@ -43,6 +43,7 @@ from PIL.ImageFile import ImageFile
 
 from diascope.errors import ImageError, UnknownNameError
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 RULES = 1  # raise it when the same file would give other pixels
 MAX_SIDE_PX = 30_000
 MAX_PIXELS = 100_000_000

@@ -11,7 +11,7 @@ import polars as pl
 
 from diascope.data.duplicates import pixel_digest
 from diascope.data.files import FileTree
-from diascope.data.image import decode_image
+from diascope.data.image import SUFFIXES, decode_image
 from diascope.errors import DataError, ImageError, SourceError
 from diascope.progress import Progress, Watch, silent
 
@@ -77,6 +77,14 @@ def inspect_images(
     }
     looked_at = pl.DataFrame(facts, schema=schema, orient="row")
     return table.filter(pl.Series(usable, dtype=pl.Boolean)).hstack(looked_at), rejected
+
+
+def find_unlisted(files: FileTree, table: pl.DataFrame) -> list[str]:
+    """Return the image files that are there and in no row, sorted."""
+    listed = set(table["path"])
+    return [
+        name for name in files.names() if name.lower().endswith(SUFFIXES) and name not in listed
+    ]
 
 
 def check_rejected(

@@ -3,7 +3,8 @@
 Columns: ``image_id, path, label, group`` from the data set's ``index``; ``sha256, width, height,
 n_bytes, pixel_digest`` from looking at every image; ``split`` (train, val, test) from splitting;
 and whatever else the data set knows (age, site, coordinates). ``path`` is relative to the source,
-with ``/``.
+with ``/``. A ``split`` that ``index`` returns is the one that came with the data, null where an
+image is in none.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from diascope.task import Task
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image_id", "path", "label", "group")
+MEASURED = ("sha256", "width", "height", "n_bytes", "pixel_digest", "fold")
 
 
 def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
@@ -28,7 +30,8 @@ def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
     ------
     DataError
         A column is missing or not text, an ``image_id`` occurs twice, a label is not a class, or a
-        group or label is empty. All problems are in one message.
+        group or label is empty, a split is none, or a column bears the name of one that diascope
+        adds. All problems are in one message.
     """
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
@@ -41,6 +44,13 @@ def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
             fix="Turn them into text, such as '12' instead of 12.",
         )
     problems = []
+    taken = [name for name in table.columns if name in MEASURED or name.startswith("split_fold_")]
+    if taken:
+        problems.append(f"columns that diascope adds itself: {', '.join(taken)}")
+    strange = set(table["split"].drop_nulls()) - set(SPLITS) if "split" in table.columns else ()
+    if strange:
+        shown = ", ".join(map(repr, sorted(strange)[:5]))
+        problems.append(f"splits that are none of {', '.join(SPLITS)}: {shown}")
     twice = table.filter(pl.col("image_id").is_duplicated())["image_id"].unique().sort()
     if len(twice):
         problems.append(f"{len(twice)} image ids occur more than once, such as {twice[0]!r}")
@@ -62,17 +72,27 @@ def label_indices(table: pl.DataFrame, classes: Iterable[str]) -> pl.Series:
     return table["label"].replace_strict(index, return_dtype=pl.Int32)
 
 
-def check_disjoint(table: pl.DataFrame) -> None:
+def check_disjoint(table: pl.DataFrame, *, mode: str = "grouped") -> None:
     """Check that no group and no picture is in two splits.
 
     Featureless pictures (no ``pixel_digest``) are equal by chance and do not count.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``group, pixel_digest, split``.
+    mode : str
+        How it was split, see `diascope.data.assign`: of an official split only the groups are
+        checked, of a random one nothing.
 
     Raises
     ------
     LeakageError
         With the number of groups or pictures and the first of them.
     """
-    for column, what in (("group", "groups"), ("pixel_digest", "pictures")):
+    checked = {"official": ("group",), "random": ()}.get(mode, ("group", "pixel_digest"))
+    for column in checked:
+        what = {"group": "groups", "pixel_digest": "pictures"}[column]
         n_splits = table.drop_nulls(column).group_by(column).agg(pl.col("split").n_unique())
         shared = n_splits.filter(pl.col("split") > 1)[column].sort()
         if len(shared):

@@ -82,7 +82,9 @@ class DatasetCard:
         """Return the values for JSON, with ``classes`` and ``positive`` instead of ``task``."""
         values = {one.name: getattr(self, one.name) for one in fields(DatasetCard)}
         task = values.pop("task")
-        return {**values, "classes": list(task.classes), "positive": task.positive}
+        settings = {name: list(setting) for name, setting in self.settings.items()}
+        task = {"classes": list(task.classes), "positive": task.positive}
+        return {**values, "settings": settings, **task}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> DatasetCard:
@@ -96,9 +98,12 @@ class DatasetCard:
         rest = dict(values)
         try:
             task = Task(tuple(rest.pop("classes")), rest.pop("positive"))
-            settings = {name: tuple(why) for name, why in rest.pop("settings", {}).items()}
+            settings = {
+                name: (value, str(reason))
+                for name, (value, reason) in dict(rest.pop("settings", {})).items()
+            }
             card = DatasetCard(**rest, task=task, settings=settings)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The card of the data set is damaged: {error}.") from error
         texts = (card.name, card.title, card.modality, card.group_kind, *task.classes)
         if not all(isinstance(text, str) for text in texts):
@@ -116,8 +121,9 @@ class DatasetSpec(DatasetCard):
         ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group``, any
         metadata, and ``split`` where one is published (null for rows that it leaves out); pure: it
         reads names and tables, never pixels, and never moves anything.
-    fake : callable
-        ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline.
+    fake : callable, optional
+        ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
+        only a user's own data set has none.
     sources : tuple of Source
         The publisher's files; empty for a data set that diascope draws.
     content_sha256 : str, optional
@@ -128,6 +134,12 @@ class DatasetSpec(DatasetCard):
         ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
     drawing : int
         Version of ``draw``: raised whenever the same seed gives other images.
+    path : Path, optional
+        The folder, table or ``.py`` file of a user's own data set.
+    options : tuple of str
+        The options of ``prepare`` that a user's own data set was declared with.
+    remarks : tuple of str
+        How a user's own data set was read.
     notes : tuple of str
         What whoever uses the data must know; printed, and among the warnings of a report.
     sizes : tuple of int
@@ -138,12 +150,15 @@ class DatasetSpec(DatasetCard):
     """
 
     index: Callable[[FileTree], pl.DataFrame]
-    fake: Callable[[Path], None]
+    fake: Callable[[Path], None] | None = None
     sources: tuple[Source, ...] = ()
     content_sha256: str | None = None
     n_bytes: int | None = None
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
     drawing: int = 1
+    path: Path | None = None
+    options: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     of_size: Callable[[int], DatasetSpec] | None = None

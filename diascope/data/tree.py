@@ -37,6 +37,10 @@ class FileTree(ABC):
     def read(self, name: str) -> bytes:
         """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
 
+    def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - for trees that have one
+        """Return where a file lies on disk by itself; None for a member of an archive."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the open files; the tree cannot be read any more."""

@@ -1,4 +1,4 @@
-"""Keep colours, sizes and fonts in one place, and turn figures into data URIs."""
+"""Keep colours, sizes and fonts in one place, and turn figures into files and data URIs."""
 
 from __future__ import annotations
 
@@ -139,3 +139,11 @@ def figure_to_svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     encoded = base64.b64encode(buffer.getvalue().encode()).decode("ascii")
     return f"data:image/svg+xml;base64,{encoded}"
+
+
+def figure_to_png(figure: Figure, *, dots_per_inch: int) -> bytes:
+    """Return the figure as a PNG file without a date, the same bytes every time."""
+    with styled():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return buffer.getvalue()

@@ -43,6 +43,8 @@ def caveats(
         Complete sentences, the gravest first; empty where there is nothing to say.
     """
     has_class = by_group.sum(axis=2) > 0
+    if group_kind == "image":  # every image is a group of its own: nothing is mixed within one
+        positive_index = None
     return [
         *_class_caveats(by_group, has_class, classes, group_kind, part=part),
         *_fold_caveats(has_class.shape[0], ranked_folds, group_kind),
@@ -76,9 +78,11 @@ def _class_caveats(
         if n_groups and not is_predicted:
             found.append(f"No image is predicted to be {name}.")
         if 0 < n_groups < CARE_BELOW_GROUPS:
-            have = "has" if n_groups == 1 else "have"
+            have = "has images" if n_groups == 1 else "have images"
+            if group_kind == "image":
+                have = "is" if n_groups == 1 else "are"
             found.append(
-                f"Only {counted(n_groups, group_kind)}{within} {have} images of {name}: "
+                f"Only {counted(n_groups, group_kind)}{within} {have} of {name}: "
                 "what is said of it may not hold for others."
             )
     return found

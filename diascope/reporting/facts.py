@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
-from diascope.data.spec import DatasetCard
+from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
@@ -64,6 +64,23 @@ class Facts:
     def group_kind(self) -> str:
         """What a group is, such as ``"patient"``."""
         return str(self.metrics["group_kind"])
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether it is known which images belong together."""
+        return self.group_kind != UNGROUPED
+
+    @property
+    def patient(self) -> str:
+        """Who or what would be diagnosed, in the singular: the kind of group, if that tells."""
+        return "patient" if self.group_kind in (UNGROUPED, "group") else self.group_kind
+
+    @property
+    def split_mode(self) -> str:
+        """How the images were divided, see `diascope.data.assign`; folds are always by group."""
+        if self.is_cross_validation:
+            return "grouped"
+        return (self.fingerprint.get("split") or {}).get("mode", "grouped")
 
     @property
     def positive(self) -> str | None:

@@ -16,6 +16,7 @@ from diascope.data.image import decode_image, fit_image
 from diascope.data.pack import read_unchanged
 from diascope.errors import ImageError, SourceError
 from diascope.figures.pictures import image_uri
+from diascope.reporting.examples import by_turns
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -40,10 +41,8 @@ def chosen_examples(facts: Facts) -> dict[str, list[str]]:
     n_wanted -= n_wanted % IN_A_ROW if n_wanted > IN_A_ROW else 0
     chosen = {}
     for index, name in enumerate(facts.classes):
-        rows = _unsealed(facts).filter(pl.col("label") == name).sort("image_id")
-        rows = rows.sample(fraction=1, shuffle=True, seed=index)
-        turn = rows.with_columns(pl.int_range(pl.len()).over("group").alias("turn"))
-        chosen[name] = turn.sort("turn", maintain_order=True)["image_id"].head(n_wanted).to_list()
+        rows = _unsealed(facts).filter(pl.col("label") == name)
+        chosen[name] = by_turns(rows, seed=index)["image_id"].head(n_wanted).to_list()
     return chosen
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, summary, tables
+from diascope.reporting import charts, division, summary, tables
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -99,6 +99,9 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
         "classes": facts.classes,
         "positive": facts.positive,
         "group_kind": facts.group_kind,
+        "is_grouped": facts.is_grouped,
+        "patient": facts.patient,
+        "leak_warning": division.leak_warning(facts),
         "level": facts.metrics["level"],
         "is_cross_validation": facts.is_cross_validation,
         "ids_shown": names.are_true,
@@ -124,14 +127,16 @@ def _data(facts: Facts, names: Names) -> dict[str, Any]:
         "group_kinds": ", ".join(f"{name} {n:,}" for name, n in kinds.items()),
         "rejected": tables.rejected_reasons(facts, names),
         "content_text": summary.content_text(facts),
+        "data_notes": names.cleaned_all(division.data_notes(facts)),
     }
 
 
 def _split(facts: Facts) -> dict[str, Any]:
     duplicates = facts.fingerprint.get("duplicates") or {}
     return {
-        "split_text": summary.split_text(facts),
-        "duplicates_text": summary.duplicates_text(duplicates, facts.group_kind),
+        "split_text": division.split_text(facts),
+        "proof_text": division.proof_text(facts),
+        "duplicates_text": division.duplicates_text(duplicates, facts.group_kind),
         "openings_text": summary.openings_text(facts),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diascope.metrics.estimate import counted, plural
+from diascope.reporting.division import leak_warning
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -40,25 +41,32 @@ def headline(facts: Facts) -> dict[str, Any]:
         "meaning": _meaning(facts),
         "n_groups": facts.metrics["n_groups"],
         "judged": counted(facts.metrics["n_images"], "image")
-        + " of "
-        + counted(facts.metrics["n_groups"], facts.group_kind),
+        + (f" of {counted(facts.metrics['n_groups'], facts.group_kind)}" * facts.is_grouped),
     }
 
 
 def _protocol(facts: Facts) -> str:
     kind, metrics = facts.group_kind, facts.metrics
     if facts.is_cross_validation:
+        unseen = f"no image of its {kind}" if facts.is_grouped else "neither it nor an equal one"
         return (
             f"{metrics['n_folds']}-fold cross-validation by {kind}: every image was judged once, "
-            f"by a network that had seen no image of its {kind}. It judges the way of training, "
-            "not one network."
+            f"by a network that had seen {unseen}. It judges the way of training, not one network."
         )
+    if facts.split_mode == "random":
+        return (
+            f"The {metrics['split']} part of a random split, image by image: the network knows the "
+            f"same {plural(kind)} from training."
+        )
+    if metrics["split"] == "test" and not facts.is_grouped:
+        return "Held-out test split: these images took no part in training or in any choice."
     if metrics["split"] == "test":
         return (
             f"Held-out test split by {kind}: no image of these {plural(kind)} took part in "
             "training or in any choice."
         )
-    sealed = "The test split is still sealed."
+    has_test = (facts.manifest["split"] == "test").any()
+    sealed = "The test split is still sealed." if has_test else "There is no test split."
     if facts.openings_now:
         times = _times(facts.openings_now["same_images"] + facts.openings_now["overlapping"])
         sealed = f"Test is not judged here, but its images or some of them were opened {times}."
@@ -93,7 +101,12 @@ def _known(estimates: Mapping[str, Any], name: str) -> bool:
 
 def warnings_about(facts: Facts) -> list[str]:
     """Return everything that a reader must know before the figures, loudest first."""
-    return [*_about_test(facts), *_about_data(facts), *facts.metrics["warnings"]]
+    in_red = leak_warning(facts)
+    of_split = (facts.fingerprint.get("split") or {}).get("warnings") or []
+    others = [text for text in facts.metrics["warnings"] if text not in in_red]
+    first = [text for text in others if text in of_split]
+    others = [text for text in others if text not in of_split]
+    return [*first, *_about_test(facts), *_about_data(facts), *others]
 
 
 def _about_test(facts: Facts) -> list[str]:
@@ -133,6 +146,12 @@ def _about_data(facts: Facts) -> list[str]:
         found.append(
             "The content does not have the published checksum: it differs from what others used."
         )
+    n_conflicts = (fingerprint.get("duplicates") or {}).get("across_labels", 0)
+    if n_conflicts:
+        found.append(
+            f"{counted(n_conflicts, 'picture')} {'is' if n_conflicts == 1 else 'are'} filed under "
+            "several classes: at least one of the labels of each is wrong."
+        )
     rejected = fingerprint.get("rejected") or []
     if rejected:
         found.append(
@@ -144,10 +163,10 @@ def _about_data(facts: Facts) -> list[str]:
 
 def limits(facts: Facts) -> list[str]:
     """Return what the figures cannot say, for this run."""
-    kind = facts.group_kind
+    kind, patient = facts.group_kind, facts.patient
     found = [
-        f"Single images were judged. That says nothing of how well a {kind} would be diagnosed: "
-        f"no rule from images to {kind} was tested.",
+        f"Single images were judged. That says nothing of how well a {patient} would be diagnosed: "
+        f"no rule from images to {patient} was tested.",
         "All images come from one collection. Another scanner, stain, camera, clinic or "
         "population was not tried, and figures usually fall there.",
         "The labels are taken as they are. Where they are wrong, a correct answer counts as an "
@@ -165,38 +184,6 @@ def limits(facts: Facts) -> list[str]:
             "a new training on new data would differ (Bengio & Grandvalet 2004)."
         )
     return found
-
-
-def split_text(facts: Facts) -> str:
-    """Say how the images were divided."""
-    kind = facts.group_kind
-    split = facts.fingerprint.get("split") or {}
-    seeded = f" (seed {split['seed']})" if "seed" in split else ""
-    if facts.is_cross_validation:
-        return (
-            f"The unit is the {kind}: whole {plural(kind)} were placed in "
-            f"{facts.metrics['n_folds']} folds, so that every fold has its share of every class "
-            f"and of every kind of {kind}{seeded}. Each fold was judged once, by a network that "
-            "was trained on the others."
-        )
-    return (
-        f"The unit is the {kind}: whole {plural(kind)} were placed in train, val and test, so that "
-        f"each has its share of every class and of every kind of {kind}{seeded}. The network "
-        "learned from train, val was watched meanwhile, and test was kept sealed."
-    )
-
-
-def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
-    """Say what pictures are filed twice, and what was done about it."""
-    if not duplicates.get("n_images"):
-        return "No picture is filed twice."
-    return (
-        f"{counted(duplicates['n_images'], 'image')} have an identical twin "
-        f"({counted(duplicates['n_pairs'], 'pair')}). Before the split, "
-        f"{counted(duplicates['groups_joined'], group_kind)} joined another one; the largest that "
-        f"came of it holds {counted(duplicates['largest_component_groups'], group_kind)}. "
-        f"Filed under two labels: {counted(duplicates['across_labels'], 'picture')}."
-    )
 
 
 def training_text(facts: Facts) -> str:
@@ -270,10 +257,11 @@ def methods_text(facts: Facts) -> str:
         if facts.is_cross_validation
         else ""
     )
+    kinds = plural(facts.group_kind)
     return (
-        f"Intervals of {metrics['level']:.0%} from {metrics['n_resamples']:,} resamples of whole "
-        f"{plural(facts.group_kind)} (seed {metrics['seed']}). Images and "
-        f"{plural(facts.group_kind)} are those that inform the measure.{pooled}"
+        f"Intervals of {metrics['level']:.0%} from {metrics['n_resamples']:,} resamples of "
+        f"{'whole ' * facts.is_grouped}{kinds} (seed {metrics['seed']}). Images"
+        f"{f' and {kinds}' * facts.is_grouped} are those that inform the measure.{pooled}"
     )
 
 
@@ -298,13 +286,18 @@ def commands(facts: Facts, names: Names) -> str:
 def _prepare_command(facts: Facts) -> str:
     """Return how the data were prepared; FOLDER is the reader's own, as paths may tell names."""
     asked = facts.fingerprint
-    words = ["diascope", "prepare", facts.recipe.data]
+    words = ["diascope", "prepare", "DATA" if asked.get("data_path") else facts.recipe.data]
     words += ["--source", "FOLDER"] if asked.get("source_given") else []
+    words += asked.get("options") or []
+    mode = (asked.get("split") or {}).get("mode", "grouped")
+    words += ["--split", mode] if mode != "grouped" else []
+    words += ["--i-know-this-leaks"] if mode == "random" else []
     words += ["--size", str(asked["size_px"])] if asked.get("size_px") else []
     words += ["--seed", str((asked.get("split") or {}).get("seed", 0))]
     share = asked.get("max_rejected", MAX_REJECTED)
     words += ["--max-rejected", str(share)] if share != MAX_REJECTED else []
     words += ["--accept-large-groups"] if asked.get("accept_large_groups") else []
+    words += [] if asked.get("near_duplicates", True) else ["--no-near-duplicates"]
     return shlex.join(words)
 
 

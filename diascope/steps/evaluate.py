@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
@@ -74,6 +75,8 @@ def evaluate(
     name = f"on-{external.card.name}" if external else split
     if run.metrics_path(name).is_file():
         return run.metrics(name)
+    if not external:
+        _check_has_images(run, split)
     networks = run.load_networks()
     card, openings = run.card, {}
     if external:
@@ -112,8 +115,20 @@ def evaluate(
         ),
         **openings,
     }
+    of_split = independence_warnings(card.group_kind) if external else run.split_warnings
+    metrics["warnings"] = [*of_split, *metrics["warnings"]]
     write_json(run.metrics_path(name), metrics)
     return metrics
+
+
+def _check_has_images(run: Run, split: str) -> None:
+    if not run.is_cross_validation and not (run.manifest["split"] == split).any():
+        raise SettingsError(
+            f"There are no {split} images in this data set.",
+            where=run.plan.data,
+            fix="Cross-validate with `diascope train --folds`, or evaluate on another data set "
+            "with `diascope evaluate --on`.",
+        )
 
 
 def _read_images(

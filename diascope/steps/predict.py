@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diascope.atomic import atomic_path
 from diascope.bundle import Bundle
 from diascope.data.files import open_files
+from diascope.data.image import SUFFIXES
 from diascope.errors import ImageError, SettingsError, SourceError
 from diascope.metrics.estimate import counted
 from diascope.predictions import is_finite, softmax
@@ -23,7 +24,6 @@ from diascope.progress import Progress, Watch, silent
 from diascope.run import Run, open_bundle
 
 CHUNK = 256
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 FORMATS = (".csv", ".parquet", ".json")
 NO_SCORE = "the network gave no finite score"
 

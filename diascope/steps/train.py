@@ -160,6 +160,11 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     raise_together(lambda: load_prepared(recipe.data), lambda: find_model(recipe.model))
     prepared = load_prepared(recipe.data)
     manifest, column = prepared.manifest, "split"
+    if not (manifest["split"] == "train").any():
+        raise RunError(
+            f"The data set {recipe.data} has no images to train on: all are test images.",
+            fix="Train on another one, and judge it on this with `diascope evaluate --on`.",
+        )
     plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
     if recipe.folds:
         manifest = lay_out_folds(
@@ -168,6 +173,8 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
             folds=plan.folds,
             val_fraction=plan.val_fraction,
             seed=prepared.fingerprint["split"]["seed"],
+            mode=prepared.fingerprint["split"]["mode"],
+            pairs=prepared.pairs,
         )
         column = fold_column(0)
     sha256 = ""
@@ -210,7 +217,7 @@ def _train_networks(run: Run, watch: Watch) -> None:
         if (folder / "card.json").is_file():
             continue
         table = manifest.rename({column: "split"})
-        check_disjoint(table)
+        check_disjoint(table, mode=run.split_mode)
         bundle = _train_one(run, table, images, fold=fold, watch=watch)
         if not plan.folds:
             predictions = score_rows(bundle, table, images, _rows(table, "val"))

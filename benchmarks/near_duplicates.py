@@ -1,0 +1,183 @@
+"""Near-duplicates: recall on planted and on published pairs, what is found, and seconds.
+
+``planted NAME`` plants pairs in real images and searches them all; ``found NAME [PAIRS]`` searches
+a data set across its groups; ``sheet NAME PAIRS PICTURE`` draws the pairs that it wrote and no list
+has, to be looked at; ``speed`` searches 277,524 patches.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+from conditions import conditions, real_data
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from planted_pairs import KINDS, plant
+
+from diascope.data.duplicate_pairs import near_pairs
+from diascope.data.files import open_files
+from diascope.data.image import decode_image
+from diascope.data.inspect import inspect_images
+from diascope.data.near_duplicates import find_near_duplicates
+from diascope.plugins import find
+from diascope.progress import Progress
+
+FOLDERS = {"ham10000": "ham10000", "malaria": "malaria", "breast_idc": "idc"}
+N_BASE, N_A_KIND, MIN_SIDE_PX = 2000, 50, 40
+N_PATCHES = 277_524
+TILE_PX = (112, 84)
+
+
+class Clock:
+    """Seconds of each stage, by the wall and of the processor."""
+
+    def __init__(self) -> None:
+        self.starts: dict[str, tuple[float, float]] = {}
+        self.last = self._now()
+
+    def __call__(self, sign: Progress) -> None:
+        """Print a row when a stage is done."""
+        self.starts.setdefault(sign.stage, self.last)
+        self.last = self._now()
+        if sign.done == sign.total:
+            wall, processor = np.subtract(self.last, self.starts[sign.stage])
+            print(f"| {sign.stage} | {wall:.0f} | {processor:.0f} | {sign.note} |", flush=True)
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+
+def _table(name: str, files) -> pl.DataFrame:
+    spec = find("datasets", name)
+    table, _ = inspect_images(files, spec.index(files), alpha_background=spec.alpha_background)
+    return table
+
+
+def planted(name: str) -> None:
+    """Print the recall of each kind of planted pair, and what else was joined."""
+    rng = np.random.default_rng(0)
+    with open_files(real_data() / FOLDERS[name]) as files:
+        table = _table(name, files).drop_nulls("pixel_digest").unique("pixel_digest", keep="first")
+        large = table.filter(pl.min_horizontal("width", "height") >= MIN_SIDE_PX).sort("image_id")
+        n_base = min(N_BASE, large.height)
+        chosen = large[np.sort(rng.permutation(large.height)[:n_base])]
+        images = [decode_image(files.read(path)) for path in chosen["path"]]
+    sources = rng.permutation(n_base)[: N_A_KIND * len(KINDS)]
+    kinds = [KINDS[number % len(KINDS)] for number in range(len(sources))]
+    images += [plant(images[row], kind, rng) for row, kind in zip(sources, kinds, strict=True)]
+    own = chosen["group"].rank("dense").to_numpy().astype(np.int64)
+    groups = np.concatenate([own, own.max() + 1 + np.arange(len(sources))])
+    pairs = find_near_duplicates(images.__getitem__, groups)
+    found = set(pairs.select("first", "second").iter_rows())
+    hits = [(int(row), n_base + number) in found for number, row in enumerate(sources)]
+    others = sum(second < n_base for _, second in found)
+    counts = [
+        str(sum(hit for hit, kind in zip(hits, kinds, strict=True) if kind == wanted))
+        for wanted in KINDS
+    ]
+    print("| images | " + " | ".join(KINDS) + " | all | other pairs |")
+    print(f"| {name}, of {N_A_KIND} each | " + " | ".join(counts) + f" | {sum(hits)} of "
+          f"{len(hits)} | {others} |")  # fmt: skip
+
+
+def found(name: str, out: str | None = None) -> None:
+    """Print the seconds and the pairs found across groups; write the table if asked."""
+    spec = find("datasets", name)
+    with open_files(real_data() / FOLDERS[name]) as files:
+        table = _table(name, files)
+        print("| stage | seconds | processor seconds | |\n|---|---|---|---|")
+        pairs = near_pairs(files, table, alpha_background=spec.alpha_background, watch=Clock())
+    known = table.select("image_id", "group", "label")
+    pairs = pairs.join(known, on="image_id").join(
+        known, left_on="other_id", right_on="image_id", suffix="_other"
+    )
+    same = pairs.filter(pl.col("label") == pl.col("label_other")).height
+    print(f"\n{pairs.height} pairs across groups, {same} of them of one label.")
+    published = _published(name)
+    if published:
+        ids = {frozenset(pair) for pair in pairs.select("image_id", "other_id").iter_rows()}
+        missed = sorted(map(sorted, published - ids))
+        print(f"Published pairs found: {len(published & ids)} of {len(published)}; not: {missed}")
+    if out:
+        pairs.write_parquet(out)
+
+
+def _published(name: str) -> set[frozenset[str]]:
+    """Return the pairs of the published list, if there is one."""
+    path = real_data() / FOLDERS[name] / "newly_discovered_duplicates.csv"
+    if not path.is_file():
+        return set()
+    ids = pl.read_csv(path).select(pl.col("from_img", "to_img").str.strip_suffix(".jpg"))
+    return {frozenset(pair) for pair in ids.iter_rows()}
+
+
+def sheet(name: str, pairs: str, picture: str) -> None:
+    """Draw the pairs that no list has, numbered, weakest first, and print their table."""
+    published = _published(name)
+    table = pl.read_parquet(pairs).sort("n_inliers", "agreement")
+    rows = [
+        row
+        for row in table.iter_rows(named=True)
+        if frozenset((row["image_id"], row["other_id"])) not in published
+    ]
+    width, height, across = *TILE_PX, 4
+    down = -(-len(rows) // across)
+    page = Image.new("RGB", (across * (2 * width + 8), down * (height + 16)), "white")
+    print("| no. | images | groups | label | inliers | agreement | mirrored, degrees, scale |")
+    print("|---|---|---|---|---|---|---|")
+    with open_files(real_data() / FOLDERS[name]) as files:
+        paths = dict(find("datasets", name).index(files).select("image_id", "path").iter_rows())
+        for number, row in enumerate(rows, 1):
+            left, top = (number - 1) % across * (2 * width + 8), (number - 1) // across
+            top *= height + 16
+            ImageDraw.Draw(page).text((left + 2, top + 2), f"{number}", "black")
+            for place, image_id in enumerate((row["image_id"], row["other_id"])):
+                tile = Image.fromarray(decode_image(files.read(paths[image_id])))
+                tile.thumbnail((width, height))
+                page.paste(tile, (left + place * width, top + 14))
+            labels = sorted({row["label"], row["label_other"]})
+            print(
+                f"| {number} | {row['image_id']}, {row['other_id']} | {row['group']}, "
+                f"{row['group_other']} | {', '.join(labels)} | {row['n_inliers']} | "
+                f"{row['agreement']:.2f} | {'yes' if row['mirrored'] else 'no'}, "
+                f"{row['rotation_degrees']:.0f}, {row['scale']:.2f} |"
+            )
+    page.quantize(256).save(picture, optimize=True)
+
+
+def speed(n_patches: str = str(N_PATCHES)) -> None:
+    """Print the seconds for 277,524 patches, each two real ones turned, scaled and laid over."""
+    with open_files(real_data() / "idc") as files:
+        table = _table("breast_idc", files).filter(
+            (pl.col("width") == 50) & (pl.col("height") == 50)
+        )
+        base = np.stack([decode_image(files.read(path)) for path in table["path"]])
+
+    def read(row: int):
+        rng = np.random.default_rng(row)
+        layers = [_layer(base[rng.integers(len(base))], rng) for _ in range(2)]
+        return cv2.addWeighted(layers[0], 0.5, layers[1], 0.5, 0)
+
+    print("| stage | seconds | processor seconds | |\n|---|---|---|---|")
+    pairs = find_near_duplicates(read, np.arange(int(n_patches)), watch=Clock())
+    print(f"\n{pairs.height} pairs")
+
+
+def _layer(patch, rng):
+    """Turn a patch by any angle, enlarge and move it, mirrored at the edges."""
+    matrix = cv2.getRotationMatrix2D((24.5, 24.5), rng.uniform(0, 360), rng.uniform(1.0, 1.4))
+    matrix[:, 2] += rng.uniform(-12, 12, 2)
+    return cv2.warpAffine(patch, matrix, (50, 50), borderMode=cv2.BORDER_REFLECT)
+
+
+if __name__ == "__main__":
+    {"planted": planted, "found": found, "sheet": sheet, "speed": speed}[sys.argv[1]](*sys.argv[2:])
+    print(f"\n{conditions()}")

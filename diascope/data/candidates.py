@@ -1,0 +1,191 @@
+"""Propose pairs of pictures that may show the same thing, without comparing all with all.
+
+An inverted index of visual words: features that fall into one cell and lie on the same side of its
+centroid vote for the pair of their pictures. Only votes for one and the same turn and change of
+size count together. What is proposed here is proposed and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.data.visual_words import Words
+
+MAX_DISTANCE = 20  # bits of 64
+MIN_VOTES = 3
+MAX_CANDIDATES = 10  # a picture
+CELL_LIMIT = 256  # features that one feature is compared with in a cell
+N_COMPARED = 2_000_000  # comparisons made at a time
+IMAGE_BITS = 21  # a vote is one number of 62 bits
+MAX_IMAGES = 1 << IMAGE_BITS
+TURNS, SIZES = 24, 16  # bins of the turn; of the change of size, half an octave each
+
+
+@dataclass(frozen=True)
+class IndexedFeatures:
+    """All features of a data set, quantised.
+
+    Parameters
+    ----------
+    images : int32 (F,)
+        Row of the picture that a feature belongs to.
+    angles : float32 (F,)
+        Radians.
+    octaves : float32 (F,)
+        Binary logarithm of the diameter in px.
+    words : Words
+    """
+
+    images: NDArray[np.int32]
+    angles: NDArray[np.float32]
+    octaves: NDArray[np.float32]
+    words: Words
+
+
+def propose(
+    features: IndexedFeatures, groups: NDArray[np.integer], *, n_threads: int
+) -> NDArray[np.int32]:
+    """Propose pairs of pictures of different groups.
+
+    Parameters
+    ----------
+    features : IndexedFeatures
+    groups : int (N,)
+        Number of the group of each picture.
+    n_threads : int
+
+    Returns
+    -------
+    int32 (P, 4)
+        Rows of the first and of the second picture, first < second; 1 where the second is
+        mirrored; votes. Sorted by rows.
+    """
+    index = _Index(features.words)
+
+    def search(query: tuple[slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
+        rows, cells, own_bits, is_mirrored = query
+        first, second = index.near(rows.start, cells, own_bits)
+        apart = groups[features.images[first]] != groups[features.images[second]]
+        return _votes(features, first[apart], second[apart], is_mirrored)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        votes = list(pool.map(search, index.queries(features.words)))
+    return _select(np.concatenate([np.zeros(0, np.int64), *votes]), len(groups))
+
+
+class _Index:
+    """Features sorted by cell."""
+
+    def __init__(self, words: Words) -> None:
+        self.n_centroids = 1 + int(max(words.nearest.max(), words.second.max()))
+        cells = self._cells(words.nearest)
+        self.order = np.argsort(cells, kind="stable").astype(np.int32)
+        self.bits = _both(words.bits)[self.order]
+        self.sizes = np.bincount(cells, minlength=self.n_centroids**2)
+        self.starts = np.cumsum(self.sizes) - self.sizes
+
+    def _cells(self, pairs: NDArray[np.uint16]) -> NDArray[np.int32]:
+        return pairs[:, 0] * np.int32(self.n_centroids) + pairs[:, 1]
+
+    def queries(self, words: Words) -> Iterator[tuple[slice, NDArray, NDArray, bool]]:
+        """Yield what to look up: rows of features, their cells and bits, and if mirrored."""
+        cells = (words.nearest, words.second)
+        bits = (words.bits, words.second_bits)
+        for left, right in ((0, 0), (0, 1), (1, 0)):
+            probe = np.stack([cells[left][:, 0], cells[right][:, 1]], axis=1)
+            sides = np.stack([bits[left][:, 0], bits[right][:, 1]], axis=1)
+            for is_mirrored in (False, True):
+                step = -1 if is_mirrored else 1
+                wanted, own_bits = self._cells(probe[:, ::step]), _both(sides[:, ::step])
+                n = np.cumsum(np.minimum(self.sizes[wanted], CELL_LIMIT))
+                n_parts = 1 + int(n[-1]) // N_COMPARED if len(n) else 0
+                ends = np.searchsorted(n, np.linspace(0, n[-1], n_parts + 1)) if n_parts else []
+                for start, end in pairwise([0, *ends[1:-1], len(n)]):
+                    rows = slice(int(start), int(end))
+                    yield rows, wanted[rows], own_bits[rows], is_mirrored
+
+    def near(self, first_row: int, cells: NDArray, own_bits: NDArray):
+        """Return the rows of features whose bits are near: those that ask, those found."""
+        sizes = self.sizes[cells]
+        n = np.minimum(sizes, CELL_LIMIT)
+        starts = self.starts[cells]
+        full = sizes > CELL_LIMIT  # of a full cell, a window that is another for each
+        rows = first_row + np.flatnonzero(full)
+        starts[full] += rows * 7919 % (sizes[full] - CELL_LIMIT)
+        places = np.arange(n.sum()) + np.repeat(starts - (np.cumsum(n) - n), n)
+        distance = np.bitwise_count(np.repeat(own_bits, n) ^ self.bits[places])
+        near = np.flatnonzero(distance <= MAX_DISTANCE)
+        asked = np.searchsorted(np.cumsum(n), near, side="right")
+        return first_row + asked, self.order[places[near]]
+
+
+def _both(bits: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Join the bits of the two halves."""
+    return bits[:, 0].astype(np.uint64) << np.uint64(32) | bits[:, 1]
+
+
+def _votes(features: IndexedFeatures, first, second, is_mirrored: bool) -> NDArray[np.int64]:
+    """Encode votes: pair, mirror, turn, change of size, and the feature that votes."""
+    swap = features.images[first] > features.images[second]
+    low, high = np.where(swap, second, first), np.where(swap, first, second)
+    one, two = (features.images[rows].astype(np.int64) for rows in (low, high))
+    here, there = features.angles[low], features.angles[high]
+    turn = (np.pi - there if is_mirrored else there) - here
+    turn = np.floor((turn % (2 * np.pi)) * (TURNS / (2 * np.pi))).astype(np.int64) % TURNS
+    change = features.octaves[high] - features.octaves[low]
+    change = np.clip(2 * change + SIZES / 2, 0, SIZES - 1).astype(np.int64)
+    number = np.minimum(low - np.searchsorted(features.images, one), 1023)
+    pair = (one << IMAGE_BITS | two) << 1 | is_mirrored
+    return ((pair << 5 | turn) << 4 | change) << 10 | number
+
+
+def _select(votes: NDArray[np.int64], n_images: int) -> NDArray[np.int32]:
+    """Count the votes of each pair in its best bins and keep the best pairs of each picture."""
+    pairs, n_votes = _count(votes)
+    if not len(pairs):
+        return np.zeros((0, 4), np.int32)
+    one, two = pairs >> (IMAGE_BITS + 1), pairs >> 1 & ((1 << IMAGE_BITS) - 1)
+    ends = np.concatenate([one, two])
+    both_votes = np.concatenate([n_votes, n_votes])
+    order = np.lexsort((-both_votes, ends))
+    first_of_image = np.searchsorted(ends[order], np.arange(n_images))
+    rank = np.arange(len(order)) - first_of_image[ends[order]]
+    kept = np.unique(order[rank < MAX_CANDIDATES] % len(pairs))
+    table = np.stack([one, two, pairs & 1, n_votes], axis=1)
+    return table[kept].astype(np.int32)
+
+
+def _count(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs with enough votes for one turn and one change of size, and the votes.
+
+    Turns and sizes count two bins together, overlapping, so that no edge parts what is alike.
+    """
+    votes.sort()
+    starts, sizes = _runs(votes >> 19)
+    votes = votes[np.repeat(sizes >= MIN_VOTES, sizes)]
+    pair, turn, change, number = votes >> 19, votes >> 14 & 31, votes >> 10 & 15, votes & 1023
+    wider = [
+        ((pair << 5 | (turn + right) % TURNS) << 5 | change + up) << 10 | number
+        for right in (0, 1)
+        for up in (0, 1)
+    ]
+    bins = np.sort(np.concatenate(wider))
+    bins = bins[_runs(bins)[0]] >> 10
+    starts, n_votes = _runs(bins)
+    pairs = bins[starts] >> 10
+    starts, _ = _runs(pairs)
+    n_votes = np.maximum.reduceat(n_votes, starts) if len(starts) else n_votes
+    enough = n_votes >= MIN_VOTES
+    return pairs[starts][enough], n_votes[enough]
+
+
+def _runs(ordered: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where runs of equal values start, and their lengths."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    return starts, np.diff(starts, append=len(ordered))

@@ -1,0 +1,78 @@
+"""List the pairs of equal and of nearly equal pictures of a data set, by their ids."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from diascope.data.files import FileTree
+from diascope.data.image import decode_image
+from diascope.data.near_duplicates import SCHEMA, find_near_duplicates
+from diascope.progress import Watch, silent
+
+
+def near_pairs(
+    files: FileTree, table: pl.DataFrame, *, alpha_background: str, watch: Watch = silent
+) -> pl.DataFrame:
+    """Find the pairs of nearly equal pictures that are of different groups.
+
+    Of equal pictures only the first is looked at, and featureless ones are left out.
+
+    Parameters
+    ----------
+    files : FileTree
+        Where the paths are read from.
+    table : DataFrame
+        With ``image_id, path, group, pixel_digest``.
+    alpha_background : str
+        What shows through transparent pixels.
+    watch : callable
+        Told the progress.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, other_id`` and the numbers of `find_near_duplicates`.
+    """
+    pictures = table.drop_nulls("pixel_digest").sort("image_id")
+    pictures = pictures.unique("pixel_digest", keep="first", maintain_order=True)
+    paths = pictures["path"].to_list()
+
+    def read(row: int):
+        return decode_image(files.read(paths[row]), alpha_background=alpha_background)
+
+    groups = pictures["group"].rank("dense").to_numpy()
+    found = find_near_duplicates(read, groups, watch=watch)
+    ids = pictures["image_id"]
+    numbers = [name for name in SCHEMA if name not in ("first", "second")]
+    return found.select(
+        ids.gather(found["first"]).alias("image_id"),
+        ids.gather(found["second"]).alias("other_id"),
+        *numbers,
+    )
+
+
+def equal_pairs(table: pl.DataFrame) -> pl.DataFrame:
+    """Pair each picture that has equal ones with the first of them: ``image_id, other_id``."""
+    pictures = table.drop_nulls("pixel_digest").sort("image_id")
+    first = pl.col("image_id").first().over("pixel_digest")
+    pairs = pictures.select(first.alias("image_id"), pl.col("image_id").alias("other_id"))
+    return pairs.filter(pl.col("image_id") != pl.col("other_id"))
+
+
+def list_pairs(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
+    """List all pairs for ``duplicates.parquet``, equal ones first; see docs/formats.md.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``image_id, label, group, pixel_digest``, before groups were joined.
+    near : DataFrame, optional
+        Of `near_pairs`.
+    """
+    pairs = equal_pairs(table).with_columns(kind=pl.lit("equal"))
+    if near is not None:
+        pairs = pl.concat([pairs, near.with_columns(kind=pl.lit("near"))], how="diagonal")
+    known = table.select("image_id", "label", "group")
+    pairs = pairs.join(known, on="image_id", how="left", maintain_order="left")
+    other = known.rename({"image_id": "other_id", "label": "other_label", "group": "other_group"})
+    return pairs.join(other, on="other_id", how="left", maintain_order="left")

@@ -1,0 +1,95 @@
+"""Local features of a picture: points that are found again after turning, scaling and cropping.
+
+SIFT (Lowe, International Journal of Computer Vision 60:91, 2004) on the flattened picture,
+compared by the Hellinger distance (RootSIFT: Arandjelovic and Zisserman, CVPR 2012). A mirrored
+picture has the same features with the cells of each descriptor in another order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.data.flatten import flatten
+
+MAX_FEATURES = 300  # the strongest of a picture
+CONTRAST = 0.01
+_CELLS = np.arange(128).reshape(4, 4, 8)
+MIRRORED_ORDER = _CELLS[::-1][:, :, -np.arange(8) % 8].ravel()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of one picture.
+
+    Parameters
+    ----------
+    points : float32 (F, 2)
+        Position x, y in px of the flattened picture.
+    sizes : float32 (F,)
+        Diameter in px.
+    angles : float32 (F,)
+        Orientation in radians, from x towards y.
+    descriptors : uint8 (F, 128)
+    """
+
+    points: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+    angles: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the features take."""
+        return 144 * len(self) + 1000
+
+
+def describe(image: NDArray[np.uint8]) -> Features:
+    """Find the features of a picture, the strongest 300 at most.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 3), 0-255
+    """
+    flat, _ = flatten(image)
+    return describe_flat(flat)
+
+
+def describe_flat(flat: NDArray[np.uint8]) -> Features:
+    """Find the features of a flattened picture, uint8 (h, w)."""
+    sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, contrastThreshold=CONTRAST)
+    keys, descriptors = sift.detectAndCompute(flat, None)
+    if descriptors is None:
+        descriptors = np.zeros((0, 128), np.float32)
+    geometry = np.array([(*key.pt, key.size, key.angle) for key in keys], np.float32)
+    geometry = geometry.reshape(-1, 4)
+    return Features(
+        geometry[:, :2],
+        geometry[:, 2],
+        np.radians(geometry[:, 3]),
+        np.clip(descriptors, 0, 255).astype(np.uint8),
+    )
+
+
+def root(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return descriptors as unit vectors whose dot product is the Hellinger similarity."""
+    values = descriptors.astype(np.float32)
+    return np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
+
+
+def mirrored(descriptors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the descriptors that the mirrored picture has."""
+    return descriptors[:, MIRRORED_ORDER]
+
+
+def reflected(features: Features, width: int) -> Features:
+    """Return the features that the picture of this width has when mirrored left to right."""
+    points = features.points.copy()
+    points[:, 0] = width - 1 - points[:, 0]
+    return Features(points, features.sizes, np.pi - features.angles, mirrored(features.descriptors))

@@ -1,0 +1,231 @@
+"""Find pictures of the same thing: cropped, turned, mirrored, re-compressed, or taken again.
+
+Visual words only propose pairs (`candidates`). A pair is joined when one similarity transform
+brings enough matched points, well spread, onto each other (`alignment`) and when the flattened
+pictures then agree over their overlap, far better than by chance (`agreement`).
+Pictures without structure never pass. Only pictures of different groups are compared: those of one
+group are never parted by a split.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from diascope.data.agreement import Agreement, compare
+from diascope.data.alignment import align
+from diascope.data.candidates import MAX_IMAGES, IndexedFeatures, propose
+from diascope.data.flatten import flatten, work_size
+from diascope.data.local_features import Features, describe, reflected
+from diascope.data.visual_words import Vocabulary, Words, learn_vocabulary
+from diascope.errors import DataError
+from diascope.progress import Progress, Watch, silent
+
+N_SAMPLED = 1000  # pictures that the vocabulary is learned from
+CHUNK = 256  # pictures or pairs between two signs of life
+CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
+
+# Many points on one transform need some agreement of the pictures; few of them need much of it.
+MANY_INLIERS, SOME_CORRELATION, SOME_OVER_CHANCE = 8, 0.3, 0.2
+FEW_INLIERS, MUCH_CORRELATION, MUCH_OVER_CHANCE, MUCH_BLOCKS = 4, 0.85, 0.4, 0.9
+MIN_BLOCKS = 4  # with structure
+MIN_SPREAD, MIN_OVERLAP = 0.15, 0.2
+
+Read = Callable[[int], NDArray[np.uint8]]
+SCHEMA = {
+    "first": pl.Int32,
+    "second": pl.Int32,
+    "n_inliers": pl.Int32,
+    "n_matches": pl.Int32,
+    "agreement": pl.Float64,
+    "chance": pl.Float64,
+    "agreeing_blocks": pl.Float64,
+    "overlap": pl.Float64,
+    "mirrored": pl.Boolean,
+    "rotation_degrees": pl.Float64,
+    "scale": pl.Float64,
+}
+
+
+def find_near_duplicates(
+    read: Read, groups: NDArray[np.integer], *, watch: Watch = silent
+) -> pl.DataFrame:
+    """Find the pairs of pictures of different groups that show the same thing.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the row of a picture and returns it, uint8 (H, W, 3), 0-255. Called several times a
+        picture, from several threads.
+    groups : int (N,)
+        Number of the group of each picture.
+    watch : callable
+        Told the progress.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair, sorted: ``first, second`` (rows, first < second), ``n_inliers`` places that
+        agree of ``n_matches``, ``agreement`` (correlation of the aligned flattened pictures, 0-1),
+        ``chance`` (the same after moving one of them away), ``agreeing_blocks`` (share of the
+        blocks with structure, 0-1), ``overlap`` (share of the smaller picture, 0-1), and the
+        transform: the second, mirrored left to right where ``mirrored``, is the first one turned
+        by ``rotation_degrees`` (from x towards y) and enlarged by ``scale``.
+
+    Raises
+    ------
+    DataError
+        There are over two million pictures.
+    """
+    if len(groups) > MAX_IMAGES:
+        raise DataError(
+            f"Near-duplicates can be looked for among {MAX_IMAGES:,} pictures at most.",
+            fix="Prepare with --no-near-duplicates.",
+        )
+    if len(groups) < 2:
+        return pl.DataFrame(schema=SCHEMA)
+    # the pool has a thread for every core: those of the matrix products would be in their way
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        pictures = _Pictures(read, len(groups))
+        indexed = _index(pictures, pool, watch)
+        if not len(indexed.images):
+            return pl.DataFrame(schema=SCHEMA)
+        watch(Progress("proposing pairs", 0, None))
+        proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
+        watch(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
+
+        def verify(candidate: NDArray[np.int32]) -> tuple | None:
+            first, second, is_mirrored, _ = candidate.tolist()
+            return _verify(pictures, first, second, bool(is_mirrored))
+
+        rows = []
+        for start in range(0, len(proposed), CHUNK):
+            rows += pool.map(verify, proposed[start : start + CHUNK])
+            done = min(start + CHUNK, len(proposed))
+            watch(Progress("comparing pairs", done, len(proposed)))
+    found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
+    best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
+    return best_first.unique(["first", "second"], keep="first", maintain_order=True)
+
+
+class _Pictures:
+    """Features of pictures, kept while they fit into the memory meant for them."""
+
+    def __init__(self, read: Read, n_images: int) -> None:
+        self.read, self.n_images = read, n_images
+        self.shapes = np.ones((n_images, 2), np.int32)
+        self._kept: OrderedDict[int, Features] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def features(self, row: int) -> Features:
+        with self._lock:
+            if row in self._kept:
+                self._kept.move_to_end(row)
+                return self._kept[row]
+        image = self.read(row)
+        self.shapes[row] = image.shape[:2]
+        found = describe(image)
+        with self._lock:
+            if row not in self._kept:
+                self._kept[row] = found
+                self._bytes += found.n_bytes
+            while self._bytes > CACHE_BYTES:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= dropped.n_bytes
+        return found
+
+    def flat(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        return flatten(self.read(row))
+
+    def enlargement(self, row: int) -> float:
+        """Return the pixels of the picture that make one of the flattened one."""
+        return max(self.shapes[row]) / max(work_size(*self.shapes[row].tolist()))
+
+
+def _index(pictures: _Pictures, pool: ThreadPoolExecutor, watch: Watch) -> IndexedFeatures:
+    """Describe all pictures and quantise their features."""
+    n_images = pictures.n_images
+    sampled = np.unique(np.linspace(0, n_images - 1, N_SAMPLED).astype(int)).tolist()
+    sample = [found.descriptors for found in pool.map(pictures.features, sampled)]
+    descriptors = np.concatenate(sample)
+    n_features = round(len(descriptors) / len(sampled) * n_images)
+    if not len(descriptors):
+        empty = np.zeros(0, np.float32)
+        words = Words(*(np.zeros((0, 2), kind) for kind in ("u2", "u2", "u4", "u4")))
+        return IndexedFeatures(empty.astype(np.int32), empty, empty, words)
+    vocabulary = learn_vocabulary(descriptors, n_features=n_features)
+    parts = list(_described(pictures, vocabulary, pool, watch))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return IndexedFeatures(columns[0], columns[1], columns[2], Words(*columns[3:]))
+
+
+def _described(
+    pictures: _Pictures, vocabulary: Vocabulary, pool: ThreadPoolExecutor, watch: Watch
+) -> Iterator[tuple[NDArray, ...]]:
+    for start in range(0, pictures.n_images, CHUNK):
+        rows = np.arange(start, min(start + CHUNK, pictures.n_images), dtype=np.int32)
+        found = list(pool.map(pictures.features, rows.tolist()))
+        words = vocabulary.quantise(np.concatenate([one.descriptors for one in found]))
+        yield (
+            np.repeat(rows, [len(one) for one in found]),
+            np.concatenate([one.angles for one in found]),
+            np.log2(np.concatenate([one.sizes for one in found])),
+            words.nearest,
+            words.second,
+            words.bits,
+            words.second_bits,
+        )
+        watch(Progress("describing images", int(rows[-1]) + 1, pictures.n_images))
+
+
+def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> tuple | None:
+    """Align and compare two pictures; None unless both geometry and appearance agree."""
+    there = pictures.features(second)
+    if is_mirrored:
+        there = reflected(there, work_size(*pictures.shapes[second].tolist())[1])
+    alignment = align(pictures.features(first), there)
+    if alignment is None or alignment.n_inliers < FEW_INLIERS:
+        return None
+    flat, valid = pictures.flat(second)
+    if is_mirrored:
+        flat, valid = np.ascontiguousarray(flat[:, ::-1]), valid[:, ::-1]
+    agreement = compare(pictures.flat(first), (flat, valid), alignment)
+    if agreement is None or not _is_same(alignment.n_inliers, agreement):
+        return None
+    scale = abs(alignment.factor) * pictures.enlargement(second) / pictures.enlargement(first)
+    return (
+        first,
+        second,
+        alignment.n_inliers,
+        alignment.n_matches,
+        agreement.correlation,
+        max(0.0, agreement.chance),
+        agreement.blocks,
+        agreement.overlap,
+        is_mirrored,
+        float(np.degrees(np.angle(alignment.factor))),
+        scale,
+    )
+
+
+def _is_same(n_inliers: int, found: Agreement) -> bool:
+    """Decide whether two aligned pictures show the same thing."""
+    if found.n_blocks < MIN_BLOCKS or found.spread < MIN_SPREAD or found.overlap < MIN_OVERLAP:
+        return False
+    over_chance = found.correlation - found.chance
+    if n_inliers >= MANY_INLIERS:
+        return found.correlation >= SOME_CORRELATION and over_chance >= SOME_OVER_CHANCE
+    return (
+        found.correlation >= MUCH_CORRELATION
+        and over_chance >= MUCH_OVER_CHANCE
+        and found.blocks >= MUCH_BLOCKS
+    )

@@ -1,0 +1,119 @@
+"""Quantise local features, so that likely matches are found by looking up and not by comparing.
+
+A descriptor is cut into the half left and the half right of its orientation. Each half gets the
+number of its nearest centroid (an inverted multi-index: Babenko and Lempitsky, CVPR 2012) and 32
+bits that say on which side of the centroid it lies (Hamming embedding: Jegou, Douze and Schmid,
+ECCV 2008). The right half is mirrored first and shares the centroids and directions of the left
+one: the mirrored picture then has the same words with the two halves changed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.data.local_features import mirrored, root
+
+N_BITS = 32  # of a half
+FEATURES_A_CELL = 24  # aimed at; cells are pairs of centroids
+MIN_CENTROIDS, MAX_CENTROIDS = 16, 1024
+TRAINING_HALVES = 60_000
+CHUNK = 4096  # descriptors quantised at a time
+
+
+@dataclass(frozen=True)
+class Words:
+    """Quantised features; the first axis of a pair is the left half and the mirrored right one.
+
+    Parameters
+    ----------
+    nearest, second : uint16 (F, 2)
+        Numbers of the nearest and the second nearest centroid of each half.
+    bits, second_bits : uint32 (F, 2)
+        On which side of these centroids each half lies.
+    """
+
+    nearest: NDArray[np.uint16]
+    second: NDArray[np.uint16]
+    bits: NDArray[np.uint32]
+    second_bits: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Centroids of half descriptors, and directions that tell their sides.
+
+    Parameters
+    ----------
+    centroids : float32 (K, 64)
+    directions : float32 (64, 32)
+    """
+
+    centroids: NDArray[np.float32]
+    directions: NDArray[np.float32]
+
+    def quantise(self, descriptors: NDArray[np.uint8]) -> Words:
+        """Quantise descriptors, uint8 (F, 128)."""
+        halves = _halves(descriptors)
+        shape = (len(descriptors), 2)
+        nearest, second = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+        bits, second_bits = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+        sides = self.centroids @ self.directions
+        norms = (self.centroids**2).sum(axis=1) / 2
+        for side in (0, 1):
+            for start in range(0, len(descriptors), CHUNK):
+                part = slice(start, start + CHUNK)
+                half = halves[part, side]
+                likeness = half @ self.centroids.T - norms
+                rows = np.arange(len(half))
+                best = likeness.argmax(axis=1)
+                likeness[rows, best] = -np.inf
+                next_best = likeness.argmax(axis=1)
+                projected = half @ self.directions
+                nearest[part, side], second[part, side] = best, next_best
+                bits[part, side] = _pack(projected > sides[best])
+                second_bits[part, side] = _pack(projected > sides[next_best])
+        return Words(nearest, second, bits, second_bits)
+
+
+def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int) -> Vocabulary:
+    """Learn centroids from a sample of descriptors by k-means, the same ones every time.
+
+    Parameters
+    ----------
+    descriptors : uint8 (F, 128)
+    n_features : int
+        How many features there will be in all; their number decides that of the centroids.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    rng = np.random.default_rng(0)
+    halves = _halves(descriptors).reshape(-1, 64)
+    halves = np.unique(halves, axis=0)
+    halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
+    n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
+    n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
+    n_centroids = min(n_centroids, len(halves))
+    start = halves[:n_centroids]
+    means = MiniBatchKMeans(
+        n_centroids,
+        init=start,  # pyright: ignore[reportArgumentType] - an array is allowed
+        max_iter=20,
+        batch_size=8192,
+        random_state=0,
+    )
+    centroids = np.asarray(means.fit(halves).cluster_centers_, np.float32)
+    directions, _ = np.linalg.qr(rng.standard_normal((64, N_BITS)))
+    return Vocabulary(centroids, directions.astype(np.float32))
+
+
+def _halves(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the left half and the mirrored right half, float32 (F, 2, 64)."""
+    left, right = root(descriptors)[:, :64], root(mirrored(descriptors))[:, :64]
+    return np.stack([left, right], axis=1)
+
+
+def _pack(is_beyond: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    return np.packbits(is_beyond, axis=1).view(np.uint32)[:, 0]

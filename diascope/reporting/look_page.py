@@ -1,0 +1,104 @@
+"""The page of a look at a data set: one file that opens from disk."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from diascope.data.spec import UNGROUPED
+from diascope.figures.distribution import MOST_OUTLINES
+from diascope.figures.mosaic import DOTS_PER_INCH
+from diascope.metrics.estimate import counted
+from diascope.reporting.look import SHARP, Plate, View, most_have_one_size
+
+
+def render_look(
+    view: View,
+    plates: Sequence[Plate],
+    *,
+    name: str,
+    about: dict[str, str],
+    notes: Sequence[str],
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    view : View
+    plates : sequence of Plate
+    name : str
+        What the data set is called.
+    about : dict
+        ``title, licence, citation``.
+    notes : sequence of str
+        What whoever uses the data must know.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    templates = files("diascope") / "templates"
+    template = environment.from_string((templates / "look.html.j2").read_text("utf-8"))
+    return template.render(
+        css=Markup((templates / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
+        name=name,
+        **about,
+        counts_text=_counts_text(view),
+        seen_text=_seen_text(view),
+        same_size=most_have_one_size(view),
+        has_rows=len(view.shown_classes) > MOST_OUTLINES,
+        warnings=[*_warnings(view), *notes],
+        wide=[_shown(plate) for plate in plates if plate.is_wide],
+        narrow=[_shown(plate) for plate in plates if not plate.is_wide],
+        version=version("diascope"),
+    )
+
+
+def _shown(plate: Plate) -> dict[str, Any]:
+    width_px, *_ = struct.unpack(">I", plate.png[16:20])  # of the header of every PNG file
+    is_chart = plate.name in ("balance", "groups")
+    return {
+        "name": plate.name,
+        "title": plate.title,
+        "caption": plate.caption,
+        "uri": f"data:image/png;base64,{base64.b64encode(plate.png).decode('ascii')}",
+        "width_px": width_px * DOTS_PER_INCH // SHARP if is_chart else width_px,
+    }
+
+
+def _counts_text(view: View) -> str:
+    n_groups = view.manifest["group"].n_unique()
+    images = counted(view.manifest.height, "image")
+    if view.group_kind == UNGROUPED:
+        return f"{images} of {len(view.classes)} classes; each is taken as independent."
+    return f"{images} of {counted(n_groups, view.group_kind)}, in {len(view.classes)} classes."
+
+
+def _seen_text(view: View) -> str:
+    n_seen, n_test = view.rows.height, view.manifest.filter(pl.col("split") == "test").height
+    text = f"Pictures and measures are of {' and '.join(view.splits)}, {counted(n_seen, 'image')}."
+    if "test" in view.splits or not n_test:
+        return text
+    sealed = counted(n_test, "test image")
+    return f"{text} The {sealed} stay sealed: nothing of them is shown but their number."
+
+
+def _warnings(view: View) -> list[str]:
+    found = []
+    if "test" in view.splits:
+        found.append(
+            "These are pictures of the test images. Whatever is chosen after a look at them is "
+            "chosen on test, and figures on them will be too good."
+        )
+    n_hidden = len(view.classes) - len(view.shown_classes)
+    if n_hidden:
+        found.append(
+            f"Only the {len(view.shown_classes)} classes with the most images are drawn; "
+            f"{n_hidden:,} more are not."
+        )
+    return found
