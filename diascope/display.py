@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from diascope.data.fingerprint import TINY_PX
 from diascope.data.spec import UNGROUPED, DatasetCard, DatasetSpec
 from diascope.home import dataset_folder
 from diascope.metrics.estimate import counted, plural
@@ -87,8 +88,8 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
 
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
     """Say in lines what the table of counts does not show."""
-    units, found = plural(facts["group_kind"]), facts["duplicates"]
-    kinds = [f"{n} {units} {kind}" for kind, n in facts["group_kinds"].items()]
+    unit, found = facts["group_kind"], facts["duplicates"]
+    kinds = [f"{counted(n, unit)} {kind}" for kind, n in facts["group_kinds"].items()]
     if len(kinds) > MOST_KINDS:
         kinds[MOST_KINDS:] = [f"{len(kinds) - MOST_KINDS} more kinds"]
     width, height = facts["width_px"], facts["height_px"]
@@ -96,19 +97,22 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         f"groups: {', '.join(kinds)}",
         f"sizes: {width['min']}-{width['max']} x {height['min']}-{height['max']} px, "
         f"median {width['median']} x {height['median']}",
-        f"duplicates: {found['n_pairs']} pairs of equal pictures, {found['across_labels']} under "
-        f"several labels, {found['groups_joined']} groups joined, "
-        f"largest joined group: {counted(found['largest_component_groups'], facts['group_kind'])}",
+        f"duplicates: {counted(found['n_pairs'], 'pair')} of equal pictures, "
+        f"{found['across_labels']} under several labels, "
+        f"{counted(found['groups_joined'], unit)} joined, "
+        f"largest joined group: {counted(found['largest_component_groups'], unit)}",
         f"near-duplicates: {_near_duplicates(found)}",
-        f"rejected: {len(facts['rejected'])} of {facts['found']} files",
+        f"rejected: {len(facts['rejected']):,} of {counted(facts['found'], 'file')}",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:20]),
     ]
     if len(facts["rejected"]) > 20:
         lines.append(f"  and {len(facts['rejected']) - 20} more, in fingerprint.json")
+    if n_tiny := facts.get("n_tiny"):
+        lines.append(f"TINY: {counted(n_tiny, 'image')} under {TINY_PX} px wide or high")
     if not facts["complete"]:
         lines.append(
-            f"ONLY A PART OF THE DATA SET: {facts['found']} of {facts['expected_images']} images, "
-            f"{facts['n_groups']} of {facts['expected_groups']} {units}"
+            f"ONLY A PART OF THE DATA SET: {facts['n_images']} of {facts['expected_images']} "
+            f"images, {facts['n_groups']} of {facts['expected_groups']} {plural(unit)}"
         )
     elif facts["content_verified"] is False:
         lines.append("NOT THE PUBLISHED CONTENT: as many images, but another digest")
@@ -160,7 +164,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         cells = _cells(estimate)[: len(columns) - 1]
         table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *cells)
     for name, spread in metrics["per_group"].items() if is_grouped else ():
-        table.add_row(f"mean {name} within a {unit}", *_cells(spread["mean"]))
+        label = INTERVAL_NAMES.get(name, name)
+        table.add_row(f"mean {label} within a {unit}", *_cells(spread["mean"]))
     console.print(table)
 
     report = Table("class", "precision", "recall", "F1", "support", title="classification report")
@@ -179,8 +184,9 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     if "openings" in metrics:
         counts = metrics["openings"]
         console.print(
-            f"test set: opened {counts['same_images']} times, by {counts['models']} networks; "
-            f"{counts['overlapping']} openings of test sets that share images with it",
+            f"test set: {counted(counts['same_images'], 'opening')}, "
+            f"by {counted(counts['models'], 'network')}; "
+            f"{counted(counts['overlapping'], 'opening')} of test sets that share images with it",
             soft_wrap=True,
         )
 
@@ -206,7 +212,7 @@ def print_predictions(path: Path) -> None:
     n_errors = table["error"].is_not_null().sum()
     counts = table.filter(pl.col("error").is_null()).group_by("predicted").len().sort("predicted")
     parts = [f"{n} {name}" for name, n in counts.iter_rows()]
-    print(f"{table.height} files: {', '.join([*parts, f'{n_errors} with an error'])}")
+    print(f"{counted(table.height, 'file')}: {', '.join([*parts, f'{n_errors} with an error'])}")
 
 
 def _read_predictions(path: Path) -> pl.DataFrame:

@@ -19,7 +19,7 @@ message and exit code 2.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 MAX_LISTED = 60  # names in one message
 
@@ -116,6 +116,26 @@ class UnknownNameError(SettingsError):
         super().__init__(
             f"There is no {kind} named {name!r}.", fix=f"{suggestion}{listed} {fix}".rstrip()
         )
+
+
+def raise_together(*checks: Callable[[], object]) -> None:
+    """Run checks that do not need each other, and say all that is wrong at once.
+
+    Raises
+    ------
+    DiascopeError
+        The problem, where there is one; a ``SettingsError`` with all of them where there are more.
+    """
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except DiascopeError as problem:
+            problems.append(problem)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise SettingsError("\n".join(map(str, problems)))
 
 
 class RunError(DiascopeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -120,6 +120,36 @@ class Plan(BaseModel):
             return cls(**values, reasons=reasons)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError("The plan cannot be read.", where=path) from error
+
+
+BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+KINDS = {int: "a whole number", float: "a number", str: "text"}
+
+
+def allowed(name: str) -> str:
+    """Return in words what a setting may be: its values, or its range.
+
+    Examples
+    --------
+    >>> allowed("learning_rate"), allowed("pool")
+    ('a number above 0 up to 10', 'avg, max or null')
+    """
+    field = Plan.model_fields[name]
+    parts = get_args(field.annotation)
+    if get_origin(field.annotation) is not Literal and parts:  # such as int | None
+        kind, may_be_none = parts[0], True
+    else:
+        kind, may_be_none = field.annotation, False
+    if get_origin(kind) is Literal:
+        words = [*map(str, get_args(kind)), *(["null"] if may_be_none else [])]
+        return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    bounds = [
+        f" {word} {getattr(bound, key)}"
+        for bound in field.metadata
+        for key, word in BOUNDS.items()
+        if hasattr(bound, key)
+    ]
+    return KINDS.get(kind, "text") + "".join(bounds) + (" or null" if may_be_none else "")
 
 
 DECIDED = set(Plan.model_fields) - {"data", "model", "folds", "seed", "reasons"}

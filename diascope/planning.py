@@ -16,7 +16,7 @@ from diascope.errors import SettingsError, UnknownNameError
 from diascope.machine import Machine
 from diascope.models.find import find_model
 from diascope.models.spec import Head, ModelSpec
-from diascope.plan import DECIDED, PRETRAINED, RANDOM, Plan
+from diascope.plan import DECIDED, PRETRAINED, RANDOM, Plan, allowed
 from diascope.recipe import Recipe
 
 Settings = Mapping[str, tuple[Any, str]]  # by name: value and reason
@@ -118,17 +118,23 @@ def derive_plan(
         if name not in DECIDED:
             raise UnknownNameError("setting", name, DECIDED)
     asked = {name: getattr(recipe, name) for name in ("data", "model", "folds", "seed")}
+    unsaid = {name for name in asked if name not in recipe.model_fields_set or asked[name] == 0}
     try:
         plan = Plan(
             **asked,
             **{name: value for name, (value, _) in decided.items()},
             reasons={
-                **dict.fromkeys(asked, "asked for"),
+                **{name: "the default" if name in unsaid else "asked for" for name in asked},
                 **{name: reason for name, (_, reason) in decided.items()},
             },
         )
     except ValidationError as error:
-        problems = [f"{issue['loc'][0]}: {issue['msg']}" for issue in error.errors()]
+        problems = [
+            f"{name} is to be {allowed(name)}, and {issue['input']!r} is not"
+            for issue in error.errors()
+            for name in [str(issue["loc"][0])]
+        ]
+        problems = list(dict.fromkeys(problems))  # of `int | None` each part has its complaint
         raise SettingsError("; ".join(problems) + ".", fix="Mend the --set options.") from error
     _check(plan, model)
     return plan

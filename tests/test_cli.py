@@ -62,7 +62,8 @@ def test_the_whole_path_from_files_to_predictions(call, cells, home, tmp_path):
     result = call("evaluate", "runs/malaria-compact")
     assert last_line(result) == "runs/malaria-compact/metrics/test.json"
     assert "classification report" in result.stdout
-    assert "opened 1 times" in result.stdout
+    assert "test set: 1 opening, by 1 network; 0 openings" in result.stdout
+    assert "mean AUROC within a patient" in result.stdout
     assert last_line(call("report", "runs/malaria-compact")) == "runs/malaria-compact/report.html"
     assert last_line(call("predict", "runs/malaria-compact", cells)) == "predictions.csv"
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
@@ -110,6 +111,11 @@ def test_names_that_do_not_exist_are_refused(call, cells):
     refused(call("prepare", "malria"), "'malria'", "Did you mean 'malaria'")
     refused(call("train", "malria"), "Did you mean 'malaria'")
     refused(call("train", "malaria"), "diascope prepare malaria")
+    refused(
+        call("train", "malaria", "--model", "nope"),
+        "diascope prepare malaria",
+        "model named 'nope'",
+    )
     refused(call("evaluate", "nowhere"), "no run here")
     refused(call("report", "nowhere"))
     refused(call("predict", "nowhere", "x.png"))
@@ -210,7 +216,12 @@ def test_option_values_out_of_range_are_refused(call, cells):
     refused(call("train", "malaria", "--folds", "-1"), "folds")
     refused(call("train", "malaria", "--seed", "-1"), "seed")
     refused(call("train", "malaria", "--set", "epochs=3"), "Did you mean 'max_epochs'")
-    refused(call("train", "malaria", "--set", "batch_size=0"), "batch_size")
+    refused(
+        call("train", "malaria", "--set", "batch_size=0", "--set", "learning_rate=nan"),
+        "batch_size is to be a whole number from 2 up to 65536, and 0 is not",
+        "learning_rate is to be a number above 0 up to 10, and 'nan' is not",
+    )
+    refused(call("train", "malaria", "--set", "flips=x"), "none, horizontal, both or dihedral")
 
 
 def test_a_run_folder_that_exists_is_refused(call, cells, tmp_path):

@@ -172,23 +172,37 @@ def test_links_within_the_folder_are_followed(tmp_path: Path):
         assert files.read("dogs/2.png") == b"two"
 
 
-@pytest.mark.parametrize("target", ["../secret.png", "../elsewhere", "/etc", "missing.png"])
-def test_links_out_of_the_folder_and_to_nowhere_are_refused(tmp_path: Path, target: str):
-    write_folder(tmp_path, {"secret.png": b"secret", "elsewhere/a.png": b"a", "root/b.png": b"b"})
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("../secret.png", "a link that leads out of the folder"),
+        ("missing.png", "a link that leads nowhere"),
+        ("link", "a link that leads nowhere"),
+        (".", "a link that leads round in a circle"),
+    ],
+)
+def test_a_link_that_is_not_to_be_followed_is_left_out(tmp_path: Path, target: str, reason: str):
+    write_folder(tmp_path, {"secret.png": b"secret", "root/b.png": b"b"})
     (tmp_path / "root/link").symlink_to(target)
-    assert "link leads" in refusal(tmp_path / "root")
+    with open_files(tmp_path / "root") as files:
+        assert files.names() == ["b.png"]
+        assert files.left_out == [("link", reason)]
+        with pytest.raises(SourceError, match="no file named"):
+            files.read("link")
 
 
-def test_links_round_in_a_circle_are_refused(tmp_path: Path):
-    write_folder(tmp_path, {"a/1.png": b"1"})
-    (tmp_path / "a/again").symlink_to("..")
-    assert "circle" in refusal(tmp_path)
+def test_a_folder_of_nothing_but_broken_links_says_so(tmp_path: Path):
+    (tmp_path / "link.png").symlink_to("missing.png")
+    assert "holds no files; link.png is a link that leads nowhere" in refusal(tmp_path)
 
 
-def test_a_link_to_itself_is_refused(tmp_path: Path):
-    write_folder(tmp_path, {"1.png": b"1"})
-    (tmp_path / "loop").symlink_to("loop")
-    assert "do: " in refusal(tmp_path)
+def test_links_to_folders_outside_and_odd_names_are_refused_together(tmp_path: Path):
+    write_folder(tmp_path, {"elsewhere/a.png": b"a", "root/b.png": b"b"})
+    (tmp_path / "root/link").symlink_to("../elsewhere")
+    (tmp_path / "root/etc").symlink_to("/etc")
+    said = refusal(tmp_path / "root")
+    assert "link is a link to a folder outside" in said
+    assert "etc is a link to a folder outside" in said
 
 
 def test_a_folder_that_is_itself_a_link_can_be_opened(tmp_path: Path, opened: Opener):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -69,8 +70,34 @@ def test_an_unreadable_file_has_a_row_that_says_why(trained, cells, tmp_path, su
 
 def test_files_that_cannot_be_read_alone_are_no_crash(trained, tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
-    table = pl.read_csv(predict(trained, [tmp_path], out=tmp_path / "p.csv"))
-    assert table["error"].to_list() == ["empty file"]
+    with pytest.raises(SourceError, match="could be predicted, of 1 file"):
+        predict(trained, [tmp_path], out=tmp_path / "p.csv")
+    assert pl.read_csv(tmp_path / "p.csv")["error"].to_list() == ["empty file"]
+
+
+def test_a_file_that_is_named_twice_has_one_row(trained, cells, tmp_path):
+    files = sorted((cells / "cell_images" / "Uninfected").glob("*.png"))
+    (tmp_path / "again.png").symlink_to(files[0])
+    packed = shutil.make_archive(str(tmp_path / "cells"), "zip", cells)
+    paths = [cells, files[0], cells / "cell_images", tmp_path / "again.png", packed, packed]
+    out = predict(trained, paths, out=tmp_path / "once.csv")
+    assert pl.read_csv(out).height == 2 * 72
+
+
+def test_links_that_lead_astray_have_a_row(trained, cells, tmp_path):
+    shutil.copytree(cells / "cell_images" / "Uninfected", tmp_path / "some")
+    (tmp_path / "some" / "a.png").symlink_to("missing.png")
+    table = pl.read_csv(predict(trained, [tmp_path / "some"], out=tmp_path / "x.csv"))
+    row = table.filter(pl.col("path").str.ends_with("/a.png"))
+    assert row["error"].to_list() == ["It is a link that leads nowhere."]
+
+
+def test_where_every_file_failed_the_table_is_written_and_it_is_an_error(trained, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(SourceError, match="could be predicted, of 2 files"):
+        predict(trained, [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "x.csv")
+    assert pl.read_csv(tmp_path / "x.csv").height == 2
 
 
 def test_a_folder_is_searched_for_images_only(trained, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from diascope.data.manifest import SPLITS
+from diascope.display import describe_fingerprint
 from diascope.errors import DataError, SettingsError, SourceError, UnknownNameError
 from diascope.prepared import load_prepared
 from diascope.steps.prepare import prepare
@@ -87,6 +88,21 @@ def test_broken_images_are_listed_and_the_rest_goes_on(copy):
     assert all(image["reason"] for image in facts["rejected"])
 
 
+def test_tiny_images_are_counted_and_said(copy):
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(copy / "cell_images/Uninfected/C1P1_cell_90.png")
+    facts = prepare("malaria", source=copy).fingerprint
+    assert facts["n_tiny"] == 1
+    assert "TINY: 1 image under 8 px wide or high" in describe_fingerprint(facts)
+
+
+def test_what_is_rejected_is_not_counted_as_part_of_the_data_set(copy):
+    (copy / "cell_images/Uninfected/C1P1_cell_90.png").write_text("no image")
+    facts = prepare("malaria", source=copy, max_rejected=0.05).fingerprint
+    said = "\n".join(describe_fingerprint(facts))
+    assert "ONLY A PART OF THE DATA SET: 72 of 27558 images" in said
+    assert "rejected: 1 of 73 files" in said
+
+
 def test_more_than_one_percent_of_broken_images_is_an_error(copy):
     (copy / "cell_images" / "Uninfected" / "C1P1ThinF_IMG_1_cell_90.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 73 images cannot be read.*\n.*cell_90"):
@@ -157,15 +173,42 @@ def test_a_table_that_gives_a_cell_to_another_patient_is_an_error(copy):
     table.write_text(f"C1P1ThinF,['{name}']\r\n")
     prepare("malaria", source=copy)
     table.write_text(f"C7P7ThinF,['other.png', '{name}'],,\r\n")
-    with pytest.raises(DataError, match="gives this cell to C7P7ThinF"):
+    with pytest.raises(DataError, match=r"gives 1 cell to another patient.*C7P7ThinF"):
         prepare("malaria", source=copy)
 
 
 def test_a_file_without_a_patient_is_an_error(copy):
     folder = copy / "cell_images" / "Uninfected"
     (folder / "C1P1ThinF_IMG_1_cell_0.png").rename(folder / "holiday.png")
-    with pytest.raises(DataError, match="1 file names do not begin"):
+    with pytest.raises(DataError, match="1 file name does not begin"):
         prepare("malaria", source=copy)
+
+
+def test_all_that_is_wrong_with_names_is_said_at_once(copy):
+    folder = copy / "cell_images" / "Uninfected"
+    for number in (0, 2):
+        (folder / f"C1P1ThinF_IMG_1_cell_{number}.png").rename(folder / f"odd-{number}.png")
+    table = copy / "patientid_cellmapping_uninfected.csv"
+    table.write_text("C7P7ThinF,['C2P2ThinF_IMG_1_cell_0.png']\n")
+    with pytest.raises(DataError, match=r"2 file names do not begin.*odd-2\.png.*gives 1 cell to"):
+        prepare("malaria", source=copy)
+
+
+def test_links_that_lead_astray_are_rejected_and_the_rest_goes_on(copy, tmp_path):
+    folder = copy / "cell_images" / "Uninfected"
+    (tmp_path / "outside.png").write_bytes(next(folder.glob("*.png")).read_bytes())
+    (folder / "C1P1_cell_90.png").symlink_to(tmp_path / "outside.png")
+    (folder / "C1P1_cell_91.png").symlink_to("nothing.png")
+    (folder / "round").symlink_to("..")
+    with pytest.raises(DataError, match=r"3 of 75 images cannot be read(.|\n)*leads out"):
+        prepare("malaria", source=copy)
+    facts = prepare("malaria", source=copy, max_rejected=0.05).fingerprint
+    assert (facts["n_images"], facts["found"]) == (72, 75)
+    assert [one["path"].rpartition("/")[2] for one in facts["rejected"]] == [
+        "C1P1_cell_90.png",
+        "C1P1_cell_91.png",
+        "round",
+    ]
 
 
 def test_an_unknown_data_set_suggests_the_nearest():

@@ -24,6 +24,7 @@ from diascope.reporting.gallery import chosen_examples, read_images, worst_error
 from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import Names, pseudonyms
 from diascope.reporting.summary import training_text
+from diascope.reporting.tables import hardest_groups, setting_rows
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import read_facts, report
@@ -157,6 +158,22 @@ def test_every_estimate_is_there_with_its_interval(run, page):
     assert "3 patients" in text
 
 
+def test_only_what_was_asked_for_is_bold(run):
+    rows = {row["name"]: row for row in setting_rows(read_facts(Run(run)), Names({}, ()))}
+    asked = {name for name, row in rows.items() if row["is_asked"]}
+    assert asked == {"data", "max_epochs", "size_px"}
+    assert rows["model"]["reason"] == "the default"
+
+
+def test_it_is_said_how_many_groups_with_errors_are_not_listed(folds_run, monkeypatch):
+    facts = read_facts(Run(folds_run))
+    n_wrong = len(hardest_groups(facts, Names({}, ())))
+    assert n_wrong > 3
+    monkeypatch.setattr("diascope.reporting.page.N_HARDEST", 3)
+    text = plain(report(folds_run).read_text("utf-8"))
+    assert f"The 3 with the most errors, of {n_wrong} patients that have any; 20 patients" in text
+
+
 def test_the_commit_is_in_the_page(tmp_path):
     run = make_run(tmp_path)
     assert "Trained by diascope 0.1.0, commit unknown." in plain(report(run).read_text("utf-8"))
@@ -256,6 +273,8 @@ def test_a_cross_validation_is_reported_fold_by_fold(folds_run):
     assert "4-fold cross-validation by patient" in text
     assert "rest on 20 patients, fewer than 100: too few to be sure of" in text
     assert "in test have images" not in text
+    assert "fold 4 30 images of 5 patients" in text
+    assert "fold 0" not in text
     assert "Fold by fold" in text
     assert "0 · 0 · 0 · 0" in text
     assert "maps of the first convolution" in text

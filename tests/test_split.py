@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diascope.data.folds import lay_out_folds
 from diascope.data.manifest import check_rows
 from diascope.data.split import split_groups
 from diascope.errors import DataError
@@ -91,8 +92,12 @@ def test_many_small_groups_are_split_exactly_and_soon():
 
 def test_a_class_in_fewer_groups_than_parts_is_an_error():
     labels, groups = np.array([0, 0, 0, 0, 1, 1]), np.array(list("abcdef"))
-    with pytest.raises(DataError, match=r"only 2 groups[\s\S]*do: Add images"):
+    with pytest.raises(DataError, match=r"only 2 groups[\s\S]*do: Add images") as error:
         split_groups(labels, groups, fractions=FRACTIONS, seed=0)
+    assert "folds" not in str(error.value)
+    table = pl.DataFrame({"label": list("aaaabb"), "group": groups, "split": ["train"] * 6})
+    with pytest.raises(DataError, match="do: Use fewer than 3 folds"):
+        lay_out_folds(table, ("a", "b"), folds=3, val_fraction=0.2, seed=0)
 
 
 @pytest.mark.parametrize("column", ["image_id", "path", "label", "group"])

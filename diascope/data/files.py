@@ -52,7 +52,8 @@ def open_files(path: Path) -> FileTree:
 class FolderFiles(FileTree):
     """The files of a folder and of its sub-folders, and the members of its archives.
 
-    A symbolic link is followed if it leads to somewhere within the folder.
+    A symbolic link is followed if it leads to somewhere within the folder. One to a file outside,
+    to nowhere or round in a circle is not listed but ``left_out``, with the reason.
 
     Parameters
     ----------
@@ -62,8 +63,8 @@ class FolderFiles(FileTree):
     Raises
     ------
     SourceError
-        The folder cannot be read or holds no files, a name cannot be used on every system, a link
-        leads out of the folder or round in a circle, or an archive at the top level is refused.
+        The folder cannot be read or holds no files, names cannot be used on every system, links
+        lead to folders outside (all of them at once), or an archive at the top level is refused.
     """
 
     def __init__(self, root: Path) -> None:
@@ -71,6 +72,7 @@ class FolderFiles(FileTree):
         self._resolved = root.resolve()
         self._files: set[str] = set()
         self._archives: dict[str, FileTree] = {}
+        self._refused: list[str] = []
         try:
             for name in self._scan():
                 if "/" not in name and _is_archive(root / name):
@@ -85,9 +87,18 @@ class FolderFiles(FileTree):
         except SourceError:
             self.close()
             raise
-        if not self._files and not self._archives:
+        if self._refused:
+            self.close()
             raise SourceError(
-                "The folder holds no files.", where=root, fix="Check the path, or download again."
+                "; ".join(self._refused) + ".",
+                where=root,
+                fix="Rename such files, and put folders themselves in the place of links.",
+            )
+        self.left_out.sort()
+        if not self._files and not self._archives:
+            links = "".join(f"; {name} is {reason}" for name, reason in self.left_out[:5])
+            raise SourceError(
+                f"The folder holds no files{links}.", where=root, fix="Check the path."
             )
 
     def names(self) -> list[str]:
@@ -146,34 +157,37 @@ class FolderFiles(FileTree):
                     if is_skipped(entry.name):
                         continue
                     if problem := name_problem(entry.name):
-                        raise SourceError(
-                            f"A file has {problem} in its name.",
-                            where=self.root / prefix / ascii(entry.name),
-                            fix="Rename it.",
-                        )
-                    target = self._target(entry) if entry.is_symlink() else folder / entry.name
+                        self._refused.append(f"{name!a} has {problem} in its name")
+                        continue
+                    target: Path | None = folder / entry.name
+                    if entry.is_symlink():
+                        target = self._target(entry, name, above)
+                    if target is None:
+                        continue
                     if entry.is_dir():
-                        if target in above:
-                            raise SourceError(
-                                "A link leads round in a circle.",
-                                where=self.root / name,
-                                fix="Delete the link.",
-                            )
                         folders.append((f"{name}/", target, above | {target}))
                     elif entry.is_file():
                         yield name
 
-    def _target(self, entry: os.DirEntry[str]) -> Path:
+    def _target(self, entry: os.DirEntry[str], name: str, above: frozenset[Path]) -> Path | None:
+        """Return where a link leads; None, once it is noted, where it is not to be followed.
+
+        A file is left out alone; with a folder, nobody knows how many images would be.
+        """
         try:
             target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):  # it leads nowhere, or to itself
-            target = None
-        if target is None or not target.is_relative_to(self._resolved):
-            raise SourceError(
-                f"A link leads {'nowhere' if target is None else f'out of the folder: {target}'}.",
-                where=entry.path,
-                fix="Put the file itself in its place, or delete the link.",
-            )
+            self.left_out.append((name, "a link that leads nowhere"))
+            return None
+        if not target.is_relative_to(self._resolved):
+            if target.is_dir():
+                self._refused.append(f"{name} is a link to a folder outside: {target}")
+            else:
+                self.left_out.append((name, "a link that leads out of the folder"))
+            return None
+        if target in above:
+            self.left_out.append((name, "a link that leads round in a circle"))
+            return None
         return target
 
 

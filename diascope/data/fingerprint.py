@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
 
+TINY_PX = 8  # images that are smaller on a side show next to nothing
 STATISTICS_IMAGES = 4096  # at least; enough for a mean; evenly spaced, so the same every time
 CHUNK = 256  # images counted at a time
 
@@ -35,6 +36,7 @@ def measure(table: pl.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
         "group_kinds": _count_group_kinds(table, classes),
         "width_px": _spread(table["width"]),
         "height_px": _spread(table["height"]),
+        "n_tiny": table.filter(pl.min_horizontal("width", "height") < TINY_PX).height,
     }
 
 

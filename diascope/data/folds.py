@@ -73,7 +73,12 @@ def lay_out_folds(
             f"There are {n_groups} groups for {folds} folds.",
             fix=f"Use --folds {n_groups} or less.",
         )
-    fold = split_groups(labels, groups, fractions=[1 / folds] * folds, seed=seed)
+    try:
+        fold = split_groups(labels, groups, fractions=[1 / folds] * folds, seed=seed)
+    except DataError as error:
+        raise DataError(
+            error.problem, fix=f"Use fewer than {folds} folds, or add images of other patients."
+        ) from error
     laid_out = table.drop("split").with_columns(fold=pl.Series(fold, dtype=pl.Int32))
     for number in range(folds):
         split = _inner(labels, groups, fold == number, val_fraction, seed=seed + 1 + number)

@@ -113,9 +113,10 @@ def check_rejected(
             where=first,
             fix="Mend or replace the files.",
         )
-    if len(rejected) > max_share * table.height:
+    n_found = kept.height + len(rejected)
+    if len(rejected) > max_share * n_found:
         raise DataError(
-            f"{len(rejected)} of {table.height} images cannot be read, "
+            f"{len(rejected)} of {n_found} images cannot be read, "
             f"over the limit of {max_share:.1%}.",
             where=first,
             fix="Mend or replace the files, or raise --max-rejected.",

@@ -105,7 +105,7 @@ def _check_enough_groups(counts: NDArray, n_parts: int) -> None:
     if fewest < n_parts:
         raise DataError(
             f"A class is found in only {fewest} groups, and there are {n_parts} parts to fill.",
-            fix="Add images of other patients; a cross-validation can use fewer folds.",
+            fix="Add images of other patients.",
         )
 
 
@@ -115,6 +115,5 @@ def _check_every_class_everywhere(counts: NDArray, part: NDArray, n_parts: int) 
     if not per_part.all():
         raise DataError(
             "The groups are too few or too unequal: a part would have no image of some class.",
-            fix="Use another seed or add images of other patients; a cross-validation can use "
-            "fewer folds.",
+            fix="Use another seed or add images of other patients.",
         )

@@ -23,6 +23,7 @@ class FileTree(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.left_out: list[tuple[str, str]] = []  # names that cannot be read, and why
 
     @abstractmethod
     def names(self) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from diascope.data.copies import one_home
 from diascope.data.spec import DatasetSpec, Source
 from diascope.errors import DataError, SourceError
+from diascope.metrics.estimate import counted
 from diascope.task import Task
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://data.lhncbc.nlm.nih.gov/public/Malaria/"
 TABLES = ("patientid_cellmapping_parasitized.csv", "patientid_cellmapping_uninfected.csv")
+MAX_NAMED = 5  # of each kind, in a message
 LABELS = {"Parasitized": "parasitized", "Uninfected": "uninfected"}
 
 
@@ -59,7 +61,8 @@ def index(files: FileTree) -> pl.DataFrame:
     SourceError
         There are no ``Parasitized`` and ``Uninfected`` folders, or several copies of them.
     DataError
-        A file name has no C-number, or the publisher's table gives a cell to another patient.
+        File names have no C-number, or the publisher's table gives cells to other patients; all
+        of it at once.
     """
     import polars as pl
 
@@ -78,14 +81,26 @@ def index(files: FileTree) -> pl.DataFrame:
         for p in map(PurePosixPath, cells)
     ]
     strangers = [path for _, path, _, group in rows if group is None]
-    if strangers:
-        raise DataError(
-            f"{len(strangers)} file names do not begin with a patient's C-number.",
-            where=", ".join(strangers[:3]),
-            fix="Remove these files, or restore their official names.",
-        )
     tables = [name for name in names if PurePosixPath(name).name in TABLES]
-    _check_against_tables(rows, [files.read(name).decode("utf-8") for name in tables])
+    astray = _astray(rows, [files.read(name).decode("utf-8") for name in tables])
+    problems = []
+    if strangers:
+        verb = "does" if len(strangers) == 1 else "do"
+        problems.append(
+            f"{counted(len(strangers), 'file name')} {verb} not begin with a patient's C-number: "
+            f"{_some(strangers)}."
+        )
+    if astray:
+        problems.append(
+            f"The publisher's table gives {counted(len(astray), 'cell')} to another patient than "
+            f"the name says: {_some(astray)}."
+        )
+    if problems:
+        raise DataError(
+            " ".join(problems),
+            where=files.root,
+            fix="Remove these files, or restore their official names and tables.",
+        )
     return pl.DataFrame(rows, schema=["image_id", "path", "label", "group"], orient="row")
 
 
@@ -97,19 +112,23 @@ def _home(name: str) -> str:
     return str(PurePosixPath(name).parent.parent)
 
 
-def _check_against_tables(rows: list[tuple[str, str, str, str | None]], tables: list[str]) -> None:
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+def _astray(rows: list[tuple[str, str, str, str | None]], tables: list[str]) -> list[str]:
+    """Return the cells that the tables give to another patient than their name."""
     slide_of = {}
     for line in "\n".join(tables).splitlines():
         slide, *cells = line.split(",")
         slide_of |= dict.fromkeys(re.findall(r"'([^']+)'", ",".join(cells)), slide)
+    found = []
     for _, path, _, group in rows:
         slide = slide_of.get(PurePosixPath(path).name)
-        if slide is not None and patient(slide) != group:
-            raise DataError(
-                f"The publisher's table gives this cell to {slide}, and its name says {group}.",
-                where=path,
-                fix="Check that tables and images belong together.",
-            )
+        if group is not None and slide is not None and patient(slide) != group:
+            found.append(f"{path} ({slide})")
+    return found
 
 
 def fake(root: Path) -> None:

@@ -108,6 +108,6 @@ class Facts:
         """Return the rows of the manifest by split, or by fold in a cross-validation."""
         if self.is_cross_validation:
             folds = self.manifest["fold"].drop_nulls().unique().sort()
-            return {f"fold {n}": self.manifest.filter(pl.col("fold") == n) for n in folds}
+            return {f"fold {n + 1}": self.manifest.filter(pl.col("fold") == n) for n in folds}
         parts = {name: self.manifest.filter(pl.col("split") == name) for name in SPLITS}
         return {name: part for name, part in parts.items() if part.height}

@@ -28,6 +28,7 @@ CONTENTS = (
     ("settings", "Make it again"),
     ("limits", "Limits"),
 )
+N_HARDEST = 8
 
 
 class MapPicture(TypedDict):
@@ -141,6 +142,7 @@ def _split(facts: Facts) -> dict[str, Any]:
 
 
 def _results(facts: Facts, names: Names) -> dict[str, Any]:
+    with_errors = tables.hardest_groups(facts, names)
     return {
         "training": charts.training_charts(facts),
         "training_text": summary.training_text(facts),
@@ -152,7 +154,8 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "fold_sd": facts.metrics["fold_sd"],
         "group_chart": charts.group_chart(facts),
         "group_rows": tables.group_rows(facts),
-        "hardest": tables.hardest_groups(facts, names),
+        "hardest": with_errors[:N_HARDEST],
+        "n_with_errors": len(with_errors),
         "curves": charts.curve_charts(facts),
         "thresholds": charts.threshold_charts(facts),
         "histograms": charts.histogram_charts(facts),

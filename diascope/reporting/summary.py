@@ -39,6 +39,7 @@ def headline(facts: Facts) -> dict[str, Any]:
         "estimates": [{"key": name, "estimate": estimates[name]} for name in chosen],
         "protocol": _protocol(facts),
         "meaning": _meaning(facts),
+        "n_groups": facts.metrics["n_groups"],
         "judged": counted(facts.metrics["n_images"], "image")
         + (f" of {counted(facts.metrics['n_groups'], facts.group_kind)}" * facts.is_grouped),
     }

@@ -111,8 +111,8 @@ def group_rows(facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
-def hardest_groups(facts: Facts, names: Names, *, n_shown: int = 8) -> list[dict[str, Any]]:
-    """Return the groups with the most wrong images, worst first, under the names to show."""
+def hardest_groups(facts: Facts, names: Names) -> list[dict[str, Any]]:
+    """Return the groups with wrong images, worst first, under the names to show."""
     is_wrong = facts.predictions.labels != facts.predicted
     groups = np.asarray(facts.predictions.groups)
     rows = []
@@ -127,7 +127,7 @@ def hardest_groups(facts: Facts, names: Names, *, n_shown: int = 8) -> list[dict
             }
         )
     rows.sort(key=lambda row: (-row["n_wrong"], row["name"]))
-    return [row for row in rows[:n_shown] if row["n_wrong"]]
+    return [row for row in rows if row["n_wrong"]]
 
 
 def setting_rows(facts: Facts, names: Names) -> list[dict[str, Any]]:

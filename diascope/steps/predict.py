@@ -18,6 +18,7 @@ from diascope.bundle import Bundle
 from diascope.data.files import open_files
 from diascope.data.image import SUFFIXES
 from diascope.errors import ImageError, SettingsError, SourceError
+from diascope.metrics.estimate import counted
 from diascope.predictions import is_finite, softmax
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run, open_bundle
@@ -38,7 +39,8 @@ def predict(
     """Write the class probabilities of images to a table and return its path.
 
     The columns are ``path``, ``predicted``, ``probability_<class>`` for each class, and ``error``:
-    a file that cannot be read or scored has a row that says why, and no probabilities.
+    a file that cannot be read or scored has a row that says why, and no probabilities. A file that
+    is named twice, by itself and in its folder for example, has one row.
 
     Parameters
     ----------
@@ -56,7 +58,8 @@ def predict(
     Raises
     ------
     DiascopeError
-        No bundle, a path that does not exist, no image at all, or an ``out`` that is taken.
+        No bundle, a path that does not exist, no image at all, or an ``out`` that is taken. Or
+        not one image could be predicted: the table is written all the same.
     """
     out = Path(out)
     if out.suffix.lower() not in FORMATS:
@@ -70,7 +73,15 @@ def predict(
         for start in range(0, len(images), CHUNK):
             tables.append(_predict_chunk(bundle, images[start : start + CHUNK]))
             watch(Progress("predicting", min(start + CHUNK, len(images)), len(images)))
-    return _write(pl.concat(tables), out)
+    table = pl.concat(tables)
+    _write(table, out)
+    if table["error"].null_count() == 0:
+        raise SourceError(
+            f"Not one image could be predicted, of {counted(table.height, 'file')}.",
+            where=f"{table['path'][0]}: {table['error'][0]}",
+            fix=f"See the column error of {out}.",
+        )
+    return out
 
 
 Image = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
@@ -81,23 +92,30 @@ def _list_images(paths: list[Path], opened: ExitStack) -> list[Image]:
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
-    images: list[Image] = []
+    images: dict[Path, Image] = {}  # by where they really lie: each once
     for path in paths:
         if path.is_dir() or path.suffix.lower() == ".zip":
             files = opened.enter_context(open_files(path))
-            images += [
-                (f"{path.as_posix()}/{name}", partial(files.read, name))
-                for name in files.names()
-                if PurePosixPath(name).suffix.lower() in SUFFIXES
-            ]
+            for name in files.names():
+                if PurePosixPath(name).suffix.lower() in SUFFIXES:
+                    image = (f"{path.as_posix()}/{name}", partial(files.read, name))
+                    images.setdefault((path / name).resolve(), image)
+            for name, reason in files.left_out:
+                if PurePosixPath(name).suffix.lower() in SUFFIXES:
+                    image = (f"{path.as_posix()}/{name}", partial(_refuse, reason))
+                    images.setdefault(path.absolute() / name, image)
         else:
-            images.append((path.as_posix(), path.read_bytes))
+            images.setdefault(path.resolve(), (path.as_posix(), path.read_bytes))
     if not images:
         raise SourceError(
             f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
             fix=f"Name image files, or folders with {', '.join(SUFFIXES)}.",
         )
-    return images
+    return list(images.values())
+
+
+def _refuse(reason: str) -> bytes:
+    raise SourceError(f"It is {reason}.")
 
 
 def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from diascope.data.duplicates import join_duplicates
 from diascope.data.fetch import download
 from diascope.data.files import open_files
 from diascope.data.fingerprint import measure
-from diascope.data.inspect import check_rejected, find_unlisted, inspect_images
+from diascope.data.inspect import Rejected, check_rejected, find_unlisted, inspect_images
 from diascope.data.manifest import (
     SPLITS,
     check_disjoint,
@@ -92,6 +92,8 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         table, rejected = inspect_images(
             files, rows, alpha_background=spec.alpha_background, watch=watch
         )
+        rejected += [Rejected(name, reason) for name, reason in files.left_out]
+        n_found = rows.height + len(files.left_out)
         unlisted = find_unlisted(files, rows)
         check_rejected(rows, table, rejected, max_share=max_rejected)
         digests, n_usable = content_digests(table), table.height
@@ -117,7 +119,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
     )
     check_disjoint(table, mode=mode)
 
-    is_complete = rows.height == (spec.n_images or rows.height)
+    is_complete = n_found == (spec.n_images or n_found)
     is_verified = is_published(spec, path, digests)
     if source is None and spec.sources and (is_verified is False or not is_complete):
         raise _not_the_published(spec, table.height, digests[0])
@@ -135,7 +137,7 @@ def prepare(  # noqa: PLR0913 - each is one wish of the user
         "options": list(spec.options),
         "notes": list(spec.notes),
         "remarks": list(spec.remarks),
-        "found": rows.height,
+        "found": n_found,
         "unlisted": {"n_files": len(unlisted), "first": unlisted[:UNLISTED_SHOWN]},
         "rejected": [asdict(image) for image in rejected],
         "expected_images": spec.n_images,

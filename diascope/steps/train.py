@@ -22,7 +22,7 @@ from diascope.data.fingerprint import channel_statistics
 from diascope.data.folds import fold_column, lay_out_folds
 from diascope.data.manifest import check_disjoint, images_digest, label_indices
 from diascope.data.pack import pack_folder, pack_images
-from diascope.errors import RunError
+from diascope.errors import RunError, raise_together
 from diascope.home import home
 from diascope.imbalance import (
     class_shares,
@@ -32,6 +32,7 @@ from diascope.imbalance import (
 )
 from diascope.learning import Epoch, Step, train_epochs
 from diascope.machine import look_at_machine, provenance
+from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
 from diascope.models.weights import weights_checksum
 from diascope.networks import build_network, what_learns
@@ -156,6 +157,7 @@ def _check_only_beginnings(folder: Path) -> None:
 
 def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
+    raise_together(lambda: load_prepared(recipe.data), lambda: find_model(recipe.model))
     prepared = load_prepared(recipe.data)
     manifest, column = prepared.manifest, "split"
     if not (manifest["split"] == "train").any():
@@ -316,4 +318,4 @@ def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -
             latest = f", val AUROC {auroc}"
             log.append({"event": "epoch", "fold": fold, **asdict(event)})
             write_text(run.folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
-    watch(Progress(stage, 1, 1, f"{log[-1]['epoch']} epochs{latest}"))
+    watch(Progress(stage, 1, 1, f"{counted(log[-1]['epoch'], 'epoch')}{latest}"))
