@@ -72,13 +72,11 @@ def propose(
         rows, cells, own_bits, is_mirrored = query
         first, second, distance = index.near(rows.start, cells, own_bits)
         apart = groups[features.images[first]] != groups[features.images[second]]
-        first, second, distance = first[apart], second[apart], distance[apart]
-        votes = [
-            _votes(features, first[near], second[near], is_mirrored, voice)
-            for voice, limit in enumerate(DISTANCES)
-            for near in (distance <= limit,)
-        ]
-        return np.concatenate(votes)
+        cast = []
+        for voice, limit in enumerate(DISTANCES):
+            near = apart & (distance <= limit)
+            cast.append(_votes(features, first[near], second[near], is_mirrored, voice))
+        return np.concatenate(cast)
 
     with ThreadPoolExecutor(n_threads) as pool:
         votes = list(pool.map(search, index.queries(features.words)))
