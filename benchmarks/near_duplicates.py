@@ -1,6 +1,7 @@
 """Near-duplicates: recall on planted and on published pairs, what is found, and seconds.
 
-``planted NAME`` plants pairs in real images and searches them all; ``found NAME [PAIRS]`` searches
+``planted NAME`` plants pairs in real images and searches them all; ``lesions`` searches two images
+of each of 400 lesions that HAM10000 itself shows twice; ``found NAME [PAIRS]`` searches
 a data set across its groups; ``sheet NAME PAIRS PICTURE`` draws the pairs that it wrote and no list
 has, to be looked at; ``speed`` searches 277,524 patches.
 """
@@ -32,6 +33,7 @@ from diascope.progress import Progress
 FOLDERS = {"ham10000": "ham10000", "malaria": "malaria", "breast_idc": "idc"}
 N_BASE, N_A_KIND, MIN_SIDE_PX = 2000, 50, 40
 N_PATCHES = 277_524
+N_LESIONS = 400
 TILE_PX = (112, 84)
 
 
@@ -86,6 +88,24 @@ def planted(name: str) -> None:
     print("| images | " + " | ".join(KINDS) + " | all | other pairs |")
     print(f"| {name}, of {N_A_KIND} each | " + " | ".join(counts) + f" | {sum(hits)} of "
           f"{len(hits)} | {others} |")  # fmt: skip
+
+
+def lesions() -> None:
+    """Print how many pairs of images of one known lesion are found; none of a published pair."""
+    published = {name for pair in _published("ham10000") for name in pair}
+    with open_files(real_data() / "ham10000") as files:
+        table = find("datasets", "ham10000").index(files).sort("image_id")
+        twice = table.filter(~pl.col("image_id").is_in(published)).group_by("group").head(2)
+        twice = twice.filter(pl.len().over("group") == 2).sort("group", "image_id")
+        first = np.random.default_rng(0).permutation(twice.height // 2)[:N_LESIONS] * 2
+        rows = np.stack([first, first + 1], axis=1).ravel()
+        paths = twice["path"].gather(rows).to_list()
+        images = [decode_image(files.read(path)) for path in paths]
+    pairs = find_near_duplicates(images.__getitem__, np.arange(len(images)))
+    wanted = {(2 * number, 2 * number + 1) for number in range(len(first))}
+    hits = wanted & set(pairs.select("first", "second").iter_rows())
+    print(f"Pairs of one lesion found: {len(hits)} of {len(wanted)}; others: "
+          f"{pairs.height - len(hits)}")  # fmt: skip
 
 
 def found(name: str, out: str | None = None) -> None:
@@ -179,5 +199,7 @@ def _layer(patch, rng):
 
 
 if __name__ == "__main__":
-    {"planted": planted, "found": found, "sheet": sheet, "speed": speed}[sys.argv[1]](*sys.argv[2:])
+    {"planted": planted, "lesions": lesions, "found": found, "sheet": sheet, "speed": speed}[
+        sys.argv[1]
+    ](*sys.argv[2:])
     print(f"\n{conditions()}")

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from diascope.data.visual_words import Words
 
-MAX_DISTANCE = 20  # bits of 64
+DISTANCES = (20, 14, 10)  # bits of 64; a match has a vote for each of these that it is within
 MIN_VOTES = 3
-MAX_CANDIDATES = 10  # a picture
+MAX_CANDIDATES = 15  # a picture
 CELL_LIMIT = 256  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
 IMAGE_BITS = 21  # a vote is one number of 62 bits
@@ -70,9 +70,13 @@ def propose(
 
     def search(query: tuple[slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
         rows, cells, own_bits, is_mirrored = query
-        first, second = index.near(rows.start, cells, own_bits)
+        first, second, distance = index.near(rows.start, cells, own_bits)
         apart = groups[features.images[first]] != groups[features.images[second]]
-        return _votes(features, first[apart], second[apart], is_mirrored)
+        cast = []
+        for voice, limit in enumerate(DISTANCES):
+            near = apart & (distance <= limit)
+            cast.append(_votes(features, first[near], second[near], is_mirrored, voice))
+        return np.concatenate(cast)
 
     with ThreadPoolExecutor(n_threads) as pool:
         votes = list(pool.map(search, index.queries(features.words)))
@@ -111,7 +115,7 @@ class _Index:
                     yield rows, wanted[rows], own_bits[rows], is_mirrored
 
     def near(self, first_row: int, cells: NDArray, own_bits: NDArray):
-        """Return the rows of features whose bits are near: those that ask, those found."""
+        """Return the rows of near features, those that ask and those found, and the distances."""
         sizes = self.sizes[cells]
         n = np.minimum(sizes, CELL_LIMIT)
         starts = self.starts[cells]
@@ -120,9 +124,9 @@ class _Index:
         starts[full] += rows * 7919 % (sizes[full] - CELL_LIMIT)
         places = np.arange(n.sum()) + np.repeat(starts - (np.cumsum(n) - n), n)
         distance = np.bitwise_count(np.repeat(own_bits, n) ^ self.bits[places])
-        near = np.flatnonzero(distance <= MAX_DISTANCE)
+        near = np.flatnonzero(distance <= DISTANCES[0])
         asked = np.searchsorted(np.cumsum(n), near, side="right")
-        return first_row + asked, self.order[places[near]]
+        return first_row + asked, self.order[places[near]], distance[near]
 
 
 def _both(bits: NDArray[np.uint32]) -> NDArray[np.uint64]:
@@ -130,8 +134,8 @@ def _both(bits: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return bits[:, 0].astype(np.uint64) << np.uint64(32) | bits[:, 1]
 
 
-def _votes(features: IndexedFeatures, first, second, is_mirrored: bool) -> NDArray[np.int64]:
-    """Encode votes: pair, mirror, turn, change of size, and the feature that votes."""
+def _votes(features: IndexedFeatures, first, second, is_mirrored: bool, voice: int):
+    """Encode votes, int64: pair, mirror, turn, change of size, and the feature that votes."""
     swap = features.images[first] > features.images[second]
     low, high = np.where(swap, second, first), np.where(swap, first, second)
     one, two = (features.images[rows].astype(np.int64) for rows in (low, high))
@@ -140,7 +144,8 @@ def _votes(features: IndexedFeatures, first, second, is_mirrored: bool) -> NDArr
     turn = np.floor((turn % (2 * np.pi)) * (TURNS / (2 * np.pi))).astype(np.int64) % TURNS
     change = features.octaves[high] - features.octaves[low]
     change = np.clip(2 * change + SIZES / 2, 0, SIZES - 1).astype(np.int64)
-    number = np.minimum(low - np.searchsorted(features.images, one), 1023)
+    number = low - np.searchsorted(features.images, one)
+    number = np.minimum(len(DISTANCES) * number + voice, 1023)
     pair = (one << IMAGE_BITS | two) << 1 | is_mirrored
     return ((pair << 5 | turn) << 4 | change) << 10 | number
 
