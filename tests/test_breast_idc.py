@@ -139,7 +139,9 @@ def test_the_real_patches_have_the_known_counts():
     folder = os.environ.get("DIASCOPE_TEST_DATA")
     if not folder:
         pytest.skip("DIASCOPE_TEST_DATA is not set: no real images here")
-    prepared = prepare("breast_idc", source=Path(folder) / "idc")
+    prepared = prepare(
+        "breast_idc", source=Path(folder) / "idc", split="grouped", near_duplicates=False
+    )
     manifest = prepared.manifest
     if prepared.fingerprint["complete"]:
         assert prepared.fingerprint["n_groups"] == 279

@@ -253,6 +253,6 @@ def test_real_patches_are_shown(tmp_path):
     folder = os.environ.get("DIASCOPE_TEST_DATA")
     if not folder:
         pytest.skip("DIASCOPE_TEST_DATA is not set: no real images here")
-    prepare("breast_idc", source=Path(folder) / "idc")
+    prepare("breast_idc", source=Path(folder) / "idc", near_duplicates=False)
     page = show("breast_idc", per="group", out=tmp_path / "look")
     assert "have 50 x 50 px; the sides of the other" in page.read_text("utf-8")
