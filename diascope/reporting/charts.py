@@ -115,16 +115,25 @@ def confusion_chart(facts: Facts) -> Chart:
         )
         for name, row in zip(facts.classes, counts.tolist(), strict=True)
     ]
-    rule = (
-        "each image goes to its most probable class"
-        if facts.positive is None
-        else f"called {facts.positive} at a probability of {facts.metrics['threshold']:.4g} or more"
-    )
     return {
         "uri": figure_to_svg(confusion_figure(counts, facts.classes)),
         "alt": "Confusion matrix. " + "; ".join(rows) + ".",
-        "caption": f"Counts, and the share of each true class; {rule}.",
+        "caption": f"Counts, and the share of each true class; {_decision_rule(facts)}.",
     }
+
+
+def _decision_rule(facts: Facts) -> str:
+    """Say which class an image was called."""
+    if facts.positive is not None:
+        of_folds = " (the mean of the folds)" if facts.is_cross_validation else ""
+        threshold = f"{facts.metrics['threshold']:.4g}"
+        return f"called {facts.positive} at a probability of {threshold}{of_folds} or more"
+    if facts.plan.decision == "balanced":
+        return (
+            "each image goes to the class whose probability, divided by its share in training, is "
+            "largest"
+        )
+    return "each image goes to its most probable class"
 
 
 def group_chart(facts: Facts) -> Chart | None:
