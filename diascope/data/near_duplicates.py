@@ -34,7 +34,7 @@ CHUNK = 256  # pictures or pairs between two signs of life
 CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
 
 # Many points on one transform need some agreement of the pictures; few of them need much of it.
-MANY_INLIERS, SOME_CORRELATION, SOME_OVER_CHANCE = 8, 0.3, 0.2
+MANY_INLIERS, SOME_CORRELATION, SOME_OVER_CHANCE = 10, 0.3, 0.2
 FEW_INLIERS, MUCH_CORRELATION, MUCH_OVER_CHANCE, MUCH_BLOCKS = 4, 0.85, 0.4, 0.9
 MIN_BLOCKS = 4  # with structure
 MIN_SPREAD, MIN_OVERLAP = 0.15, 0.2
