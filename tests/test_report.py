@@ -23,7 +23,7 @@ from diascope.reporting.charts import training_charts
 from diascope.reporting.gallery import chosen_examples, read_images, worst_errors
 from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import Names, pseudonyms
-from diascope.reporting.summary import training_text
+from diascope.reporting.summary import commands, training_text
 from diascope.reporting.tables import hardest_groups, setting_rows
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
@@ -134,6 +134,17 @@ def test_an_image_that_is_named_by_a_digest_is_hidden():
     digest = "ab" * 32
     assert Names({}, (f"{digest}.png",)).cleaned(f"x/{digest}.png") == "x/(withheld)"
     assert Names({}, (digest,)).cleaned(f"x {digest}") == "x (withheld)"
+
+
+def test_the_command_of_a_run_names_recipe_and_weights_but_no_path(tmp_path):
+    run = make_run(tmp_path)
+    facts = read_facts(Run(run))
+    recipe = facts.recipe.model_copy(
+        update={"recipe": "malaria-features", "finetune": "head", "weights": "/home/jane/w.pth"}
+    )
+    text = commands(replace(facts, recipe=recipe), Names({}, ()))
+    assert "--recipe malaria-features --finetune head --weights WEIGHTS" in text
+    assert "jane" not in text
 
 
 def test_a_short_group_is_hidden_in_the_name_of_the_run_and_in_commands(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diascope.metrics.estimate import counted, plural
+from diascope.plan import PRETRAINED, RANDOM
 from diascope.reporting.division import leak_warning
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
@@ -269,6 +270,9 @@ def commands(facts: Facts, names: Names) -> str:
     """Return the command lines that make the run again, beside the old one."""
     recipe, run = facts.recipe, shlex.quote(f"runs/{names.cleaned_command(facts.name)}-again")
     train = ["diascope", "train", recipe.data, "--model", recipe.model]
+    train += ["--recipe", recipe.recipe] if recipe.recipe else []
+    train += ["--finetune", recipe.finetune] if recipe.finetune else []
+    train += ["--weights", _shown_weights(recipe.weights)] if recipe.weights else []
     train += ["--folds", str(recipe.folds)] if recipe.folds else []
     train += ["--seed", str(recipe.seed)]
     for name, value in recipe.settings.items():
@@ -281,6 +285,11 @@ def commands(facts: Facts, names: Names) -> str:
             f"diascope report {run}",
         ]
     )
+
+
+def _shown_weights(weights: str) -> str:
+    """Return a word for weights; a path may tell names, and is the reader's own."""
+    return weights if weights in (RANDOM, PRETRAINED) else "WEIGHTS"
 
 
 def _prepare_command(facts: Facts) -> str:
