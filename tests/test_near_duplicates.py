@@ -187,15 +187,20 @@ def test_planted_pairs_of_real_lesions_are_found():
     from diascope.data.image import decode_image
 
     with open_files(_real("ham10000") / "ISIC2018_Task3_Training_Input.zip") as files:
-        names = files.names()[::50]
-        images = [decode_image(files.read(name)) for name in names if name.endswith(".jpg")]
+        names = [name for name in files.names()[::50] if name.endswith(".jpg")]
+        images = [decode_image(files.read(name)) for name in names]
+    known = pl.read_csv(_real("ham10000") / "HAM10000_metadata.csv", infer_schema=False)
+    lesion_of = dict(known.select("image_id", "lesion_id").iter_rows())
+    lesions = [lesion_of[Path(name).stem] for name in names]
     rng = np.random.default_rng(5)
     n_base = len(images)
     planted = [(row, n_base + row) for row in range(160)]
     images += [plant(images[row], KINDS[row % len(KINDS)], rng) for row in range(160)]
     found = set(ends(pairs_of(images)))
     assert len(found & set(planted)) >= 0.95 * len(planted)
-    assert len(found - set(planted)) <= 5  # lesions under two ids, which this sample may hold
+    lesions += lesions[:160]
+    others = {(one, other) for one, other in found if lesions[one] != lesions[other]}
+    assert len(others) <= 4, others  # one lesion under two ids, and the copies of both
 
 
 @pytest.mark.slow
