@@ -15,6 +15,7 @@ from diascope.data.local_features import Features, root
 
 RATIO = 0.85  # of the distances to the nearest and to the second nearest (Lowe 2004)
 TOLERANCE_PX, LOOSE_PX = 3.0, 8.0
+SHRINKING_PX = np.linspace(LOOSE_PX, TOLERANCE_PX, 5).tolist()
 ANGLE_TOLERANCE, SIZE_TOLERANCE = 0.45, 0.5  # radians; logarithm of the ratio of sizes
 N_REFINED = 5  # proposals that are worth refining
 SCALES = (1 / 4, 4)
@@ -111,7 +112,7 @@ def _agree(here, there, own_factors, factors, shifts, tolerance_px: float) -> ND
 def _refine(here, there, own_factors, inliers):
     """Fit the transform to the matches that agree, five times with a tolerance that shrinks."""
     factor, shift = 1 + 0j, 0j
-    for tolerance_px in np.linspace(LOOSE_PX, TOLERANCE_PX, 5):
+    for tolerance_px in SHRINKING_PX:
         if inliers.sum() < 3:
             return None
         fitted = _fit(here[inliers], there[inliers])

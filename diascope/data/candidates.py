@@ -19,9 +19,11 @@ from diascope.data.visual_words import Words
 
 DISTANCES = (20, 14, 10)  # bits of 64; a match has a vote for each of these that it is within
 MIN_VOTES = 3
+SURE_VOTES = 9  # not had by chance, however many pairs of a picture have them
 MAX_CANDIDATES = 15  # a picture
 CELL_LIMIT = 256  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
+N_COUNTED = 4_000_000  # votes counted at a time
 IMAGE_BITS = 21  # a vote is one number of 62 bits
 MAX_IMAGES = 1 << IMAGE_BITS
 TURNS, SIZES = 24, 16  # bins of the turn; of the change of size, half an octave each
@@ -80,7 +82,7 @@ def propose(
 
     with ThreadPoolExecutor(n_threads) as pool:
         votes = list(pool.map(search, index.queries(features.words)))
-    return _select(np.concatenate([np.zeros(0, np.int64), *votes]), len(groups))
+    return _select(np.concatenate([np.zeros(0, np.int64), *votes]))
 
 
 class _Index:
@@ -150,20 +152,37 @@ def _votes(features: IndexedFeatures, first, second, is_mirrored: bool, voice: i
     return ((pair << 5 | turn) << 4 | change) << 10 | number
 
 
-def _select(votes: NDArray[np.int64], n_images: int) -> NDArray[np.int32]:
-    """Count the votes of each pair in its best bins and keep the best pairs of each picture."""
-    pairs, n_votes = _count(votes)
-    if not len(pairs):
+def _select(votes: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Keep the pairs that one of the two pictures ranks among its best.
+
+    Where more pairs of a picture have so many votes than it may propose, so many votes are chance:
+    none of them is kept, rather than some that happen to come first.
+    """
+    if not len(votes):
         return np.zeros((0, 4), np.int32)
+    votes.sort()
+    counted = [_count(part) for part in _parts(votes)]
+    pairs, n_votes = (np.concatenate(column) for column in zip(*counted, strict=True))
     one, two = pairs >> (IMAGE_BITS + 1), pairs >> 1 & ((1 << IMAGE_BITS) - 1)
-    ends = np.concatenate([one, two])
-    both_votes = np.concatenate([n_votes, n_votes])
+    ends, both_votes = np.concatenate([one, two]), np.concatenate([n_votes, n_votes])
     order = np.lexsort((-both_votes, ends))
-    first_of_image = np.searchsorted(ends[order], np.arange(n_images))
-    rank = np.arange(len(order)) - first_of_image[ends[order]]
-    kept = np.unique(order[rank < MAX_CANDIDATES] % len(pairs))
+    ends, both_votes = ends[order], both_votes[order]
+    starts, sizes = _runs(ends << 10 | np.minimum(both_votes, 1023))
+    places = np.arange(len(order))
+    places = np.where(both_votes < SURE_VOTES, np.repeat(starts + sizes - 1, sizes), places)
+    kept = order[places - np.searchsorted(ends, ends) < MAX_CANDIDATES] % len(pairs)
     table = np.stack([one, two, pairs & 1, n_votes], axis=1)
-    return table[kept].astype(np.int32)
+    return table[np.unique(kept)].astype(np.int32)
+
+
+def _parts(votes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut sorted votes between pairs."""
+    start = 0
+    while start < len(votes):
+        last_pair = votes[start : start + N_COUNTED][-1] >> 19
+        end = int(np.searchsorted(votes, (last_pair + 1) << 19))
+        yield votes[start:end]
+        start = end
 
 
 def _count(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -171,7 +190,6 @@ def _count(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
     Turns and sizes count two bins together, overlapping, so that no edge parts what is alike.
     """
-    votes.sort()
     starts, sizes = _runs(votes >> 19)
     votes = votes[np.repeat(sizes >= MIN_VOTES, sizes)]
     pair, turn, change, number = votes >> 19, votes >> 14 & 31, votes >> 10 & 15, votes & 1023
