@@ -49,6 +49,24 @@ def loss_terms(
     return weights, shift
 
 
+def smoothing_shares(method: str, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what smoothed labels are mixed with: the shares of the images drawn, (K,).
+
+    Mixed with equal shares, as is usual, every image would be taught to be of a rare class more
+    often than such images occur, and `decision_weights` would multiply that.
+
+    Examples
+    --------
+    >>> smoothing_shares("logit_adjustment", np.array([0.75, 0.25])).tolist()
+    [0.75, 0.25]
+    >>> smoothing_shares("balanced_sampling", np.array([0.75, 0.25])).tolist()
+    [0.5, 0.5]
+    """
+    if method == "balanced_sampling":
+        return np.full(len(shares), 1 / len(shares))
+    return shares
+
+
 def balanced_order(
     rows: NDArray[np.integer], labels: NDArray[np.integer], rng: np.random.Generator
 ) -> NDArray[np.integer]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from diascope.atomic import write_bytes
 from diascope.errors import RunError
-from diascope.imbalance import balanced_order, class_shares, loss_terms
+from diascope.imbalance import balanced_order, class_shares, loss_terms, smoothing_shares
 from diascope.inputs import DROPOUT, ORDER, Inputs, generator
 from diascope.schedules import SCHEDULES
 from diascope.watching import Watched, watched_metrics
@@ -140,6 +140,8 @@ def train_epochs(
     weights, shift = (
         torch.from_numpy(term).float().to(device) for term in loss_terms(how.imbalance, shares)
     )
+    mixed_in = torch.from_numpy(smoothing_shares(how.imbalance, shares)).float().to(device)
+    targets = torch.eye(len(shares), device=device).lerp(mixed_in, how.label_smoothing)
     n_batches = -(-len(train) // how.batch_size)
     n_steps = how.max_epochs * n_batches
     best = checkpoint.with_name("best.safetensors")
@@ -157,13 +159,7 @@ def train_epochs(
             y = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
             with autocast(device, how.precision):
                 logits = module(x)
-            loss = F.cross_entropy(
-                logits.float() + shift,
-                y,
-                weight=weights,
-                label_smoothing=how.label_smoothing,
-                reduction="sum",
-            ) / len(rows)
+            loss = F.cross_entropy(logits.float() + shift, targets[y], weight=weights)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
