@@ -16,8 +16,8 @@ import numpy as np
 from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
-DYE_PX, DYE_SPREAD = 140.0, 0.5
-UNTOUCHED = 0.02  # share of the cells that get no debris
+DYE_PX, DYE_SPREAD = 85.0, 0.7
+UNTOUCHED = 0.3  # share of the cells that get no debris
 
 
 @dataclass(frozen=True)
@@ -39,26 +39,26 @@ class Parasite:
 
 
 def add_parasite(cell: Cell, rng: np.random.Generator) -> Parasite:
-    """Draw one parasite on ``cell`` and return where it is: seven rings to three trophozoites."""
-    stain = float(np.clip(np.exp(rng.normal(-0.03, 0.22)), 0.6, 1.35))
-    if rng.uniform() < 0.72:
+    """Draw one parasite on ``cell`` and return where it is: four rings to one trophozoite."""
+    stain = float(np.clip(np.exp(rng.normal(-0.3, 0.4)), 0.35, 1.3))
+    if rng.uniform() < 0.8:
         return _add_ring(cell, rng, stain=stain)
     return _add_trophozoite(cell, rng, stain=stain)
 
 
 def add_debris(cell: Cell, rng: np.random.Generator) -> None:
-    """Draw mimics until the cell bears as much dye as was drawn for it, at most three.
+    """Leave three of ten cells as they are; draw up to two mimics on the others.
 
-    The wanted amount has one distribution for all cells, and a parasite counts towards it. So the
-    amount of dye, and with it the colour histogram, says little about the presence of a parasite.
-    A few cells stay as they are.
+    They are drawn until the cell bears the amount of dye that was drawn for it. That has one
+    distribution for all cells, and a parasite counts towards it: so the amount of dye, and with it
+    the colour histogram, says little about the presence of a parasite.
     """
     wanted = rng.lognormal(np.log(DYE_PX), DYE_SPREAD) * cell.smear.scale**2
     if rng.uniform() < UNTOUCHED:
         return
     draws = tuple(MIMICS)
     weights = np.array([MIMICS[draw] for draw in draws])
-    for choice in rng.choice(len(draws), 3, replace=False, p=weights / weights.sum()):
+    for choice in rng.choice(len(draws), 2, replace=False, p=weights / weights.sum()):
         if cell.dye_px() >= wanted:
             return
         draws[choice](cell, rng)
@@ -66,12 +66,12 @@ def add_debris(cell: Cell, rng: np.random.Generator) -> None:
 
 def add_blotches(cell: Cell, rng: np.random.Generator) -> None:
     """Draw faint patches of uneven staining, whatever else is on the cell."""
-    for _ in range(int(rng.choice([0, 1, 1, 3]))):
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):
         radius = rng.uniform(8, 25)
         x, y = _site(cell, rng, radius_px=0.3 * radius, tries=1)
         patch = cell.patch(x, y, 1.3 * radius + 4)
         blotch = _ragged(patch, rng, radius_px=radius, soft_px=radius)
-        cell.dye[patch.where] += np.float32(rng.uniform(0.04, 0.25)) * blotch
+        cell.dye[patch.where] += np.float32(rng.uniform(0.02, 0.1)) * blotch
 
 
 def _site(
@@ -135,24 +135,24 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.uniform(9.5, 18.5) * scale
-    flat = rng.uniform(0.65, 1.0)
-    wall = rng.uniform(3, 5.5) * scale
-    x, y = _site(cell, rng, radius_px=0.85 * radius)
+    radius = rng.triangular(7, 11, 22) * scale
+    flat = rng.uniform(0.55, 1.0)
+    wall = rng.uniform(2, 3.6) * scale
+    x, y = _site(cell, rng, radius_px=rng.uniform(0.3, 1) * radius)
     turn, chromatin_at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
     patch = cell.patch(x, y, radius + wall + 5)
     along, across = patch.turned(turn)
     across = across / np.float32(flat)
     distance, angle = np.hypot(along, across), np.arctan2(across, along)
     middle = radius - 0.5 * wall
-    loop = middle * (1 + _lobes(rng, angle, amount=0.09))
+    loop = middle * (1 + _lobes(rng, angle, amount=0.12))
     away = np.cos(angle - np.float32(chromatin_at + rng.normal(0, 1.3)))
-    density = np.clip(0.6 + rng.uniform(0.0, 0.45) * away + _lobes(rng, angle, amount=0.2), 0, 1.4)
+    density = np.clip(0.5 + rng.uniform(0.1, 0.6) * away + _lobes(rng, angle, amount=0.2), 0, 1.4)
     thick = 0.5 * wall * np.clip(0.5 + 0.75 * density, 0.4, 1.4)
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
-    body = stain * rng.uniform(0.35, 0.6) * density * coverage
+    body = stain * rng.uniform(0.15, 0.5) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.18, 0.6)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.05, 0.45)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -161,7 +161,7 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
             x + forward * np.cos(turn) - sideways * np.sin(turn),
             y + forward * np.sin(turn) + sideways * np.cos(turn),
         )
-        size, amount = rng.uniform(3.5, 6.0) * scale, stain * rng.uniform(0.75, 1.1)
+        size, amount = rng.uniform(2.5, 4.8) * scale, stain * rng.uniform(0.7, 1.1)
         tangent = turn + angle_of_dot + np.pi / 2 + rng.normal(0, 0.4)
         _dot(cell, rng, at=at, radius_px=size, amount=amount, along=tangent)
     return Parasite(x_px=x, y_px=y, radius_px=radius + wall, stage="ring")
@@ -178,7 +178,7 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(14.5, 23.5) * scale
+    radius = rng.uniform(12, 19) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))
@@ -188,12 +188,12 @@ def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> P
     )
     body = body * (1 - np.float32(rng.uniform(0.6, 1.0)) * hole)
     cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0.1, 0.5)) * hole
-    cell.dye[patch.where] += np.float32(stain * rng.uniform(0.25, 0.45)) * body
+    cell.dye[patch.where] += np.float32(stain * rng.uniform(0.18, 0.38)) * body
     for _ in range(2 if rng.uniform() < 0.3 else 1):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
         amount = stain * rng.uniform(0.75, 1.1)
-        _dot(cell, rng, at=at, radius_px=rng.uniform(3.5, 6.0) * scale, amount=amount)
+        _dot(cell, rng, at=at, radius_px=rng.uniform(3, 5) * scale, amount=amount)
     for _ in range(rng.integers(2, 9)):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5) * radius
         grain = cell.patch(x + away * np.cos(angle), y + away * np.sin(angle), 6)
@@ -206,7 +206,7 @@ def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> P
 def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
     """Draw a granular, hazy body, often with a pale halo, on the cell or beside it."""
     scale = cell.smear.scale
-    radius = rng.uniform(10, 17) * scale
+    radius = rng.uniform(7, 12) * scale
     if cell.bump_angle is not None and rng.uniform() < 0.7:
         index = int(cell.bump_angle / (2 * np.pi) * len(cell.outline_px)) % len(cell.outline_px)
         away = cell.outline_px[index] + rng.uniform(-0.3, 0.8) * radius
@@ -219,24 +219,24 @@ def _add_platelet(cell: Cell, rng: np.random.Generator) -> None:
     body = body * _grain(patch, rng, depth=rng.uniform(0.3, 0.7))
     halo = patch.ellipse((1.3 * radius, 1.2 * radius), angle=0.0, soft_px=8)
     cell.haemoglobin[patch.where] *= 1 - np.float32(rng.uniform(0, 0.35)) * halo
-    cell.dye[patch.where] += np.float32(rng.uniform(0.22, 0.5)) * body
-    for _ in range(rng.integers(5, 12)):
+    cell.dye[patch.where] += np.float32(rng.uniform(0.15, 0.4)) * body
+    for _ in range(rng.integers(2, 6)):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.75) * radius
         at = (x + away * np.cos(angle), y + away * np.sin(angle))
-        amount = rng.uniform(0.4, 1.25)
+        amount = rng.uniform(0.3, 1.0)
         _dot(cell, rng, at=at, radius_px=rng.uniform(1.6, 3.2) * scale, amount=amount)
 
 
 def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
     """Draw sharp grains of undissolved stain of all sizes, in a clump or scattered."""
-    spread = rng.uniform(3, 24)
+    spread = rng.uniform(3, 12)
     x, y = _site(cell, rng, radius_px=8)
     film = cell.patch(x, y, 34)
-    haze = _ragged(film, rng, radius_px=rng.uniform(9, 26), soft_px=8)
-    cell.dye[film.where] += np.float32(rng.uniform(0.1, 0.4)) * haze
-    for _ in range(rng.integers(3, 11)):
+    haze = _ragged(film, rng, radius_px=rng.uniform(6, 16), soft_px=8)
+    cell.dye[film.where] += np.float32(rng.uniform(0.05, 0.25)) * haze
+    for _ in range(rng.integers(1, 5)):
         dx, dy = rng.normal(0, spread, 2)
-        size = rng.uniform(1.0, 3.8) * cell.smear.scale
+        size = rng.uniform(1.0, 3.2) * cell.smear.scale
         patch = cell.patch(x + dx, y + dy, size + 5)
         radii = (size * rng.uniform(1, 1.7), size)
         grain = patch.ellipse(radii, angle=rng.uniform(0, np.pi), soft_px=rng.uniform(2, 4))
@@ -247,7 +247,7 @@ def _add_precipitate(cell: Cell, rng: np.random.Generator) -> None:
 
 def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
     """Draw a dark or brownish fleck, mostly out of focus."""
-    radius = rng.uniform(4, 12) * cell.smear.scale
+    radius = rng.uniform(3, 8) * cell.smear.scale
     x, y = _site(cell, rng, radius_px=0.7 * radius)
     patch = cell.patch(x, y, radius * 2 + 8)
     ratio = rng.uniform(0.4, 0.9)
@@ -261,25 +261,25 @@ def _add_dirt(cell: Cell, rng: np.random.Generator) -> None:
 def _add_stain_smear(cell: Cell, rng: np.random.Generator) -> None:
     """Draw streaks of stain in the direction of smearing."""
     x, y = _site(cell, rng, radius_px=10)
-    direction, spread = rng.uniform(0, np.pi), rng.uniform(4, 9)
-    for _ in range(rng.integers(2, 8)):
+    direction, spread = rng.uniform(0, np.pi), rng.uniform(2, 6)
+    for _ in range(rng.integers(1, 5)):
         away, aside = rng.normal(0, 2 * spread), rng.normal(0, spread)
         dx = away * np.cos(direction) - aside * np.sin(direction)
         dy = away * np.sin(direction) + aside * np.cos(direction)
-        length = rng.uniform(6, 16) * cell.smear.scale
+        length = rng.uniform(4, 12) * cell.smear.scale
         patch = cell.patch(x + dx, y + dy, length + 5)
         streak = patch.ellipse(
-            (length, rng.uniform(1.5, 3.5)),
+            (length, rng.uniform(1.2, 2.6)),
             angle=direction + rng.normal(0, 0.15),
             soft_px=rng.uniform(3, 5),
         )
-        cell.dye[patch.where] += np.float32(rng.uniform(0.1, 0.75)) * streak
+        cell.dye[patch.where] += np.float32(rng.uniform(0.1, 0.65)) * streak
 
 
 def _add_remnant(cell: Cell, rng: np.random.Generator) -> None:
     """Draw one or two round dense dots, with no cytoplasm: Howell-Jolly bodies."""
     for _ in range(2 if rng.uniform() < 0.25 else 1):
-        radius = rng.uniform(3.0, 5.5) * cell.smear.scale
+        radius = rng.uniform(2.5, 4.8) * cell.smear.scale
         x, y = _site(cell, rng, radius_px=radius)
         patch = cell.patch(x, y, radius + 8)
         radii = (radius, rng.uniform(0.8, 1.0) * radius)
@@ -309,18 +309,18 @@ def _add_drying_ring(cell: Cell, rng: np.random.Generator) -> None:
 def _add_stippling(cell: Cell, rng: np.random.Generator) -> None:
     """Draw many fine dots all over the cell."""
     amount = rng.uniform(0.2, 0.9)
-    for _ in range(rng.integers(6, 24)):
+    for _ in range(rng.integers(5, 14)):
         at = _site(cell, rng, radius_px=4, tries=1)
-        size = rng.uniform(1.0, 2.6) * cell.smear.scale
+        size = rng.uniform(0.8, 1.8) * cell.smear.scale
         _dot(cell, rng, at=at, radius_px=size, amount=amount * rng.uniform(0.5, 1.4))
 
 
 MIMICS: dict[Callable[[Cell, np.random.Generator], None], float] = {
-    _add_platelet: 0.30,
+    _add_platelet: 0.26,
     _add_precipitate: 0.20,
-    _add_remnant: 0.18,
-    _add_stain_smear: 0.13,
-    _add_drying_ring: 0.03,
-    _add_dirt: 0.05,
-    _add_stippling: 0.05,
+    _add_remnant: 0.20,
+    _add_stain_smear: 0.24,
+    _add_drying_ring: 0.01,
+    _add_dirt: 0.06,
+    _add_stippling: 0.03,
 }

@@ -178,20 +178,21 @@ def _mask_border(
     rng: np.random.Generator, smear: Smear, outline: np.ndarray
 ) -> tuple[np.ndarray, float | None]:
     """Return the mask's border (A,) and the direction of what it takes in beside the cell."""
-    border = outline + smear.margin_px + rng.normal(0, 1) + waves(rng, range(3, 20), amount=0.8)
+    fringe = smear.margin_px + smear.offset_px * np.cos(ANGLES - smear.offset_angle)
+    border = outline + fringe + rng.normal(0, 1) + waves(rng, range(3, 20), amount=0.6)
     bump_angle = None
     if rng.uniform() < 0.1 + 0.25 * smear.roughness:
         bump_angle = rng.uniform(0, 2 * np.pi)
         bump = _sector(bump_angle, rng.uniform(0.1, 0.35)) * rng.uniform(8, 26)
-        border = border + bump * (1 + waves(rng, range(12, 40), amount=1.5 * smear.roughness))
+        border = border + bump * (1 + waves(rng, range(8, 24), amount=smear.roughness))
     if rng.uniform() < 0.6 * smear.roughness:
         for _ in range(rng.integers(1, 4)):
-            width = rng.uniform(0.04, 0.3)
+            width = rng.uniform(0.1, 0.4)
             spur = rng.uniform(-14, 12) * _sector(rng.uniform(0, 2 * np.pi), width)
-            border = border + spur * (1 + waves(rng, range(12, 40), amount=1.5))
+            border = border + spur * (1 + waves(rng, range(8, 24), amount=0.8))
     if rng.uniform() < 0.35 * smear.roughness:
         ragged = ramp(waves(rng, range(2, 5), amount=1.0))
-        border = border + ragged * waves(rng, range(5, 40), amount=12.0)
+        border = border + ragged * waves(rng, range(5, 24), amount=9.0)
     return np.clip(border, 0.4 * outline, outline + 34), bump_angle
 
 
@@ -210,7 +211,7 @@ def grow_cell(smear: Smear, rng: np.random.Generator) -> Cell:
     if bump_angle is not None and rng.uniform() < 0.55:
         neighbour = _neighbour(rng, smear, axis=axis, angle=bump_angle, outline=outline)
         thickness = np.maximum(thickness, neighbour) + 0.4 * np.minimum(thickness, neighbour)
-    haemoglobin = enlarge(thickness, size) * np.float32(np.exp(rng.normal(0, 0.12)))
+    haemoglobin = enlarge(thickness, size) * np.float32(np.exp(rng.normal(0, 0.18)))
     haemoglobin *= 1 + np.float32(smear.mottle) * clouds(rng, int(rng.choice([4, 7, 14])), size)
     return Cell(
         smear=smear,

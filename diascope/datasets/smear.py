@@ -37,6 +37,8 @@ class Smear:
         How far cells are from round, and how ragged the mask is.
     edge_px, margin_px : float
         Softness of the cell's edge, and how far the mask reaches beyond it.
+    offset_px, offset_angle : float
+        How far the mask lies beside the cell, and in which direction.
     mottle, slope : float
         Unevenness of the haemoglobin and of the light.
     blur_px, noise : float
@@ -60,6 +62,8 @@ class Smear:
     roughness: float
     edge_px: float
     margin_px: float
+    offset_px: float
+    offset_angle: float
     mottle: float
     slope: float
     blur_px: float
@@ -77,9 +81,10 @@ def stain_smear(rng: np.random.Generator) -> Smear:
     """Return a new patient's slide."""
     blend = rng.choice([0.0, 1.0, rng.uniform(0.2, 0.8)], p=[0.45, 0.4, 0.15])
     centre, spread, light = (p + blend * (q - p) for p, q in zip(PINK, LILAC, strict=True))
-    light = light + rng.normal(0, 5, 3) + rng.normal(0, 5)
+    exposure = np.exp(rng.normal(-0.06, 0.1))
+    light = light * exposure + rng.normal(0, 5, 3)
     common = rng.normal()
-    colour = centre + spread * (0.7 * common + 0.7 * rng.normal(0, 1, 3))
+    colour = centre * exposure + spread * (0.7 * common + 0.7 * rng.normal(0, 1, 3))
     colour = np.minimum(colour, light - 6)
     dye = (PINK_DYE + blend * (LILAC_DYE - PINK_DYE)) * np.exp(rng.normal(0, [0.2, 0.1, 0.25]))
     return Smear(
@@ -93,9 +98,11 @@ def stain_smear(rng: np.random.Generator) -> Smear:
         pallor_width=rng.uniform(0.22, 0.45),
         pallor_power=rng.choice([2.0, 2.0, 3.0, 6.0]),
         unevenness=rng.uniform(0.03, 0.09),
-        roughness=rng.uniform(0.15, 0.75),
+        roughness=rng.uniform(0.1, 0.7),
         edge_px=rng.uniform(3, 8),
-        margin_px=rng.uniform(-2, 4),
+        margin_px=rng.uniform(-4, 2),
+        offset_px=rng.uniform(0, 2.5),
+        offset_angle=rng.uniform(0, 2 * np.pi),
         mottle=rng.uniform(0.01, 0.06),
         slope=rng.uniform(0.01, 0.06),
         blur_px=rng.uniform(0.6, 1.7),

@@ -200,6 +200,6 @@ DATASETS = (
         n_images=N_CELLS,
         n_groups=N_PATIENTS,
         draw=draw,
-        drawing=2,
+        drawing=3,
     ),
 )
