@@ -16,8 +16,8 @@ import numpy as np
 from diascope.datasets.red_cell import N_ANGLES, Cell, Patch, clouds, ramp
 
 # Amount of dye that debris adds up to: density units times pixels, and the spread of its logarithm.
-DYE_PX, DYE_SPREAD = 85.0, 0.7
-UNTOUCHED = 0.3  # share of the cells that get no debris
+DYE_PX, DYE_SPREAD = 100.0, 0.7
+UNTOUCHED = 0.2  # share of the cells that get no debris
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Parasite:
 
 def add_parasite(cell: Cell, rng: np.random.Generator) -> Parasite:
     """Draw one parasite on ``cell`` and return where it is: four rings to one trophozoite."""
-    stain = float(np.clip(np.exp(rng.normal(-0.3, 0.4)), 0.35, 1.3))
+    stain = float(np.clip(np.exp(rng.normal(-0.15, 0.28)), 0.5, 1.3))
     if rng.uniform() < 0.8:
         return _add_ring(cell, rng, stain=stain)
     return _add_trophozoite(cell, rng, stain=stain)
 
 
 def add_debris(cell: Cell, rng: np.random.Generator) -> None:
-    """Leave three of ten cells as they are; draw up to two mimics on the others.
+    """Leave a fifth of the cells as they are; draw up to two mimics on the others.
 
     They are drawn until the cell bears the amount of dye that was drawn for it. That has one
     distribution for all cells, and a parasite counts towards it: so the amount of dye, and with it
@@ -135,9 +135,9 @@ def _grain(patch: Patch, rng: np.random.Generator, *, depth: float) -> np.ndarra
 def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     """Draw a loop, thick and thin and often open, with chromatin on it and a hollow inside."""
     scale = cell.smear.scale
-    radius = rng.triangular(7, 11, 22) * scale
+    radius = rng.triangular(9, 13, 21) * scale
     flat = rng.uniform(0.55, 1.0)
-    wall = rng.uniform(2, 3.6) * scale
+    wall = rng.uniform(2.4, 4.2) * scale
     x, y = _site(cell, rng, radius_px=rng.uniform(0.3, 1) * radius)
     turn, chromatin_at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
     patch = cell.patch(x, y, radius + wall + 5)
@@ -150,9 +150,9 @@ def _add_ring(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite
     density = np.clip(0.5 + rng.uniform(0.1, 0.6) * away + _lobes(rng, angle, amount=0.2), 0, 1.4)
     thick = 0.5 * wall * np.clip(0.5 + 0.75 * density, 0.4, 1.4)
     coverage = ramp((thick - np.abs(distance - loop)) / rng.uniform(2.5, 4.5) + 0.65)
-    body = stain * rng.uniform(0.15, 0.5) * density * coverage
+    body = stain * rng.uniform(0.28, 0.6) * density * coverage
     cell.dye[patch.where] += body.astype(np.float32)
-    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.05, 0.45)
+    hollow = ramp((loop - 0.5 * wall - distance) / 4 + 0.5) * rng.uniform(0.15, 0.55)
     cell.haemoglobin[patch.where] *= (1 - hollow).astype(np.float32)
     second = chromatin_at + rng.choice([rng.uniform(0.5, 1.0), rng.uniform(2, 3)])
     for angle_of_dot in (chromatin_at, second) if rng.uniform() < 0.25 else (chromatin_at,):
@@ -178,7 +178,7 @@ def _lobes(rng: np.random.Generator, angle: np.ndarray, *, amount: float) -> np.
 
 def _add_trophozoite(cell: Cell, rng: np.random.Generator, *, stain: float) -> Parasite:
     scale = cell.smear.scale
-    radius = rng.uniform(12, 19) * scale
+    radius = rng.uniform(13, 21) * scale
     x, y = _site(cell, rng, radius_px=0.8 * radius)
     patch = cell.patch(x, y, radius + 6)
     body = _ragged(patch, rng, radius_px=radius, soft_px=rng.uniform(3, 7))

@@ -81,7 +81,7 @@ def stain_smear(rng: np.random.Generator) -> Smear:
     """Return a new patient's slide."""
     blend = rng.choice([0.0, 1.0, rng.uniform(0.2, 0.8)], p=[0.45, 0.4, 0.15])
     centre, spread, light = (p + blend * (q - p) for p, q in zip(PINK, LILAC, strict=True))
-    exposure = np.exp(rng.normal(-0.06, 0.1))
+    exposure = np.exp(rng.normal(-0.06, 0.12))
     light = light * exposure + rng.normal(0, 5, 3)
     common = rng.normal()
     colour = centre * exposure + spread * (0.7 * common + 0.7 * rng.normal(0, 1, 3))
