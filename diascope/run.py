@@ -168,8 +168,13 @@ class Run:
         """Return where the metrics of a split are written."""
         return self.folder / "metrics" / f"{split}.json"
 
+    def external_metrics(self) -> dict[str, dict[str, Any]]:
+        """Read the metrics on other data sets, by the names of these."""
+        paths = sorted((self.folder / "metrics").glob("on-*.json"))
+        return {path.stem.removeprefix("on-"): self.metrics(path.stem) for path in paths}
+
     def metrics(self, split: str) -> dict[str, Any]:
-        """Read the metrics of ``"val"`` or ``"test"``.
+        """Read the metrics of ``"val"``, ``"test"`` or ``"on-<data>"``.
 
         Raises
         ------

@@ -31,6 +31,7 @@ from diascope.pretrained import (
 from diascope.run import open_bundle
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
+from diascope.steps.report import report
 from diascope.steps.train import train
 
 LITE = "timm:tf_efficientnet_lite0"
@@ -351,6 +352,12 @@ def test_a_run_is_judged_on_data_from_elsewhere(prepared, trained, tmp_path, hom
     assert metrics["openings"]["this_run"] == 1
     assert trained.predictions("on-elsewhere").predicted.shape == (72,)
     assert evaluate(trained, on="elsewhere") == metrics
+    evaluate(trained)
+    page = report(trained).read_text("utf-8")
+    _, section = page.split("On other data: elsewhere")
+    auroc = metrics["estimates"]["auroc"]["value"]
+    assert f"{auroc:.3f}" in section.partition("</table>")[0]
+    assert "It had been opened 1 time by then" in section
 
 
 def test_images_that_a_run_has_seen_are_no_external_test(prepared, trained):

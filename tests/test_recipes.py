@@ -13,6 +13,7 @@ from diascope.imbalance import (
     decision_weights,
     logit_offset,
     loss_terms,
+    smoothing_shares,
 )
 from diascope.machine import Machine
 from diascope.planning import DataFacts, derive_plan
@@ -89,6 +90,19 @@ def test_the_classes_that_a_perfect_learner_calls_do_not_depend_on_the_method(me
     expected = likelihood * shares / (likelihood * shares).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(posterior, expected)
     called = (posterior * np.array(decision_weights("balanced", shares))).argmax(axis=1)
+    np.testing.assert_array_equal(called, likelihood.argmax(axis=1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_smoothed_labels_do_not_change_the_class_that_a_perfect_learner_calls(method):
+    shares = np.array([0.85, 0.14, 0.01])
+    likelihood = np.array([[0.2, 0.3, 0.5], [0.4, 0.35, 0.25], [0.9, 0.06, 0.04]])
+    drawn = np.full(3, 1 / 3) if method == "balanced_sampling" else shares
+    posterior = likelihood * drawn / (likelihood * drawn).sum(axis=1, keepdims=True)
+    targets = 0.9 * posterior + 0.1 * smoothing_shares(method, shares)
+    weights, shift = loss_terms(method, shares)
+    logits = np.log(weights * targets) - shift + np.array(logit_offset(method, shares))
+    called = (np.exp(logits) * np.array(decision_weights("balanced", shares))).argmax(axis=1)
     np.testing.assert_array_equal(called, likelihood.argmax(axis=1))
 
 

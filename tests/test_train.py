@@ -80,6 +80,19 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_uninterrupted_one(
     assert not (part.folder / "checkpoints").exists()
 
 
+def test_a_run_that_is_being_trained_is_left_alone(prepared, tmp_path):
+    refused = []
+
+    def intrude(sign):
+        if sign.stage == "training" and not refused:
+            with pytest.raises(RunError, match="Another process is training this run") as error:
+                train("malaria", settings=SMALL, out=tmp_path / "run")
+            refused.append(error)
+
+    run = train("malaria", settings=SMALL, out=tmp_path / "run", watch=intrude)
+    assert refused and run.is_trained
+
+
 def test_resume_takes_the_recipe_from_the_folder(prepared, tmp_path):
     def stop(sign):
         if sign.stage == "training":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class Facts:
         The epoch events of the log.
     openings_now : mapping, optional
         How often the test images were opened by now; None where no ledger knows of them.
+    external : mapping of str to mapping
+        The metrics on other data sets, by their names.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Facts:
     predictions: Predictions
     epochs: Sequence[Mapping[str, Any]]
     openings_now: Mapping[str, int] | None = None
+    external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.resources import files
 from typing import Any, TypedDict
 
@@ -72,7 +71,7 @@ def render_page(
         contents=CONTENTS,
         counted=counted,
         plural=plural,
-        measure=partial(tables.measure, has_positive=facts.positive is not None),
+        measure=tables.measure,
         colours=class_colours(facts.classes),
         **_identity(facts, names),
         **_data(facts, names),
@@ -152,6 +151,7 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "class_rows": tables.class_rows(facts),
         "folds": facts.metrics["folds"],
         "fold_sd": facts.metrics["fold_sd"],
+        "external": [tables.external_table(*one, names) for one in facts.external.items()],
         "group_chart": charts.group_chart(facts),
         "group_rows": tables.group_rows(facts),
         "hardest": with_errors[:N_HARDEST],

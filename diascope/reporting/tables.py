@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from diascope.data.spec import UNGROUPED
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -45,6 +46,26 @@ def measure(key: str, *, has_positive: bool) -> tuple[str, str]:
     if not has_positive and key in ONE_VS_REST:
         return ONE_VS_REST[key]
     return MEASURES.get(key, (key.replace("_", " "), ""))
+
+
+def external_table(name: str, metrics: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """Return what the network reached on another data set.
+
+    Returns
+    -------
+    dict
+        ``name, has_positive, group_kind, is_grouped, estimates, warnings`` and ``n_openings``, how
+        often these images had been opened when they were judged.
+    """
+    return {
+        "name": name,
+        "has_positive": metrics["positive"] is not None,
+        "group_kind": metrics["group_kind"],
+        "is_grouped": metrics["group_kind"] != UNGROUPED,
+        "estimates": metrics["estimates"],
+        "warnings": names.cleaned_all(metrics["warnings"]),
+        "n_openings": metrics["openings"]["same_images"] + metrics["openings"]["overlapping"],
+    }
 
 
 def split_rows(facts: Facts) -> list[dict[str, Any]]:

@@ -92,6 +92,7 @@ def read_facts(run: Run) -> Facts:
         predictions=run.predictions(split),
         epochs=[event for event in run.log if event["event"] == "epoch"],
         openings_now=_openings_now(run, manifest),
+        external=run.external_metrics(),
     )
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from diascope.atomic import write_text
@@ -44,6 +46,8 @@ from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
 from diascope.scoring import score_rows
+
+CHECKPOINTS = "checkpoints"  # folder of a run that is there while it is trained
 
 
 def train(  # noqa: PLR0913 - each is one wish of the user
@@ -109,8 +113,25 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     run = Run(Path(out) if out is not None else Path("runs") / _default_name(wishes))
     if not _is_to_be_continued(run, wishes, resume=resume):
         _begin(run, wishes, watch)
-    _train_networks(run, watch)
+    with _alone(run):
+        _train_networks(run, watch)
+    shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
     return run
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Keep other processes from training the same run."""
+    (run.folder / CHECKPOINTS).mkdir(exist_ok=True)
+    try:
+        with FileLock(run.folder / CHECKPOINTS / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RunError(
+            "Another process is training this run.",
+            where=run.folder,
+            fix="Wait for it, or choose another folder with --out.",
+        ) from error
 
 
 def _default_name(recipe: Recipe) -> str:
@@ -223,7 +244,6 @@ def _train_networks(run: Run, watch: Watch) -> None:
             predictions = score_rows(bundle, table, images, _rows(table, "val"))
             predictions.save(run.folder / "predictions" / "val.parquet")
         bundle.save(folder)
-    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 
 
 def _rows(table: pl.DataFrame, split: str) -> NDArray[np.intp]:
@@ -260,7 +280,7 @@ def _train_one(
         train=train_rows,
         val=_rows(table, "val"),
         how=plan.training(seed=seed),
-        checkpoint=run.folder / "checkpoints" / str(fold) / "last.safetensors",
+        checkpoint=run.folder / CHECKPOINTS / str(fold) / "last.safetensors",
     )
     _follow(events, run, fold, watch)
     card = Card(
