@@ -208,7 +208,9 @@ def _own_or_name(data: str, source: Path | None, wishes: dict[str, str | None]) 
 
 @app.command()
 def show(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Name or path of a prepared data set.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; by default looks/NAME.")
     ] = None,
@@ -234,7 +236,9 @@ def show(
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Name of a prepared data set.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Name or path of a prepared data set.")
+    ],
     recipe: Annotated[
         str | None, typer.Option(help="Name of a recipe, or a .yaml file; see `models`.")
     ] = None,

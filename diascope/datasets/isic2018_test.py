@@ -126,8 +126,7 @@ DATASETS = (
         n_images=1_512,
         n_groups=1_512,
         notes=(
-            "The challenge publishes no lesions of its test images: they are taken as independent, "
-            "and if some show one lesion, intervals are too narrow.",
+            "The challenge publishes no lesions of its test images.",
             "A set to judge on: it is never trained on, and has no train and val images.",
         ),
     ),

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 URL = "https://zenodo.org/records/10519652/files/{}?download=1"
 PARTS = ("train", "val", "test")
-UNGROUPED = (
-    "MedMNIST gives no patients: the images are taken as independent. Where several are of one "
-    "patient, intervals are too narrow, and patients may be on both sides of the split."
-)
+UNGROUPED = "MedMNIST gives no patients: some may be on both sides of its split."
 REFUSALS = {
     "chestmnist": "an image has up to 14 labels, and multi-label data are out of scope",
     **dict.fromkeys(

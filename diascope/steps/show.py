@@ -42,7 +42,7 @@ def show(
     Parameters
     ----------
     data : str
-        Name of a prepared data set.
+        Name or path of a prepared data set.
     out : path, optional
         The folder to write into; by default ``looks/<name>``. Pictures of the same names are
         replaced, nothing else is touched.
@@ -110,5 +110,5 @@ def _notes(fingerprint: dict[str, Any]) -> list[str]:
     notes = [*split.get("warnings", []), *fingerprint.get("notes", [])]
     if fingerprint.get("complete", True):
         return notes
-    found, expected = fingerprint["found"], fingerprint["expected_images"]
-    return [f"Only a part of the data set is here: {found:,} of {expected:,} images.", *notes]
+    here, expected = fingerprint["n_images"], fingerprint["expected_images"]
+    return [f"Only a part of the data set is here: {here:,} of {expected:,} images.", *notes]

@@ -72,7 +72,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     Parameters
     ----------
     data : str
-        Name of a prepared data set.
+        Name or path of a prepared data set.
     model : str, optional
         Name of a model, or ``timm:NAME`` for a network of timm; ``compact`` by default.
     recipe : str, optional
