@@ -3,7 +3,7 @@
 Visual words only propose pairs (`candidates`). A pair is joined when one similarity transform
 brings enough matched points, well spread, onto each other (`alignment`) and when the flattened
 pictures then agree over their overlap, far better than by chance (`agreement`).
-Pictures without structure never pass. Only pictures of different groups are compared: those of one
+Only pictures of different groups are compared: those of one
 group are never parted by a split.
 """
 
@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -33,11 +34,31 @@ N_SAMPLED = 1000  # pictures that the vocabulary is learned from
 CHUNK = 256  # pictures or pairs between two signs of life
 CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
 
-# Many points on one transform need some agreement of the pictures; few of them need much of it.
-MANY_INLIERS, SOME_CORRELATION, SOME_OVER_CHANCE = 10, 0.3, 0.2
-FEW_INLIERS, MUCH_CORRELATION, MUCH_OVER_CHANCE, MUCH_BLOCKS = 4, 0.85, 0.4, 0.9
-MIN_BLOCKS = 4  # with structure
-MIN_SPREAD, MIN_OVERLAP = 0.15, 0.2
+# The more places lie on one transform, the less the pictures need to agree, and the other way
+# round: first all that is asked for, then what is asked for besides.
+MIN_INLIERS, MIN_OVERLAP = 3, 0.2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What suffices: at least so much of everything; the numbers are those of `Agreement`."""
+
+    inliers: int
+    correlation: float
+    over_chance: float
+    n_blocks: int = 0
+    blocks: float = 0.0
+    spread: float = 0.0
+    overlap: float = MIN_OVERLAP
+
+
+SUFFICIENT = (
+    Evidence(30, 0.8, 0.5),  # of pictures with little structure too: thirty places are no chance
+    Evidence(10, 0.3, 0.2, n_blocks=4, spread=0.15),
+    Evidence(7, 0.8, 0.6, n_blocks=4, blocks=0.9),
+    Evidence(4, 0.85, 0.4, n_blocks=4, blocks=0.9, spread=0.15),
+    Evidence(MIN_INLIERS, 0.94, 0.4, n_blocks=12, blocks=0.95, overlap=0.6),
+)
 
 Read = Callable[[int], NDArray[np.uint8]]
 SCHEMA = {
@@ -193,7 +214,7 @@ def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> 
     if is_mirrored:
         there = reflected(there, work_size(*pictures.shapes[second].tolist())[1])
     alignment = align(pictures.features(first), there)
-    if alignment is None or alignment.n_inliers < FEW_INLIERS:
+    if alignment is None or alignment.n_inliers < MIN_INLIERS:
         return None
     flat, valid = pictures.flat(second)
     if is_mirrored:
@@ -219,13 +240,13 @@ def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> 
 
 def _is_same(n_inliers: int, found: Agreement) -> bool:
     """Decide whether two aligned pictures show the same thing."""
-    if found.n_blocks < MIN_BLOCKS or found.spread < MIN_SPREAD or found.overlap < MIN_OVERLAP:
-        return False
-    over_chance = found.correlation - found.chance
-    if n_inliers >= MANY_INLIERS:
-        return found.correlation >= SOME_CORRELATION and over_chance >= SOME_OVER_CHANCE
-    return (
-        found.correlation >= MUCH_CORRELATION
-        and over_chance >= MUCH_OVER_CHANCE
-        and found.blocks >= MUCH_BLOCKS
+    return any(
+        n_inliers >= needed.inliers
+        and found.correlation >= needed.correlation
+        and found.correlation - found.chance >= needed.over_chance
+        and found.n_blocks >= needed.n_blocks
+        and found.blocks >= needed.blocks
+        and found.spread >= needed.spread
+        and found.overlap >= needed.overlap
+        for needed in SUFFICIENT
     )
