@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from diascope.data.flatten import flatten
 
-MAX_FEATURES = 300  # the strongest of a picture
+FEATURE_PX = 100  # pixels of a picture that have one feature on average, of the strongest
+MIN_FEATURES, MAX_FEATURES = 50, 300  # of a picture, where it has so many
 CONTRAST = 0.01
 _CELLS = np.arange(128).reshape(4, 4, 8)
 MIRRORED_ORDER = _CELLS[::-1][:, :, -np.arange(8) % 8].ravel()
@@ -51,19 +52,15 @@ class Features:
 
 
 def describe(image: NDArray[np.uint8]) -> Features:
-    """Find the features of a picture, the strongest 300 at most.
+    """Find the strongest features of a picture: one for 100 pixels that show something, at most.
 
     Parameters
     ----------
     image : uint8 (H, W, 3), 0-255
     """
-    flat, _ = flatten(image)
-    return describe_flat(flat)
-
-
-def describe_flat(flat: NDArray[np.uint8]) -> Features:
-    """Find the features of a flattened picture, uint8 (h, w)."""
-    sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, contrastThreshold=CONTRAST)
+    flat, valid = flatten(image)
+    n_wanted = int(np.clip(valid.sum() // FEATURE_PX, MIN_FEATURES, MAX_FEATURES))
+    sift = cv2.SIFT.create(nfeatures=n_wanted, contrastThreshold=CONTRAST)
     keys, descriptors = sift.detectAndCompute(flat, None)
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)
