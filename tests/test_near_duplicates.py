@@ -120,8 +120,8 @@ def test_the_same_pictures_give_the_same_pairs_every_time():
 
 def test_mirrored_features_are_those_of_the_mirrored_picture():
     image = draw_skin(2)
-    own = reflected(describe(image), image.shape[1])
-    other = describe(np.ascontiguousarray(image[:, ::-1]))
+    own = reflected(describe(*flatten(image)), image.shape[1])
+    other = describe(*flatten(np.ascontiguousarray(image[:, ::-1])))
     near = np.abs(own.points[:, None] - other.points[None]).max(axis=2) < 1
     alike = (own.descriptors[:, None].astype(int) - other.descriptors[None]).__abs__().mean(axis=2)
     assert near.any(axis=1).mean() > 0.8

@@ -20,7 +20,7 @@ from diascope.data.visual_words import Words
 DISTANCES = (20, 14, 10)  # bits of 64; a match has a vote for each of these that it is within
 MIN_VOTES = 3
 SURE_VOTES = 9  # not had by chance, however many pairs of a picture have them
-MAX_CANDIDATES = 10  # a picture
+MAX_CANDIDATES = 15  # a picture
 CELL_LIMIT = 256  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
 N_COUNTED = 4_000_000  # votes counted at a time

@@ -13,8 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.data.flatten import flatten
-
 FEATURE_PX = 100  # pixels of a picture that have one feature on average, of the strongest
 MIN_FEATURES, MAX_FEATURES = 50, 300  # of a picture, where it has so many
 CONTRAST = 0.01
@@ -51,14 +49,14 @@ class Features:
         return 144 * len(self) + 1000
 
 
-def describe(image: NDArray[np.uint8]) -> Features:
+def describe(flat: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Features:
     """Find the strongest features of a picture: one for 100 pixels that show something, at most.
 
     Parameters
     ----------
-    image : uint8 (H, W, 3), 0-255
+    flat, valid : uint8 and bool (h, w)
+        Of `diascope.data.flatten.flatten`.
     """
-    flat, valid = flatten(image)
     n_wanted = int(np.clip(valid.sum() // FEATURE_PX, MIN_FEATURES, MAX_FEATURES))
     sift = cv2.SIFT.create(nfeatures=n_wanted, contrastThreshold=CONTRAST)
     keys, descriptors = sift.detectAndCompute(flat, None)

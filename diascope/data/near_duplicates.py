@@ -15,13 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from diascope.data.agreement import Agreement, compare
+from diascope.data.agreement import Agreement, Flat, compare
 from diascope.data.alignment import align
 from diascope.data.candidates import MAX_IMAGES, IndexedFeatures, propose
 from diascope.data.flatten import flatten, work_size
@@ -32,7 +33,7 @@ from diascope.progress import Progress, Watch, silent
 
 N_SAMPLED = 1000  # pictures that the vocabulary is learned from
 CHUNK = 256  # pictures or pairs between two signs of life
-CACHE_BYTES = 1 << 30  # of features kept for the comparison of pairs
+FEATURE_BYTES, FLAT_BYTES = 1 << 30, 1 << 28  # kept for the comparison of pairs
 
 # The more places lie on one transform, the less the pictures need to agree, and the other way
 # round: first all that is asked for, then what is asked for besides.
@@ -60,6 +61,7 @@ SUFFICIENT = (
     Evidence(MIN_INLIERS, 0.94, 0.4, n_blocks=12, blocks=0.95, overlap=0.6),
 )
 
+Value = TypeVar("Value")
 Read = Callable[[int], NDArray[np.uint8]]
 SCHEMA = {
     "first": pl.Int32,
@@ -137,35 +139,55 @@ def find_near_duplicates(
     return best_first.unique(["first", "second"], keep="first", maintain_order=True)
 
 
+class _Kept(Generic[Value]):
+    """Values by row, those last used, while they fit into the memory meant for them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._values: OrderedDict[int, tuple[Value, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, row: int) -> Value | None:
+        with self._lock:
+            if row not in self._values:
+                return None
+            self._values.move_to_end(row)
+            return self._values[row][0]
+
+    def put(self, row: int, value: Value, n_bytes: int) -> None:
+        with self._lock:
+            if row not in self._values:
+                self._values[row] = value, n_bytes
+                self._bytes += n_bytes
+            while self._bytes > self._max_bytes:
+                _, (_, n_dropped) = self._values.popitem(last=False)
+                self._bytes -= n_dropped
+
+
 class _Pictures:
-    """Features of pictures, kept while they fit into the memory meant for them."""
+    """Flattened pictures and their features, made anew where they did not fit into memory."""
 
     def __init__(self, read: Read, n_images: int) -> None:
         self.read, self.n_images = read, n_images
         self.shapes = np.ones((n_images, 2), np.int32)
-        self._kept: OrderedDict[int, Features] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._features: _Kept[Features] = _Kept(FEATURE_BYTES)
+        self._flats: _Kept[Flat] = _Kept(FLAT_BYTES)
 
     def features(self, row: int) -> Features:
-        with self._lock:
-            if row in self._kept:
-                self._kept.move_to_end(row)
-                return self._kept[row]
-        image = self.read(row)
-        self.shapes[row] = image.shape[:2]
-        found = describe(image)
-        with self._lock:
-            if row not in self._kept:
-                self._kept[row] = found
-                self._bytes += found.n_bytes
-            while self._bytes > CACHE_BYTES:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= dropped.n_bytes
+        found = self._features.get(row)
+        if found is None:
+            found = describe(*self.flat(row))
+            self._features.put(row, found, found.n_bytes)
         return found
 
-    def flat(self, row: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        return flatten(self.read(row))
+    def flat(self, row: int) -> Flat:
+        found = self._flats.get(row)
+        if found is None:
+            image = self.read(row)
+            self.shapes[row] = image.shape[:2]
+            found = flatten(image)
+            self._flats.put(row, found, found[0].nbytes + found[1].nbytes)
+        return found
 
     def enlargement(self, row: int) -> float:
         """Return the pixels of the picture that make one of the flattened one."""
