@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_PX = 100  # pixels of a picture that have one feature on average, of the strongest
+FEATURE_PX = 80  # that have one feature on average, of the strongest
 MIN_FEATURES, MAX_FEATURES = 50, 300  # of a picture, where it has so many
 CONTRAST = 0.01
 _CELLS = np.arange(128).reshape(4, 4, 8)
@@ -50,7 +50,7 @@ class Features:
 
 
 def describe(flat: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Features:
-    """Find the strongest features of a picture: one for 100 pixels that show something, at most.
+    """Find the strongest features of a picture: one for 80 pixels that show something, at most.
 
     Parameters
     ----------
