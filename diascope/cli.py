@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diascope.allocation import keep_freed_memory
 from diascope.errors import DiascopeError, GroupsUnknownError, SettingsError
 from diascope.home import wait_without_spinning
 
@@ -369,6 +370,7 @@ def main() -> None:
     The line about an interrupt is of `diascope.interrupt`.
     """
     wait_without_spinning()
+    keep_freed_memory()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:
         check_words(sys.argv[1:])

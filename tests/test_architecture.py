@@ -29,7 +29,7 @@ LAYERS = [
     {"learning", "explain", "slides", "predictions", "figures", "features"},
     {"inputs", "imbalance", "schedules", "watching"},
     {"data", "models", "metrics"},
-    {"task", "plugins", "home", "atomic", "progress", "interrupt", "checkout"},
+    {"task", "plugins", "home", "allocation", "atomic", "progress", "interrupt", "checkout"},
     {"errors"},
 ]
 STRANGERS = ({"data", "models", "metrics"},)
