@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_PX = 80  # that have one feature on average, of the strongest
+FEATURE_PX = 80  # pixels that show something, for each feature that is kept
 MIN_FEATURES, MAX_FEATURES = 50, 300  # of a picture, where it has so many
 CONTRAST = 0.01
 _CELLS = np.arange(128).reshape(4, 4, 8)
