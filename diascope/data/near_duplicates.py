@@ -1,9 +1,9 @@
 """Find pictures of the same thing: cropped, turned, mirrored, re-compressed, or taken again.
 
 Visual words only propose pairs (`candidates`). A pair is joined when one similarity transform
-brings enough matched points onto each other (`alignment`) and when the flattened pictures then agree
-over their overlap, far better than by chance (`agreement`). Only pictures of different groups are
-compared: those of one group are never parted by a split.
+brings enough matched points onto each other (`alignment`) and when the flattened pictures then
+agree over their overlap, far better than by chance (`agreement`). Only pictures of different groups
+are compared: those of one group are never parted by a split.
 """
 
 from __future__ import annotations
