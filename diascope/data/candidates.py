@@ -21,7 +21,7 @@ DISTANCES = (20, 14, 10)  # bits of 64; a match has a vote for each of these tha
 MIN_VOTES = 3
 SURE_VOTES = 9  # not had by chance, however many pairs of a picture have them
 MAX_CANDIDATES = 15  # a picture
-CELL_LIMIT = 256  # features that one feature is compared with in a cell
+CELL_LIMIT = 96  # features that one feature is compared with in a cell
 N_COMPARED = 2_000_000  # comparisons made at a time
 N_COUNTED = 4_000_000  # votes counted at a time
 IMAGE_BITS = 21  # a vote is one number of 62 bits
@@ -41,13 +41,14 @@ class IndexedFeatures:
         Radians.
     octaves : float32 (F,)
         Binary logarithm of the diameter in px.
-    words : Words
+    words : tuple of Words
+        Of each vocabulary.
     """
 
     images: NDArray[np.int32]
     angles: NDArray[np.float32]
     octaves: NDArray[np.float32]
-    words: Words
+    words: tuple[Words, ...]
 
 
 def propose(
@@ -68,10 +69,9 @@ def propose(
         Rows of the first and of the second picture, first < second; 1 where the second is
         mirrored; votes. Sorted by rows.
     """
-    index = _Index(features.words)
 
-    def search(query: tuple[slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
-        rows, cells, own_bits, is_mirrored = query
+    def search(query: tuple[_Index, slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
+        index, rows, cells, own_bits, is_mirrored = query
         first, second, distance = index.near(rows.start, cells, own_bits)
         apart = groups[features.images[first]] != groups[features.images[second]]
         cast = []
@@ -81,7 +81,11 @@ def propose(
         return np.concatenate(cast)
 
     with ThreadPoolExecutor(n_threads) as pool:
-        votes = list(pool.map(search, index.queries(features.words)))
+        votes = [
+            found
+            for words in features.words
+            for found in pool.map(search, _Index(words).queries(words))
+        ]
     return _select(np.concatenate([np.zeros(0, np.int64), *votes]))
 
 
@@ -99,8 +103,8 @@ class _Index:
     def _cells(self, pairs: NDArray[np.uint16]) -> NDArray[np.int32]:
         return pairs[:, 0] * np.int32(self.n_centroids) + pairs[:, 1]
 
-    def queries(self, words: Words) -> Iterator[tuple[slice, NDArray, NDArray, bool]]:
-        """Yield what to look up: rows of features, their cells and bits, and if mirrored."""
+    def queries(self, words: Words) -> Iterator[tuple[_Index, slice, NDArray, NDArray, bool]]:
+        """Yield what to look up here: rows of features, their cells and bits, and if mirrored."""
         cells = (words.nearest, words.second)
         bits = (words.bits, words.second_bits)
         for left, right in ((0, 0), (0, 1), (1, 0)):
@@ -114,7 +118,7 @@ class _Index:
                 ends = np.searchsorted(n, np.linspace(0, n[-1], n_parts + 1)) if n_parts else []
                 for start, end in pairwise([0, *ends[1:-1], len(n)]):
                     rows = slice(int(start), int(end))
-                    yield rows, wanted[rows], own_bits[rows], is_mirrored
+                    yield self, rows, wanted[rows], own_bits[rows], is_mirrored
 
     def near(self, first_row: int, cells: NDArray, own_bits: NDArray):
         """Return the rows of near features, those that ask and those found, and the distances."""

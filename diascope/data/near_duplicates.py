@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -26,12 +27,13 @@ from diascope.data.alignment import align
 from diascope.data.candidates import MAX_IMAGES, IndexedFeatures, propose
 from diascope.data.flatten import flatten, work_size
 from diascope.data.local_features import Features, describe, reflected
-from diascope.data.visual_words import Vocabulary, Words, learn_vocabulary
+from diascope.data.visual_words import Words, joined, learn_vocabulary
 from diascope.errors import DataError
 from diascope.progress import Progress, Watch, silent
 
-N_SAMPLED = 1000  # pictures that the vocabulary is learned from
-CHUNK = 256  # pictures or pairs between two signs of life
+N_SAMPLED = 1000  # pictures that the vocabularies are learned from
+N_VOCABULARIES = 2  # what one of them parts, the other may not
+CHUNK = 64  # pictures or pairs between two signs of life
 FEATURE_BYTES, FLAT_BYTES = 1 << 30, 1 << 28  # kept for the comparison of pairs
 
 # The more places lie on one transform, the less the pictures need to agree, and the other way
@@ -194,39 +196,37 @@ class _Pictures:
 
 
 def _index(pictures: _Pictures, pool: ThreadPoolExecutor, watch: Watch) -> IndexedFeatures:
-    """Describe all pictures and quantise their features."""
+    """Describe all pictures and quantise their features by each vocabulary."""
     n_images = pictures.n_images
     sampled = np.unique(np.linspace(0, n_images - 1, N_SAMPLED).astype(int)).tolist()
-    sample = [found.descriptors for found in pool.map(pictures.features, sampled)]
-    descriptors = np.concatenate(sample)
-    n_features = round(len(descriptors) / len(sampled) * n_images)
-    if not len(descriptors):
-        empty = np.zeros(0, np.float32)
-        words = Words(*(np.zeros((0, 2), kind) for kind in ("u2", "u2", "u4", "u4")))
-        return IndexedFeatures(empty.astype(np.int32), empty, empty, words)
-    vocabulary = learn_vocabulary(descriptors, n_features=n_features)
-    parts = list(_described(pictures, vocabulary, pool, watch))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return IndexedFeatures(columns[0], columns[1], columns[2], Words(*columns[3:]))
+    sample = np.concatenate([found.descriptors for found in pool.map(pictures.features, sampled)])
+    n_features = round(len(sample) / len(sampled) * n_images)
+    seeds = range(N_VOCABULARIES) if len(sample) else ()
+    learn = partial(learn_vocabulary, sample, n_features=n_features)
+    vocabularies = list(pool.map(lambda seed: learn(seed=seed), seeds))
 
-
-def _described(
-    pictures: _Pictures, vocabulary: Vocabulary, pool: ThreadPoolExecutor, watch: Watch
-) -> Iterator[tuple[NDArray, ...]]:
-    for start in range(0, pictures.n_images, CHUNK):
-        rows = np.arange(start, min(start + CHUNK, pictures.n_images), dtype=np.int32)
-        found = list(pool.map(pictures.features, rows.tolist()))
-        words = vocabulary.quantise(np.concatenate([one.descriptors for one in found]))
-        yield (
+    def describe_some(start: int) -> tuple[NDArray, NDArray, NDArray, list[Words]]:
+        rows = np.arange(start, min(start + CHUNK, n_images), dtype=np.int32)
+        found = [pictures.features(row) for row in rows.tolist()]
+        descriptors = np.concatenate([one.descriptors for one in found])
+        return (
             np.repeat(rows, [len(one) for one in found]),
             np.concatenate([one.angles for one in found]),
             np.log2(np.concatenate([one.sizes for one in found])),
-            words.nearest,
-            words.second,
-            words.bits,
-            words.second_bits,
+            [vocabulary.quantise(descriptors) for vocabulary in vocabularies],
         )
-        watch(Progress("describing images", int(rows[-1]) + 1, pictures.n_images))
+
+    parts = []
+    for part in pool.map(describe_some, range(0, n_images, CHUNK)):
+        parts.append(part)
+        watch(Progress("describing images", min(len(parts) * CHUNK, n_images), n_images))
+    images, angles, octaves, words = zip(*parts, strict=True)
+    return IndexedFeatures(
+        np.concatenate(images),
+        np.concatenate(angles),
+        np.concatenate(octaves),
+        tuple(joined(of_one) for of_one in zip(*words, strict=True)),
+    )
 
 
 def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> tuple | None:

@@ -9,7 +9,8 @@ one: the mirrored picture then has the same words with the two halves changed ov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from diascope.data.local_features import mirrored, root
 
 N_BITS = 32  # of a half
-FEATURES_A_CELL = 24  # aimed at; cells are pairs of centroids
+FEATURES_A_CELL = 8  # aimed at; cells are pairs of centroids
 MIN_CENTROIDS, MAX_CENTROIDS = 16, 1024
-TRAINING_HALVES = 60_000
+TRAINING_HALVES, ROUNDS = 20_000, 3  # of k-means
 CHUNK = 4096  # descriptors quantised at a time
 
 
@@ -61,12 +62,11 @@ class Vocabulary:
         nearest, second = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
         bits, second_bits = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
         sides = self.centroids @ self.directions
-        norms = (self.centroids**2).sum(axis=1) / 2
         for side in (0, 1):
             for start in range(0, len(descriptors), CHUNK):
                 part = slice(start, start + CHUNK)
                 half = halves[part, side]
-                likeness = half @ self.centroids.T - norms
+                likeness = _likeness(half, self.centroids)
                 rows = np.arange(len(half))
                 best = likeness.argmax(axis=1)
                 likeness[rows, best] = -np.inf
@@ -78,35 +78,49 @@ class Vocabulary:
         return Words(nearest, second, bits, second_bits)
 
 
-def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int) -> Vocabulary:
-    """Learn centroids from a sample of descriptors by k-means, the same ones every time.
+def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int, seed: int) -> Vocabulary:
+    """Learn centroids from a sample of descriptors by a few rounds of k-means.
+
+    Words need not be good clusters: they need to be of about one size, and then two vocabularies
+    find more than one that was learned for longer.
 
     Parameters
     ----------
     descriptors : uint8 (F, 128)
     n_features : int
         How many features there will be in all; their number decides that of the centroids.
+    seed : int
+        Other seeds give other centroids and directions.
     """
-    from sklearn.cluster import MiniBatchKMeans
-
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     halves = _halves(descriptors).reshape(-1, 64)
-    halves = np.unique(halves, axis=0)
     halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
+    halves = halves[np.sort(np.unique(halves, axis=0, return_index=True)[1])]
     n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
     n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
-    n_centroids = min(n_centroids, len(halves))
-    start = halves[:n_centroids]
-    means = MiniBatchKMeans(
-        n_centroids,
-        init=start,  # pyright: ignore[reportArgumentType] - an array is allowed
-        max_iter=20,
-        batch_size=8192,
-        random_state=0,
-    )
-    centroids = np.asarray(means.fit(halves).cluster_centers_, np.float32)
+    centroids = halves[:n_centroids].copy()
+    for _ in range(ROUNDS):
+        nearest = np.concatenate(
+            [
+                _likeness(halves[start : start + CHUNK], centroids).argmax(axis=1)
+                for start in range(0, len(halves), CHUNK)
+            ]
+        )
+        sums, counts = np.zeros_like(centroids), np.bincount(nearest, minlength=len(centroids))
+        np.add.at(sums, nearest, halves)
+        centroids[counts > 0] = sums[counts > 0] / counts[counts > 0, None]
     directions, _ = np.linalg.qr(rng.standard_normal((64, N_BITS)))
     return Vocabulary(centroids, directions.astype(np.float32))
+
+
+def _likeness(halves: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what is the higher, the nearer a half (rows) is to a centroid (columns)."""
+    return halves @ centroids.T - (centroids**2).sum(axis=1) / 2
+
+
+def joined(parts: Sequence[Words]) -> Words:
+    """Join the words of several runs of features, in their order."""
+    return Words(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Words)))
 
 
 def _halves(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
