@@ -139,8 +139,8 @@ def _published(name: str) -> set[frozenset[str]]:
     return {frozenset(pair) for pair in ids.iter_rows()}
 
 
-def sheet(name: str, pairs: str, picture: str) -> None:
-    """Draw the pairs that no list has, numbered, weakest first, and print their table."""
+def sheet(name: str, pairs: str, picture: str, first: str = "1") -> None:
+    """Draw the pairs that no list has, numbered from `first`, weakest first; print their table."""
     published = _published(name)
     table = pl.read_parquet(pairs).sort("n_inliers", "agreement")
     rows = [
@@ -155,14 +155,14 @@ def sheet(name: str, pairs: str, picture: str) -> None:
     print("|---|---|---|---|---|---|---|")
     with open_files(real_data() / FOLDERS[name]) as files:
         paths = dict(find("datasets", name).index(files).select("image_id", "path").iter_rows())
-        for number, row in enumerate(rows, 1):
-            left, top = (number - 1) % across * (2 * width + 8), (number - 1) // across
-            top *= height + 16
+        for place, row in enumerate(rows):
+            number = int(first) + place
+            left, top = place % across * (2 * width + 8), place // across * (height + 16)
             ImageDraw.Draw(page).text((left + 2, top + 2), f"{number}", "black")
-            for place, image_id in enumerate((row["image_id"], row["other_id"])):
+            for offset, image_id in ((0, row["image_id"]), (width, row["other_id"])):
                 tile = Image.fromarray(decode_image(files.read(paths[image_id])))
                 tile.thumbnail((width, height))
-                page.paste(tile, (left + place * width, top + 14))
+                page.paste(tile, (left + offset, top + 14))
             labels = sorted({row["label"], row["label_other"]})
             print(
                 f"| {number} | {row['image_id']}, {row['other_id']} | {row['group']}, "
