@@ -254,31 +254,43 @@ def train(
         typer.Option(help="What to begin with: pretrained, random, a file, a bundle or a run."),
     ] = None,
     folds: Annotated[int, typer.Option(help="Cross-validation by group in so many folds.")] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(help="What the training may take, all folds together.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A plan setting, name=value; repeatable.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every setting with its reason; train nothing.")
+    ] = False,
 ) -> None:
     """Train a network, or one a fold. Interrupted, the same command goes on."""
-    from diascope.display import shown
+    from diascope.display import print_plan, shown
+    from diascope.prepared import dataset_name
+    from diascope.recipe import make_recipe
+    from diascope.steps.train import decide
     from diascope.steps.train import train as step
 
+    wishes: dict[str, Any] = {
+        "model": model,
+        "recipe": recipe,
+        "finetune": finetune,
+        "weights": weights,
+        "folds": folds,
+        "minutes": minutes,
+        "seed": seed,
+        "settings": settings or [],
+    }
+    if dry_run:
+        with shown() as watch:
+            plan = decide(make_recipe(dataset_name(data), **wishes), watch=watch)
+        print_plan(plan)
+        return
     with shown() as watch:
-        run = step(
-            data,
-            model=model,
-            recipe=recipe,
-            finetune=finetune,
-            weights=weights,
-            folds=folds,
-            seed=seed,
-            settings=settings or [],
-            out=out,
-            resume=resume,
-            watch=watch,
-        )
+        run = step(data, **wishes, out=out, resume=resume, watch=watch)
     print(run.folder)
 
 

@@ -26,6 +26,7 @@ from diascope.data.fingerprint import TINY_PX
 from diascope.data.spec import UNGROUPED, DatasetCard, DatasetSpec
 from diascope.home import dataset_folder
 from diascope.metrics.estimate import counted, plural
+from diascope.plan import Plan
 from diascope.plugins import find_all
 from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
@@ -84,6 +85,14 @@ def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
     console.print(table)
     for line in describe_fingerprint(facts):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print every setting of a plan with its value and its reason."""
+    table = Table("setting", "value", Column("reason", ratio=1))
+    for name, value in plan.model_dump(exclude={"reasons"}).items():
+        table.add_row(name, escape(str(value)), escape(plan.reasons[name]))
+    Console().print(table)
 
 
 def describe_fingerprint(facts: dict[str, Any]) -> list[str]:

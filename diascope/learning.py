@@ -43,10 +43,12 @@ class Training:
     ``optimizer`` is ``"adam"`` or ``"adamw"``; ``schedule`` is a name in
     `diascope.schedules.SCHEDULES`; ``selection`` is ``"last"`` or a name in `SELECTIONS`, which
     also stops after ``patience_epochs`` epochs without a better one; ``imbalance`` is a name in
-    `diascope.imbalance.METHODS`; ``precision`` is ``"fp32"`` or ``"bf16"``.
+    `diascope.imbalance.METHODS`; ``precision`` is ``"fp32"`` or ``"bf16"``. ``max_steps`` cuts the
+    last epoch short, and the schedule is annealed by then; 0 cuts nothing.
     """
 
     max_epochs: int
+    max_steps: int
     batch_size: int
     optimizer: str
     learning_rate: float
@@ -136,21 +138,18 @@ def train_epochs(
     state = _load(checkpoint, module, optimizer) if checkpoint.is_file() else _State()
     yield from state.history
 
-    shares = class_shares(labels[train], int(labels.max()) + 1)
-    weights, shift = (
-        torch.from_numpy(term).float().to(device) for term in loss_terms(how.imbalance, shares)
-    )
-    mixed_in = torch.from_numpy(smoothing_shares(how.imbalance, shares)).float().to(device)
-    targets = torch.eye(len(shares), device=device).lerp(mixed_in, how.label_smoothing)
+    targets, weights, shift = _what_to_learn(labels, train, how, device)
     n_batches = -(-len(train) // how.batch_size)
     n_steps = how.max_epochs * n_batches
+    n_steps = min(n_steps, how.max_steps or n_steps)
     best = checkpoint.with_name("best.safetensors")
-    while state.epoch < how.max_epochs and not _is_out_of_patience(state, how):
+    while state.epoch * n_batches < n_steps and not _is_out_of_patience(state, how):
         module.train()
-        started, losses, rate = time.perf_counter(), [], 0.0
-        for batch, rows in enumerate(np.array_split(_order(train, labels, how, state), n_batches)):
+        started, losses, rate, n_seen = time.perf_counter(), [], 0.0, 0
+        batches = np.array_split(_order(train, labels, how, state), n_batches)
+        for batch, rows in enumerate(batches[: n_steps - state.epoch * n_batches]):
             step = state.epoch * n_batches + batch
-            share = SCHEDULES[how.schedule]((step + 0.5) / n_batches, how.max_epochs)
+            share = SCHEDULES[how.schedule]((step + 0.5) / n_batches, n_steps / n_batches)
             rate = how.learning_rate * share
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -164,27 +163,24 @@ def train_epochs(
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
-            speed = how.batch_size * (batch + 1) / (time.perf_counter() - started)
+            n_seen += len(rows)
+            speed = n_seen / (time.perf_counter() - started)
             yield Step(state.epoch + 1, step + 1, n_steps, losses[-1], speed)
         seconds = time.perf_counter() - started
 
         scores = predict_logits(module, inputs, val, precision=how.precision)
-        if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
-            raise RunError(
-                f"The training diverged in epoch {state.epoch + 1}: its loss is not a number.",
-                fix="Train anew with a lower learning rate, such as --set learning_rate=0.0005.",
-            )
         state.epoch += 1
+        _check_finite(losses, scores, state.epoch)
         seen = watched_metrics(scores, labels[val])
         quality = _quality(seen, how.selection)
         is_best = quality > state.best_quality
         event = Epoch(
             epoch=state.epoch,
-            epochs=how.max_epochs,
+            epochs=-(-n_steps // n_batches),
             train_loss=float(np.mean(losses)),
             **seen,
             learning_rate=rate,
-            images_per_second=len(train) / seconds,
+            images_per_second=n_seen / seconds,
             seconds=seconds,
             is_best=is_best,
         )
@@ -197,6 +193,26 @@ def train_epochs(
         yield event
     if how.selection in SELECTIONS:
         _load(best, module, None)
+
+
+def _what_to_learn(
+    labels: NDArray[np.integer], train: NDArray[np.integer], how: Training, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the target of each class (K, K), its weight (K,) and what is added to logits (K,)."""
+    shares = class_shares(labels[train], int(labels.max()) + 1)
+    mixed_in = torch.from_numpy(smoothing_shares(how.imbalance, shares)).float()
+    targets = torch.eye(len(shares)).lerp(mixed_in, how.label_smoothing)
+    weights, shift = (torch.from_numpy(term).float() for term in loss_terms(how.imbalance, shares))
+    return targets.to(device), weights.to(device), shift.to(device)
+
+
+def _check_finite(losses: list[float], scores: NDArray[np.float32], epoch: int) -> None:
+    """Check that the training has not diverged."""
+    if not (np.isfinite(losses).all() and np.isfinite(scores).all()):
+        raise RunError(
+            f"The training diverged in epoch {epoch}: its loss is not a number.",
+            fix="Train anew with a lower learning rate, such as --set learning_rate=0.0005.",
+        )
 
 
 def _quality(seen: Watched, selection: str) -> float:

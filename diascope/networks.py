@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from diascope.data.fingerprint import channel_statistics
+from diascope.data.manifest import label_indices
+from diascope.data.pack import pack_folder
 from diascope.errors import SourceError
 from diascope.features import frozen_features
+from diascope.home import home
 from diascope.inputs import FeatureInputs, ImageInputs, Inputs
 from diascope.learning import best_device
 from diascope.models.backbone import Classifier
@@ -18,6 +24,7 @@ from diascope.models.find import find_model
 from diascope.plan import RANDOM, Plan
 from diascope.pretrained import load_initial_weights, locate_weights
 from diascope.progress import Watch, silent
+from diascope.task import Task
 
 
 def build_network(plan: Plan, n_classes: int, *, seed: int, watch: Watch = silent) -> nn.Module:
@@ -108,3 +115,90 @@ def what_learns(
         watch=watch,
     )
     return module.head, FeatureInputs(features, seed)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network before its training, and what it will be shown.
+
+    Parameters
+    ----------
+    module, learner : nn.Module
+        The network, and what of it learns: all, or its head.
+    inputs : Inputs
+    labels : int (N,)
+    train_rows, val_rows : int (n,)
+    mean, std : tuple of float (3,)
+        Per channel, of pixel values in 0-1.
+    seed : int
+    """
+
+    module: nn.Module
+    learner: nn.Module
+    inputs: Inputs
+    labels: NDArray[np.integer]
+    train_rows: NDArray[np.intp]
+    val_rows: NDArray[np.intp]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    seed: int
+
+
+def make_ready(
+    plan: Plan,
+    task: Task,
+    table: pl.DataFrame,
+    images: NDArray[np.uint8],
+    *,
+    fold: int,
+    watch: Watch,
+) -> Ready:
+    """Build the network of a plan, or of one of its folds, and lay ready what it is shown.
+
+    Parameters
+    ----------
+    plan : Plan
+    task : Task
+    table : DataFrame
+        The manifest, N rows, with ``split``.
+    images : uint8 (N, S, S, 3), 0-255
+    fold : int
+        0 where there are no folds; moves the seed.
+    watch : callable
+        Told the progress.
+    """
+    train_rows = rows_of(table, "train")
+    mean, std = _normalisation(plan, images, train_rows)
+    seed = int(np.random.SeedSequence([plan.seed, fold]).generate_state(1)[0])
+    module = build_network(plan, task.n_classes, seed=seed, watch=watch)
+    learner, inputs = what_learns(
+        plan,
+        module,
+        images,
+        mean=mean,
+        std=std,
+        seed=seed,
+        pixels=pack_folder(home(), table, plan.pixels).name,
+        folder=home() / "features",
+        watch=watch,
+    )
+    labels = label_indices(table, task.classes).to_numpy()
+    val_rows = rows_of(table, "val")
+    return Ready(module, learner, inputs, labels, train_rows, val_rows, mean, std, seed)
+
+
+def rows_of(table: pl.DataFrame, split: str) -> NDArray[np.intp]:
+    """Return the numbers of a split's rows."""
+    return np.flatnonzero((table["split"] == split).to_numpy())
+
+
+def _normalisation(
+    plan: Plan, images: NDArray[np.uint8], train_rows: NDArray[np.intp]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel, of pixel values in 0-1."""
+    if plan.normalise == "measured":
+        return channel_statistics(images, train_rows)
+    if plan.normalise == "pretrained":
+        model = find_model(plan.model)
+        return model.mean, model.std
+    return (0.0,) * 3, (1.0,) * 3

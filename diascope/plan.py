@@ -42,6 +42,7 @@ class Plan(BaseModel):
     dense_units: int | None = Field(ge=0, le=65_536)
     dropout: float | None = Field(ge=0, lt=1)
     max_epochs: int = Field(ge=1, le=10_000)
+    max_steps: int = Field(ge=0)
     batch_size: int = Field(ge=2, le=65_536)
     optimizer: Literal["adam", "adamw"]
     learning_rate: float = Field(gt=0, le=10)

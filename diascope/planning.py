@@ -42,6 +42,7 @@ DEFAULTS: dict[str, tuple[Any, str]] = {
     "zoom": (0.0, "the size is normalised already"),
     "shift": (0.0, "objects are centred already"),
     "colour_jitter": (0.08, "stain and light differ between patients"),
+    "max_steps": (0, "no epoch is cut short"),
     "selection": ("last", "the cycle ends at its best; nothing is chosen on validation"),
     "patience_epochs": (0, "the schedule has a fixed length"),
     "views": (4, "quarter turns of each image, averaged"),

@@ -60,6 +60,8 @@ class Recipe(BaseModel):
         bundle or a run.
     folds : int
         0: one split into train, val and test. K of two or more: cross-validation by group.
+    minutes : float, optional
+        What the training may take, all folds together.
     seed : int
         Of the weights, the order of the images and their augmentation; never of the split.
     base, settings : dict
@@ -74,6 +76,7 @@ class Recipe(BaseModel):
     finetune: Literal["head", "all"] | None = None
     weights: str | None = None
     folds: int = Field(default=0, ge=0, le=100)
+    minutes: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0, lt=2**32)
     base: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -147,6 +150,7 @@ def make_recipe(
     finetune: str | None = None,
     weights: str | None = None,
     folds: int = 0,
+    minutes: float | None = None,
     seed: int = 0,
     settings: list[str] | None = None,
 ) -> Recipe:
@@ -158,7 +162,9 @@ def make_recipe(
     recipe : str
         A named recipe; what else is asked for comes before what it says.
     finetune, weights : str
-    folds, seed : int
+    folds : int
+    minutes : float
+    seed : int
     settings : list of str
         Each ``name=value``, the value in YAML: ``max_epochs=4``, ``flips=none``.
 
@@ -180,8 +186,16 @@ def make_recipe(
         said = {"model": named.model, "finetune": named.finetune, "weights": named.weights}
         wishes = {**said, **wishes, "recipe": Path(recipe).stem, "base": named.settings}
     decided = _parse(settings or [])
+    lengths = sorted({"max_epochs", "max_steps"} & set(decided))
+    if minutes is not None and lengths:
+        raise SettingsError(
+            f"Both --minutes and {' and '.join(lengths)} say how long to train.",
+            fix="Leave one of them out.",
+        )
     try:
-        return Recipe(data=data, folds=folds, seed=seed, settings=decided, **wishes)
+        return Recipe(
+            data=data, folds=folds, minutes=minutes, seed=seed, settings=decided, **wishes
+        )
     except ValidationError as error:
         raise SettingsError(_problems(error)) from error
 

@@ -8,12 +8,12 @@ HOLD_EPOCHS = 10
 DECAY = 0.1
 
 
-def constant(epoch: float, epochs: int) -> float:  # noqa: ARG001 - every schedule is called alike
+def constant(epoch: float, epochs: float) -> float:  # noqa: ARG001 - every schedule is called alike
     """Return 1: the rate never changes."""
     return 1.0
 
 
-def one_cycle(epoch: float, epochs: int, *, warm_up: float = 0.2) -> float:
+def one_cycle(epoch: float, epochs: float, *, warm_up: float = 0.2) -> float:
     """Rise in a straight line over the first share ``warm_up``, then fall in half a cosine to 0.
 
     Smith & Topin 2018, arXiv:1708.07120.
@@ -22,7 +22,8 @@ def one_cycle(epoch: float, epochs: int, *, warm_up: float = 0.2) -> float:
     ----------
     epoch : float
         Where the step is, in epochs: its middle, so more than 0 and less than ``epochs``.
-    epochs : int
+    epochs : float
+        All of them; the last one may be cut short.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def one_cycle(epoch: float, epochs: int, *, warm_up: float = 0.2) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def hold_then_decay(epoch: float, epochs: int) -> float:  # noqa: ARG001
+def hold_then_decay(epoch: float, epochs: float) -> float:  # noqa: ARG001
     """Keep the peak for 10 epochs, then multiply it by exp(0.1 (10 - t)) in epoch t, from 0 on.
 
     Examples

@@ -21,7 +21,7 @@ LAYERS = [
     {"reporting"},
     {"external"},
     {"scoring", "run", "prepared"},
-    {"networks"},
+    {"networks", "throughput"},
     {"pretrained"},
     {"planning"},
     {"plan", "bundle", "machine", "ledger"},

@@ -216,6 +216,7 @@ def test_one_fold_is_an_error(prepared, tmp_path):
 def how(**changes):
     values = {
         "max_epochs": 30,
+        "max_steps": 0,
         "batch_size": 16,
         "optimizer": "adamw",
         "learning_rate": 2e-3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,10 +21,9 @@ from numpy.typing import NDArray
 from diascope.atomic import write_text
 from diascope.bundle import Bundle, Card
 from diascope.data.files import open_files
-from diascope.data.fingerprint import channel_statistics
 from diascope.data.folds import fold_column, lay_out_folds
-from diascope.data.manifest import check_disjoint, images_digest, label_indices
-from diascope.data.pack import pack_folder, pack_images
+from diascope.data.manifest import check_disjoint, images_digest
+from diascope.data.pack import pack_images
 from diascope.errors import RunError, raise_together
 from diascope.home import home
 from diascope.imbalance import (
@@ -37,7 +37,7 @@ from diascope.machine import look_at_machine, provenance
 from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
 from diascope.models.weights import weights_checksum
-from diascope.networks import build_network, what_learns
+from diascope.networks import make_ready, rows_of
 from diascope.plan import RANDOM, Plan
 from diascope.planning import DataFacts, derive_plan
 from diascope.prepared import Prepared, dataset_name, load_prepared
@@ -46,6 +46,7 @@ from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
 from diascope.scoring import score_rows
+from diascope.throughput import fit_to_seconds, measure_throughput
 
 CHECKPOINTS = "checkpoints"  # folder of a run that is there while it is trained
 
@@ -58,6 +59,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     finetune: str | None = None,
     weights: str | None = None,
     folds: int = 0,
+    minutes: float | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
     out: Path | str | None = None,
@@ -84,6 +86,9 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         bundle or a run.
     folds : int
         0 for one network; K for a cross-validation by group.
+    minutes : float, optional
+        What the training may take, all folds together: how fast this machine learns is measured
+        first, and the schedule fitted to it.
     seed : int
         Of weights, order and augmentation; it does not move the split.
     settings : sequence of str
@@ -107,6 +112,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         finetune=finetune,
         weights=weights,
         folds=folds,
+        minutes=minutes,
         seed=seed,
         settings=list(settings),
     )
@@ -138,6 +144,7 @@ def _default_name(recipe: Recipe) -> str:
     parts = [recipe.data, recipe.recipe or recipe.model.replace(":", "-")]
     parts += [recipe.finetune] if recipe.finetune else []
     parts += [f"{recipe.folds}-folds"] if recipe.folds else []
+    parts += [f"{recipe.minutes:g}-minutes"] if recipe.minutes is not None else []
     parts += [f"seed-{recipe.seed}"] if recipe.seed else []
     return "-".join(parts)
 
@@ -176,8 +183,32 @@ def _check_only_beginnings(folder: Path) -> None:
         )
 
 
+def decide(recipe: Recipe, *, watch: Watch = silent) -> Plan:
+    """Return the plan that a recipe leads to, and write nothing.
+
+    Raises
+    ------
+    DiascopeError
+        The data set is not prepared, or a wish is impossible.
+    """
+    return _lay_out(recipe, watch)[0]
+
+
 def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
+    plan, manifest, prepared = _lay_out(recipe, watch)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    run.begin(
+        recipe,
+        plan,
+        manifest=manifest,
+        fingerprint=prepared.fingerprint,
+        provenance=provenance(["diascope", *sys.argv[1:]], started),
+    )
+
+
+def _lay_out(recipe: Recipe, watch: Watch) -> tuple[Plan, pl.DataFrame, Prepared]:
+    """Return the plan, the manifest with its folds, and the data set."""
     raise_together(lambda: load_prepared(recipe.data), lambda: find_model(recipe.model))
     prepared = load_prepared(recipe.data)
     manifest, column = prepared.manifest, "split"
@@ -204,14 +235,10 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
         sha256 = weights_checksum(origin.path)
     train_rows = manifest.filter(pl.col(column) == "train")
     plan = _decide(recipe, prepared, train_rows, weights_sha256=sha256)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    run.begin(
-        recipe,
-        plan,
-        manifest=manifest,
-        fingerprint=prepared.fingerprint,
-        provenance=provenance(["diascope", *sys.argv[1:]], started),
-    )
+    if recipe.minutes is not None:
+        table = manifest.with_columns(split=column)
+        plan = _fit_to_time(plan, recipe.minutes, prepared, table, watch)
+    return plan, manifest, prepared
 
 
 def _decide(
@@ -226,11 +253,49 @@ def _decide(
     return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)
 
 
+def _fit_to_time(
+    plan: Plan, minutes: float, prepared: Prepared, table: pl.DataFrame, watch: Watch
+) -> Plan:
+    """Return the plan with the length of training that takes so many minutes here."""
+    with open_files(Path(prepared.fingerprint["source"])) as files:
+        images = pack_images(files, table, plan.pixels, home=home(), watch=watch)
+    _settle(plan)
+    watch(Progress("measuring the speed", 0, None))
+    ready = make_ready(plan, prepared.card.task, table, images, fold=0, watch=watch)
+    with tempfile.TemporaryDirectory() as folder:
+        throughput = measure_throughput(
+            ready.learner,
+            ready.inputs,
+            ready.labels,
+            train=ready.train_rows,
+            val=ready.val_rows,
+            how=plan.training(seed=ready.seed),
+            folder=Path(folder),
+        )
+    n_networks = max(1, plan.folds)
+    fitted = fit_to_seconds(
+        60 * minutes / n_networks,
+        throughput,
+        n_batches=-(-len(ready.train_rows) // plan.batch_size),
+    )
+    watch(Progress("measuring the speed", 1, 1, f"{fitted.max_steps} steps a network"))
+    reason = f"{minutes:g} minutes for {counted(n_networks, 'network')}, measured: "
+    reason += f"{throughput.step_seconds:.3g} s a step, "
+    reason += f"{throughput.look_seconds:.3g} s for the validation images"
+    changed = {"max_epochs": reason, "max_steps": reason}
+    return plan.model_copy(update={**vars(fitted), "reasons": {**plan.reasons, **changed}})
+
+
+def _settle(plan: Plan) -> None:
+    """Put torch into the state that the plan names."""
+    torch.set_num_threads(plan.threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
 def _train_networks(run: Run, watch: Watch) -> None:
     """Train what is not trained yet."""
     plan, manifest = run.plan, run.manifest
-    torch.set_num_threads(plan.threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    _settle(plan)
     columns = [fold_column(k) for k in range(plan.folds)] if plan.folds else ["split"]
     with open_files(Path(run.fingerprint["source"])) as files:
         images = pack_images(files, manifest, plan.pixels, home=home(), watch=watch)
@@ -241,13 +306,9 @@ def _train_networks(run: Run, watch: Watch) -> None:
         check_disjoint(table, mode=run.split_mode)
         bundle = _train_one(run, table, images, fold=fold, watch=watch)
         if not plan.folds:
-            predictions = score_rows(bundle, table, images, _rows(table, "val"))
+            predictions = score_rows(bundle, table, images, rows_of(table, "val"))
             predictions.save(run.folder / "predictions" / "val.parquet")
         bundle.save(folder)
-
-
-def _rows(table: pl.DataFrame, split: str) -> NDArray[np.intp]:
-    return np.flatnonzero((table["split"] == split).to_numpy())
 
 
 def _train_one(
@@ -255,31 +316,16 @@ def _train_one(
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
     plan, task = run.plan, run.card.task
-    labels = label_indices(table, task.classes).to_numpy()
-    train_rows = _rows(table, "train")
-    shares = class_shares(labels[train_rows], task.n_classes)
+    ready = make_ready(plan, task, table, images, fold=fold, watch=watch)
+    shares = class_shares(ready.labels[ready.train_rows], task.n_classes)
     weights = decision_weights(plan.decision, shares)
-    mean, std = _normalisation(plan, images, train_rows)
-    seed = int(np.random.SeedSequence([plan.seed, fold]).generate_state(1)[0])
-    module = build_network(plan, task.n_classes, seed=seed, watch=watch)
-    learner, inputs = what_learns(
-        plan,
-        module,
-        images,
-        mean=mean,
-        std=std,
-        seed=seed,
-        pixels=pack_folder(home(), table, plan.pixels).name,
-        folder=home() / "features",
-        watch=watch,
-    )
     events = train_epochs(
-        learner,
-        inputs,
-        labels,
-        train=train_rows,
-        val=_rows(table, "val"),
-        how=plan.training(seed=seed),
+        ready.learner,
+        ready.inputs,
+        ready.labels,
+        train=ready.train_rows,
+        val=ready.val_rows,
+        how=plan.training(seed=ready.seed),
         checkpoint=run.folder / CHECKPOINTS / str(fold) / "last.safetensors",
     )
     _follow(events, run, fold, watch)
@@ -287,7 +333,7 @@ def _train_one(
         diascope=run.provenance["diascope"],
         model=plan.model,
         data=plan.data,
-        data_sha256=images_digest(table["sha256"].gather(train_rows)),
+        data_sha256=images_digest(table["sha256"].gather(ready.train_rows)),
         group_kind=run.card.group_kind,
         licence=run.card.licence,
         classes=task.classes,
@@ -299,27 +345,15 @@ def _train_one(
         size_px=plan.size_px,
         fit=plan.fit,
         alpha_background=plan.alpha_background,
-        mean=mean,
-        std=std,
+        mean=ready.mean,
+        std=ready.std,
         views=plan.views,
         first_layer=find_model(plan.model).first_layer,
         head=plan.head,
         initial_weights=plan.weights_sha256,
-        seed=seed,
+        seed=ready.seed,
     )
-    return Bundle(card, module)
-
-
-def _normalisation(
-    plan: Plan, images: NDArray[np.uint8], train_rows: NDArray[np.intp]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel, of pixel values in 0-1."""
-    if plan.normalise == "measured":
-        return channel_statistics(images, train_rows)
-    if plan.normalise == "pretrained":
-        model = find_model(plan.model)
-        return model.mean, model.std
-    return (0.0,) * 3, (1.0,) * 3
+    return Bundle(card, ready.module)
 
 
 def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -> None:
