@@ -1,0 +1,70 @@
+"""Visual words: the same every time, other ones for other seeds, changed over by a mirror."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diascope.data.candidates import IndexedFeatures, propose
+from diascope.data.local_features import mirrored
+from diascope.data.visual_words import joined, learn_vocabulary
+
+
+def draw_descriptors(n: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    return rng.gamma(0.6, 30, (n, 128)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_vocabulary_is_the_same_every_time_and_another_for_another_seed():
+    descriptors = draw_descriptors(2000)
+    one, two, other = (learn_vocabulary(descriptors, n_features=9000, seed=s) for s in (0, 0, 1))
+    assert np.array_equal(one.centroids, two.centroids)
+    assert np.array_equal(one.directions, two.directions)
+    assert not np.array_equal(one.centroids, other.centroids)
+
+
+def test_words_of_a_mirrored_feature_have_their_halves_changed_over():
+    descriptors = draw_descriptors(500)
+    vocabulary = learn_vocabulary(descriptors, n_features=5000, seed=0)
+    words, seen = vocabulary.quantise(descriptors), vocabulary.quantise(mirrored(descriptors))
+    assert np.array_equal(words.nearest, seen.nearest[:, ::-1])
+    assert np.array_equal(words.bits, seen.bits[:, ::-1])
+
+
+def test_fewer_different_features_than_words_are_no_problem():
+    descriptors = np.repeat(draw_descriptors(3), 40, axis=0)
+    vocabulary = learn_vocabulary(descriptors, n_features=10**6, seed=0)
+    assert len(vocabulary.centroids) <= 6
+    assert vocabulary.quantise(descriptors).nearest.max() < len(vocabulary.centroids)
+
+
+def test_runs_of_words_join_in_their_order():
+    descriptors = draw_descriptors(300)
+    vocabulary = learn_vocabulary(descriptors, n_features=3000, seed=0)
+    parts = [vocabulary.quantise(descriptors[start : start + 100]) for start in (0, 100, 200)]
+    whole = vocabulary.quantise(descriptors)
+    assert np.array_equal(joined(parts).second_bits, whole.second_bits)
+
+
+def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more():
+    """Pictures of twenty features, each with a noisy copy."""
+    rng = np.random.default_rng(1)
+    n_pictures, n_features = 60, 20
+    base = draw_descriptors(n_pictures * n_features)
+    copies = base + rng.normal(0, 30, base.shape)
+    descriptors = np.concatenate([base, copies.clip(0, 255).astype(np.uint8)])
+    images = np.repeat(np.arange(2 * n_pictures, dtype=np.int32), n_features)
+    zeros = np.zeros(len(images), np.float32)
+
+    def found(n_vocabularies: int) -> set[tuple[int, int]]:
+        words = tuple(
+            learn_vocabulary(base, n_features=len(images), seed=seed).quantise(descriptors)
+            for seed in range(n_vocabularies)
+        )
+        features = IndexedFeatures(images, zeros, zeros, words)
+        proposed = propose(features, np.arange(2 * n_pictures), n_threads=1)
+        wanted = {(row, row + n_pictures) for row in range(n_pictures)}
+        return wanted & set(map(tuple, proposed[:, :2].tolist()))
+
+    one, two = found(1), found(2)
+    assert one <= two
+    assert len(two) > len(one) > 0
