@@ -59,6 +59,7 @@ HEAD_ALONE: Settings = {
     "weight_decay": (0.05, "the features are many and the images few"),
 }
 IMBALANCE = "logit_adjustment"
+BEST_ON_VALIDATION = "of four methods the best AUROC on validation (benchmarks/imbalance.md)"
 UNEQUAL = 1.5  # times as many images in the largest class as in the smallest
 
 
@@ -151,7 +152,7 @@ def _from_data(data: DataFacts) -> Settings:
     return {
         "alpha_background": (data.alpha_background, "the data set's rule"),
         "max_epochs": (epochs, f"{IMAGES_SEEN} images seen, of {n_train} to learn from"),
-        "imbalance": (IMBALANCE if unequal else "none", ratio),
+        "imbalance": (IMBALANCE, f"{ratio}; {BEST_ON_VALIDATION}") if unequal else ("none", ratio),
         "decision": ("balanced" if unequal else "most_probable", ratio),
     }
 
