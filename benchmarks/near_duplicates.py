@@ -1,15 +1,22 @@
 """Near-duplicates: recall on planted and on published pairs, what is found, and seconds.
 
 ``planted NAME`` plants pairs in real images and searches them all; ``lesions`` searches two images
-of each of 400 lesions that HAM10000 itself shows twice; ``found NAME [PAIRS]`` searches
-a data set across its groups; ``sheet NAME PAIRS PICTURE`` draws the pairs that it wrote and no list
-has, to be looked at; ``speed`` searches 277,524 patches.
+of each of 400 lesions that HAM10000 itself shows twice; ``proposals [SETTINGS ...]`` counts which
+pairs of one lesion are proposed at all, by the settings of now or by others, such as
+``N_VOCABULARIES=1,FEATURES_A_CELL=24``; ``found NAME [PAIRS]`` searches a data set across its
+groups; ``sheet NAME PAIRS PICTURE [FIRST]`` draws the pairs that it wrote and no list has, to be
+looked at; ``speed`` searches 277,524 patches.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -22,18 +29,27 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from planted_pairs import KINDS, plant
 
+from diascope.data import candidates, near_duplicates, visual_words
+from diascope.data.candidates import propose
 from diascope.data.duplicate_pairs import near_pairs
 from diascope.data.files import open_files
 from diascope.data.image import decode_image
 from diascope.data.inspect import inspect_images
-from diascope.data.near_duplicates import find_near_duplicates
+from diascope.data.near_duplicates import (
+    SUFFICIENT,
+    _index,
+    _Pictures,
+    _verify,
+    find_near_duplicates,
+)
 from diascope.plugins import find
-from diascope.progress import Progress
+from diascope.progress import Progress, silent
 
 FOLDERS = {"ham10000": "ham10000", "malaria": "malaria", "breast_idc": "idc"}
 N_BASE, N_A_KIND, MIN_SIDE_PX = 2000, 50, 40
 N_PATCHES = 277_524
 N_LESIONS = 400
+SEARCH = (candidates, near_duplicates, visual_words)
 TILE_PX = (112, 84)
 
 
@@ -106,6 +122,54 @@ def lesions() -> None:
     hits = wanted & set(pairs.select("first", "second").iter_rows())
     print(f"Pairs of one lesion found: {len(hits)} of {len(wanted)}; others: "
           f"{pairs.height - len(hits)}")  # fmt: skip
+
+
+def proposals(*settings: str) -> None:
+    """Print which share of the pairs of one lesion that the comparison accepts is proposed."""
+    published = {name for pair in _published("ham10000") for name in pair}
+    with open_files(real_data() / "ham10000") as files, ThreadPoolExecutor(os.cpu_count()) as pool:
+        table = find("datasets", "ham10000").index(files).sort("image_id")
+        paths = table["path"].to_list()
+        pictures = _Pictures(lambda row: decode_image(files.read(paths[row])), len(paths))
+        list(pool.map(pictures.features, range(len(paths))))
+        rows = table.with_row_index("row").filter(~pl.col("image_id").is_in(published))
+        lesions_of = rows.group_by("group", maintain_order=True).agg("row")["row"].to_list()
+        pairs = [pair for lesion in lesions_of for pair in combinations(lesion, 2)]
+        verified = list(pool.map(lambda pair: _verify(pictures, *pair, False), pairs))
+        accepted = [row[:3] for row in verified if row is not None]
+        print("| settings | proposed | of those with few places | seconds | pairs to compare |")
+        print("|---|---|---|---|---|")
+        for setting in settings or ("now",):
+            started = time.perf_counter()
+            with _changed(setting):
+                proposed = propose(
+                    _index(pictures, pool, silent), np.arange(len(paths)), n_threads=2
+                )
+            seconds = time.perf_counter() - started
+            ends = set(map(tuple, proposed[:, :2].tolist()))
+            few = [pair[:2] in ends for pair in accepted if pair[2] < SUFFICIENT[0].inliers]
+            hits = [pair[:2] in ends for pair in accepted]
+            print(
+                f"| {setting} | {np.mean(hits):.1%} of {len(hits)} | "
+                f"{np.mean(few):.1%} of {len(few)} | {seconds:.0f} | {len(proposed):,} |",
+                flush=True,
+            )
+
+
+@contextmanager
+def _changed(setting: str) -> Iterator[None]:
+    """Change constants of the search for a while: ``NAME=VALUE,NAME=VALUE``."""
+    changes = [] if setting == "now" else [part.split("=") for part in setting.split(",")]
+    before = []
+    for name, value in changes:
+        module = next(module for module in SEARCH if hasattr(module, name))
+        before.append((module, name, getattr(module, name)))
+        setattr(module, name, int(value))
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def found(name: str, out: str | None = None) -> None:
@@ -199,7 +263,6 @@ def _layer(patch, rng):
 
 
 if __name__ == "__main__":
-    {"planted": planted, "lesions": lesions, "found": found, "sheet": sheet, "speed": speed}[
-        sys.argv[1]
-    ](*sys.argv[2:])
+    commands = (planted, lesions, proposals, found, sheet, speed)
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])
     print(f"\n{conditions()}")
