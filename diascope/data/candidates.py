@@ -69,9 +69,21 @@ def propose(
         Rows of the first and of the second picture, first < second; 1 where the second is
         mirrored; votes. Sorted by rows.
     """
+    votes = [np.zeros(0, np.int64)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        for words in features.words:
+            votes += _cast_votes(features, words, groups, pool)
+    return _select(np.concatenate(votes))
 
-    def search(query: tuple[_Index, slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
-        index, rows, cells, own_bits, is_mirrored = query
+
+def _cast_votes(
+    features: IndexedFeatures, words: Words, groups: NDArray[np.integer], pool: ThreadPoolExecutor
+) -> list[NDArray[np.int64]]:
+    """Let the features that one vocabulary puts together vote for pairs of different groups."""
+    index = _Index(words)
+
+    def search(query: tuple[slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
+        rows, cells, own_bits, is_mirrored = query
         first, second, distance = index.near(rows.start, cells, own_bits)
         apart = groups[features.images[first]] != groups[features.images[second]]
         cast = []
@@ -80,13 +92,7 @@ def propose(
             cast.append(_votes(features, first[near], second[near], is_mirrored, voice))
         return np.concatenate(cast)
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        votes = [
-            found
-            for words in features.words
-            for found in pool.map(search, _Index(words).queries(words))
-        ]
-    return _select(np.concatenate([np.zeros(0, np.int64), *votes]))
+    return list(pool.map(search, index.queries(words)))
 
 
 class _Index:
@@ -103,8 +109,8 @@ class _Index:
     def _cells(self, pairs: NDArray[np.uint16]) -> NDArray[np.int32]:
         return pairs[:, 0] * np.int32(self.n_centroids) + pairs[:, 1]
 
-    def queries(self, words: Words) -> Iterator[tuple[_Index, slice, NDArray, NDArray, bool]]:
-        """Yield what to look up here: rows of features, their cells and bits, and if mirrored."""
+    def queries(self, words: Words) -> Iterator[tuple[slice, NDArray, NDArray, bool]]:
+        """Yield what to look up: rows of features, their cells and bits, and if mirrored."""
         cells = (words.nearest, words.second)
         bits = (words.bits, words.second_bits)
         for left, right in ((0, 0), (0, 1), (1, 0)):
@@ -118,7 +124,7 @@ class _Index:
                 ends = np.searchsorted(n, np.linspace(0, n[-1], n_parts + 1)) if n_parts else []
                 for start, end in pairwise([0, *ends[1:-1], len(n)]):
                     rows = slice(int(start), int(end))
-                    yield self, rows, wanted[rows], own_bits[rows], is_mirrored
+                    yield rows, wanted[rows], own_bits[rows], is_mirrored
 
     def near(self, first_row: int, cells: NDArray, own_bits: NDArray):
         """Return the rows of near features, those that ask and those found, and the distances."""

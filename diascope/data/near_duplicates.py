@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -202,8 +201,7 @@ def _index(pictures: _Pictures, pool: ThreadPoolExecutor, watch: Watch) -> Index
     sample = np.concatenate([found.descriptors for found in pool.map(pictures.features, sampled)])
     n_features = round(len(sample) / len(sampled) * n_images)
     seeds = range(N_VOCABULARIES) if len(sample) else ()
-    learn = partial(learn_vocabulary, sample, n_features=n_features)
-    vocabularies = list(pool.map(lambda seed: learn(seed=seed), seeds))
+    vocabularies = [learn_vocabulary(sample, n_features=n_features, seed=seed) for seed in seeds]
 
     def describe_some(start: int) -> tuple[NDArray, NDArray, NDArray, list[Words]]:
         rows = np.arange(start, min(start + CHUNK, n_images), dtype=np.int32)
