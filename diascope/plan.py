@@ -19,6 +19,7 @@ from diascope.errors import RunError
 from diascope.learning import Training
 from diascope.models.spec import Head
 
+MAX_EPOCHS = 10_000
 RANDOM, PRETRAINED = "random", "pretrained"  # what a training may begin with, besides a file
 
 
@@ -41,8 +42,8 @@ class Plan(BaseModel):
     pool: Literal["avg", "max"] | None
     dense_units: int | None = Field(ge=0, le=65_536)
     dropout: float | None = Field(ge=0, lt=1)
-    max_epochs: int = Field(ge=1, le=10_000)
-    max_steps: int = Field(ge=0)
+    max_epochs: int = Field(ge=1, le=MAX_EPOCHS)
+    max_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(ge=2, le=65_536)
     optimizer: Literal["adam", "adamw"]
     learning_rate: float = Field(gt=0, le=10)
@@ -107,7 +108,7 @@ class Plan(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Plan:
-        """Read a plan.
+        """Read a plan; settings that are newer than it have their defaults.
 
         Raises
         ------
@@ -118,7 +119,8 @@ class Plan(BaseModel):
             entries = json.loads(path.read_text(encoding="utf-8"))
             values = {name: entry["value"] for name, entry in entries.items()}
             reasons = {name: entry["reason"] for name, entry in entries.items()}
-            return cls(**values, reasons=reasons)
+            newer = dict.fromkeys(DECIDED - set(reasons), "newer than this run")
+            return cls(**values, reasons=newer | reasons)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError("The plan cannot be read.", where=path) from error
 

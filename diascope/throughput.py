@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
 from diascope.errors import SettingsError
-from diascope.inputs import Inputs
 from diascope.learning import Epoch, Step, Training, predict_logits, train_epochs
+from diascope.networks import Ready
+from diascope.plan import MAX_EPOCHS
 
 MEASURED_SECONDS = 4.0
 WARM_UP_STEPS, MIN_STEPS = 2, 5  # not counted, because memory is new; counted at least
@@ -41,51 +41,27 @@ class Throughput:
     spent_seconds: float
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A length of training."""
-
-    max_epochs: int
-    max_steps: int
-
-
-def measure_throughput(
-    learner: nn.Module,
-    inputs: Inputs,
-    labels: NDArray[np.integer],
-    *,
-    train: NDArray[np.integer],
-    val: NDArray[np.integer],
-    how: Training,
-    folder: Path,
-) -> Throughput:
-    """Train a copy of a network for some seconds and throw it away.
-
-    Parameters
-    ----------
-    learner, inputs, labels, train, val, how
-        As for `diascope.learning.train_epochs`; the learner is not changed.
-    folder : Path
-        For the checkpoints of the copy.
-    """
+def measure_throughput(ready: Ready, how: Training) -> Throughput:
+    """Train a copy of a network for some seconds and throw it away; the network is not changed."""
     started = time.perf_counter()
-    trial = copy.deepcopy(learner)
+    trial = copy.deepcopy(ready.learner)
     endless = replace(how, max_epochs=10**6, max_steps=0, selection="last")
-    events = train_epochs(
-        trial,
-        inputs,
-        labels,
-        train=train,
-        val=val,
-        how=endless,
-        checkpoint=folder / "trial.safetensors",
-    )
-    steps = list(_step_seconds(events))
-    looked_at = val[:MAX_LOOKED_AT]
+    with tempfile.TemporaryDirectory() as folder:
+        events = train_epochs(
+            trial,
+            ready.inputs,
+            ready.labels,
+            train=ready.train_rows,
+            val=ready.val_rows,
+            how=endless,
+            checkpoint=Path(folder) / "trial.safetensors",
+        )
+        steps = list(_step_seconds(events))
+    looked_at = ready.val_rows[:MAX_LOOKED_AT]
     look_started = time.perf_counter()
-    predict_logits(trial, inputs, looked_at, precision=how.precision)
+    predict_logits(trial, ready.inputs, looked_at, precision=how.precision)
     ended = time.perf_counter()
-    look_seconds = (ended - look_started) * len(val) / max(1, len(looked_at))
+    look_seconds = (ended - look_started) * len(ready.val_rows) / len(looked_at)
     return Throughput(float(np.mean(steps)), look_seconds, ended - started)
 
 
@@ -104,8 +80,8 @@ def _step_seconds(events: Iterator[Step | Epoch]) -> Iterator[float]:
         last = now
 
 
-def fit_to_seconds(seconds: float, throughput: Throughput, *, n_batches: int) -> Fitted:
-    """Return how long to train so that it ends in a time, the last epoch cut short if need be.
+def steps_in(seconds: float, throughput: Throughput, *, n_batches: int) -> int:
+    """Return how many steps to train so that it ends in a time.
 
     Parameters
     ----------
@@ -113,7 +89,7 @@ def fit_to_seconds(seconds: float, throughput: Throughput, *, n_batches: int) ->
         For the training of one network, with its measurement.
     throughput : Throughput
     n_batches : int
-        Steps of a whole epoch.
+        Steps of a whole epoch; the last epoch may be cut short. No plan has more than 10,000.
 
     Raises
     ------
@@ -122,14 +98,14 @@ def fit_to_seconds(seconds: float, throughput: Throughput, *, n_batches: int) ->
 
     Examples
     --------
-    >>> fit_to_seconds(60, Throughput(0.125, 2.0, 4.0), n_batches=100)
-    Fitted(max_epochs=4, max_steps=384)
+    >>> steps_in(60, Throughput(0.125, 2.0, 4.0), n_batches=100)
+    384
     """
     left = seconds - throughput.spent_seconds
-    whole = max(0, int(left // (n_batches * throughput.step_seconds + throughput.look_seconds)))
-    rest = left - whole * (n_batches * throughput.step_seconds + throughput.look_seconds)
-    more = max(0, int((rest - throughput.look_seconds) // throughput.step_seconds))
-    n_steps = whole * n_batches + more
+    epoch_seconds = n_batches * throughput.step_seconds + throughput.look_seconds
+    n_whole = max(0, int(left // epoch_seconds))
+    rest = left - n_whole * epoch_seconds - throughput.look_seconds
+    n_steps = n_whole * n_batches + max(0, int(rest // throughput.step_seconds))
     if n_steps < SHORTEST:
         least = SHORTEST * throughput.step_seconds + throughput.look_seconds
         raise SettingsError(
@@ -138,4 +114,4 @@ def fit_to_seconds(seconds: float, throughput: Throughput, *, n_batches: int) ->
             fix=f"Give each network {least + throughput.spent_seconds:.0f} s at the very least, "
             "and many times as much to learn well.",
         )
-    return Fitted(-(-n_steps // n_batches), n_steps)
+    return min(n_steps, MAX_EPOCHS * n_batches)

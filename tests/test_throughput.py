@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from diascope import throughput
 from diascope.cli import app
 from diascope.errors import SettingsError
+from diascope.plan import MAX_EPOCHS
 from diascope.recipe import make_recipe
 from diascope.steps.train import decide, train
-from diascope.throughput import Throughput, fit_to_seconds
+from diascope.throughput import Throughput, steps_in
 
 WITHOUT_LENGTH = [setting for setting in SMALL if not setting.startswith("max_epochs")]
 MINUTES = 0.1
@@ -27,16 +28,19 @@ def _a_short_look(monkeypatch):
 @pytest.mark.parametrize("seconds", [20, 60, 61.5, 300, 3000])
 @pytest.mark.parametrize("n_batches", [1, 7, 100, 10_000])
 def test_a_fitted_training_fills_its_time_and_no_more(seconds, n_batches):
-    speed = Throughput(0.05, 0.3, 4.0)
-    fitted = fit_to_seconds(seconds, speed, n_batches=n_batches)
-    took = 4.0 + fitted.max_steps * 0.05 + fitted.max_epochs * 0.3
+    n_steps = steps_in(seconds, Throughput(0.05, 0.3, 4.0), n_batches=n_batches)
+    n_epochs = -(-n_steps // n_batches)
+    took = 4.0 + n_steps * 0.05 + n_epochs * 0.3
     assert seconds - 0.05 * 2 - 0.3 <= took <= seconds
-    assert (fitted.max_epochs - 1) * n_batches < fitted.max_steps <= fitted.max_epochs * n_batches
+
+
+def test_a_long_time_for_few_images_gives_no_more_epochs_than_a_plan_may_have():
+    assert steps_in(10**6, Throughput(0.001, 0.01, 4.0), n_batches=3) == 3 * MAX_EPOCHS
 
 
 def test_too_short_a_time_is_an_error_that_says_how_much_it_takes():
     with pytest.raises(SettingsError, match=r"In 5 s this machine makes 6 steps"):
-        fit_to_seconds(5, Throughput(0.1, 0.3, 4.0), n_batches=100)
+        steps_in(5, Throughput(0.1, 0.3, 4.0), n_batches=100)
 
 
 def test_a_run_of_some_minutes_is_measured_frozen_and_annealed(prepared, tmp_path):

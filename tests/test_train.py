@@ -165,6 +165,21 @@ def test_every_number_of_the_plan_has_a_reason_and_survives_saving(trained):
     assert Plan.load(trained.folder / "again.json") == plan
 
 
+def test_a_run_from_before_a_setting_existed_can_still_be_read(trained):
+    path = trained.folder / "plan.json"
+    entries = json.loads(path.read_text())
+    del entries["max_steps"]
+    path.write_text(json.dumps(entries))
+    assert trained.plan.max_steps == 0
+    assert trained.plan.reasons["max_steps"] == "newer than this run"
+    evaluate(trained)
+    assert report(trained).is_file()
+    del entries["size_px"]
+    path.write_text(json.dumps(entries))
+    with pytest.raises(RunError, match="plan cannot be read"):
+        assert trained.plan
+
+
 def test_folds_are_disjoint_by_patient_and_test_everyone_once(prepared, tmp_path):
     run = train("malaria", folds=3, settings=[*SMALL, "val_fraction=0.3"], out=tmp_path / "cv")
     manifest = run.manifest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -46,7 +45,7 @@ from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
 from diascope.scoring import score_rows
-from diascope.throughput import fit_to_seconds, measure_throughput
+from diascope.throughput import measure_throughput, steps_in
 
 CHECKPOINTS = "checkpoints"  # folder of a run that is there while it is trained
 
@@ -262,28 +261,16 @@ def _fit_to_time(
     _settle(plan)
     watch(Progress("measuring the speed", 0, None))
     ready = make_ready(plan, prepared.card.task, table, images, fold=0, watch=watch)
-    with tempfile.TemporaryDirectory() as folder:
-        throughput = measure_throughput(
-            ready.learner,
-            ready.inputs,
-            ready.labels,
-            train=ready.train_rows,
-            val=ready.val_rows,
-            how=plan.training(seed=ready.seed),
-            folder=Path(folder),
-        )
-    n_networks = max(1, plan.folds)
-    fitted = fit_to_seconds(
-        60 * minutes / n_networks,
-        throughput,
-        n_batches=-(-len(ready.train_rows) // plan.batch_size),
-    )
-    watch(Progress("measuring the speed", 1, 1, f"{fitted.max_steps} steps a network"))
+    throughput = measure_throughput(ready, plan.training(seed=ready.seed))
+    n_networks, n_batches = max(1, plan.folds), -(-len(ready.train_rows) // plan.batch_size)
+    n_steps = steps_in(60 * minutes / n_networks, throughput, n_batches=n_batches)
+    watch(Progress("measuring the speed", 1, 1, f"{n_steps} steps a network"))
     reason = f"{minutes:g} minutes for {counted(n_networks, 'network')}, measured: "
     reason += f"{throughput.step_seconds:.3g} s a step, "
     reason += f"{throughput.look_seconds:.3g} s for the validation images"
-    changed = {"max_epochs": reason, "max_steps": reason}
-    return plan.model_copy(update={**vars(fitted), "reasons": {**plan.reasons, **changed}})
+    length = {"max_epochs": -(-n_steps // n_batches), "max_steps": n_steps}
+    reasons = {**plan.reasons, **dict.fromkeys(length, reason)}
+    return plan.model_copy(update={**length, "reasons": reasons})
 
 
 def _settle(plan: Plan) -> None:
