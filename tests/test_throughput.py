@@ -48,7 +48,7 @@ def test_a_run_of_some_minutes_is_measured_frozen_and_annealed(prepared, tmp_pat
     run = train("malaria", minutes=MINUTES, settings=WITHOUT_LENGTH, out=tmp_path / "run")
     assert time.perf_counter() - began > 0.5 * 60 * MINUTES
     plan = run.plan
-    assert plan.reasons["max_steps"].startswith("0.1 minutes for 1 network, measured: ")
+    assert plan.reasons["max_steps"].startswith("--minutes 0.1 for 1 network, measured: ")
     assert len(run.log) == plan.max_epochs
     assert run.log[-1]["epochs"] == plan.max_epochs
     assert run.log[-1]["learning_rate"] < 0.01 * plan.learning_rate
@@ -78,7 +78,7 @@ def test_what_was_measured_is_not_measured_again_when_a_run_goes_on(prepared, tm
 def test_minutes_are_shared_by_the_folds(prepared):
     settings = [*WITHOUT_LENGTH, "val_fraction=0.3"]
     plan = decide(make_recipe("malaria", minutes=3 * MINUTES, folds=3, settings=settings))
-    assert plan.reasons["max_epochs"].startswith("0.3 minutes for 3 networks, measured: ")
+    assert plan.reasons["max_epochs"].startswith("--minutes 0.3 for 3 networks, measured: ")
 
 
 def test_a_cut_epoch_learns_from_so_many_steps(prepared, tmp_path):

@@ -265,7 +265,7 @@ def _fit_to_time(
     n_networks, n_batches = max(1, plan.folds), -(-len(ready.train_rows) // plan.batch_size)
     n_steps = steps_in(60 * minutes / n_networks, throughput, n_batches=n_batches)
     watch(Progress("measuring the speed", 1, 1, f"{n_steps} steps a network"))
-    reason = f"{minutes:g} minutes for {counted(n_networks, 'network')}, measured: "
+    reason = f"--minutes {minutes:g} for {counted(n_networks, 'network')}, measured: "
     reason += f"{throughput.step_seconds:.3g} s a step, "
     reason += f"{throughput.look_seconds:.3g} s for the validation images"
     length = {"max_epochs": -(-n_steps // n_batches), "max_steps": n_steps}
