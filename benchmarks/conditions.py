@@ -26,8 +26,9 @@ def conditions() -> str:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
+    on_gpu = f"{facts['gpu']}, " if facts["gpu"] else ""
     return (
         f"`python benchmarks/{facts['command']}`, {day}, commit {commit or 'unknown'}, "
-        f"{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, "
+        f"{on_gpu}{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, "
         f"Python {facts['python']}, torch {facts['torch']}"
     )

@@ -147,12 +147,16 @@ class Bundle:
         return self.card.classes
 
     def to_input(self, images: NDArray[np.uint8]) -> Tensor:
-        """Normalise uint8 (B, S, S, 3), 0-255, for the network: float32 (B, 3, S, S)."""
+        """Normalise uint8 (B, S, S, 3), 0-255, for the network: float32 (B, 3, S, S).
+
+        The batch lies on the network's device.
+        """
         import torch
 
         from diascope.inputs import normalise, to_unit
 
-        return normalise(to_unit(torch.from_numpy(images)), self.card.mean, self.card.std)
+        x = torch.from_numpy(images).to(next(self.module.parameters()).device)
+        return normalise(to_unit(x), self.card.mean, self.card.std)
 
     def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score images of the network's size, in full precision, averaged over the views.
@@ -170,13 +174,13 @@ class Bundle:
         import torch
 
         from diascope.data.augment import dihedral
+        from diascope.device import full_precision
 
-        device = next(self.module.parameters()).device
         logits = [np.empty((0, len(self.classes)), dtype=np.float32)]
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             for start in range(0, len(images), BATCH_SIZE):
                 batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
-                x = self.to_input(batch).to(device)
+                x = self.to_input(batch)
                 views = [self.module(dihedral(x, view)) for view in range(self.card.views)]
                 logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
         return np.concatenate(logits) + np.array(self.card.logit_offset, dtype=np.float32)
@@ -265,9 +269,10 @@ class Bundle:
         UnknownNameError
             The model is not installed.
         """
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
+
+        from diascope.device import best_device
 
         try:
             card = Card.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
@@ -281,7 +286,7 @@ class Bundle:
             ) from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise RunError("The bundle is damaged.", where=folder) from error
-        return cls(card, module.to(memory_format=torch.channels_last))
+        return cls(card, module.to(best_device()))
 
 
 def _build(card: Card, folder: Path) -> nn.Module:

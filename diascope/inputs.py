@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diascope.data.augment import Augmentation, augment
+from diascope.device import take
 
 ORDER, CHANGE, DROPOUT = 1, 2, 3  # streams of randomness of one seed
 
@@ -50,10 +51,11 @@ class Inputs(Protocol):
 class ImageInputs:
     """Pixels: uint8 (N, S, S, 3), 0-255, changed on the batch and normalised.
 
-    ``mean`` and ``std`` are per channel, of pixel values in 0-1.
+    ``images`` lie in a memory map, or already on the device that asks for them; ``mean`` and
+    ``std`` are per channel, of pixel values in 0-1.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation
@@ -61,28 +63,27 @@ class ImageInputs:
 
     def to_learn(self, rows: NDArray[np.integer], step: int, device: torch.device) -> Tensor:
         """Return a changed batch, float32 (B, 3, S, S)."""
-        x = to_unit(torch.from_numpy(self.images[rows]).to(device))
+        x = to_unit(take(self.images, (rows,), device))
         x = augment(x, self.augmentation, rng=generator(self.seed, CHANGE, step))
         return normalise(x, self.mean, self.std)
 
     def to_see(self, rows: NDArray[np.integer], device: torch.device) -> Tensor:
         """Return an unchanged batch, float32 (B, 3, S, S)."""
-        x = to_unit(torch.from_numpy(self.images[rows]).to(device))
-        return normalise(x, self.mean, self.std)
+        return normalise(to_unit(take(self.images, (rows,), device)), self.mean, self.std)
 
 
 @dataclass(frozen=True)
 class FeatureInputs:
     """What a frozen network makes of the views of each image: float32 (V, N, D)."""
 
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | Tensor
     seed: int
 
     def to_learn(self, rows: NDArray[np.integer], step: int, device: torch.device) -> Tensor:
         """Return one view of each image, drawn for the step: float32 (B, D)."""
         views = generator(self.seed, CHANGE, step).integers(len(self.features), size=len(rows))
-        return torch.from_numpy(self.features[views, rows]).to(device)
+        return take(self.features, (views, rows), device)
 
     def to_see(self, rows: NDArray[np.integer], device: torch.device) -> Tensor:
         """Return the first view of each image: float32 (B, D)."""
-        return torch.from_numpy(self.features[0, rows]).to(device)
+        return take(self.features, (np.zeros_like(rows), rows), device)

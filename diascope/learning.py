@@ -8,9 +8,9 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diascope.atomic import write_bytes
+from diascope.device import autocast, best_device
 from diascope.errors import RunError
+from diascope.gradient_step import GradientStep, Loss
 from diascope.imbalance import balanced_order, class_shares, loss_terms, smoothing_shares
 from diascope.inputs import DROPOUT, ORDER, Inputs, generator
 from diascope.schedules import SCHEDULES
@@ -34,6 +35,7 @@ SELECTIONS = {
     "best_val_balanced_accuracy": "val_balanced_accuracy",
     "best_val_auroc": "val_auroc",
 }
+LOSS_EVERY = 16  # steps: reading a loss waits for a GPU, and costs a processor nothing
 
 
 @dataclass(frozen=True)
@@ -138,46 +140,46 @@ def train_epochs(
     state = _load(checkpoint, module, optimizer) if checkpoint.is_file() else _State()
     yield from state.history
 
-    targets, weights, shift = _what_to_learn(labels, train, how, device)
+    learn = GradientStep(
+        module, optimizer, _loss(labels, train, how, device), precision=how.precision
+    )
     n_batches = -(-len(train) // how.batch_size)
     n_steps = how.max_epochs * n_batches
     n_steps = min(n_steps, how.max_steps or n_steps)
     best = checkpoint.with_name("best.safetensors")
     while state.epoch * n_batches < n_steps and not _is_out_of_patience(state, how):
         module.train()
-        started, losses, rate, n_seen = time.perf_counter(), [], 0.0, 0
+        started, rate, n_seen = time.perf_counter(), 0.0, 0
+        losses: list[Tensor] = []
+        loss = math.nan
         batches = np.array_split(_order(train, labels, how, state), n_batches)
         for batch, rows in enumerate(batches[: n_steps - state.epoch * n_batches]):
             step = state.epoch * n_batches + batch
             share = SCHEDULES[how.schedule]((step + 0.5) / n_batches, n_steps / n_batches)
             rate = how.learning_rate * share
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            learn.set_learning_rate(rate)
             torch.manual_seed(int(generator(how.seed, DROPOUT, step).integers(2**62)))
             x = inputs.to_learn(rows, step, device)
             y = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-            with autocast(device, how.precision):
-                logits = module(x)
-            loss = F.cross_entropy(logits.float() + shift, targets[y], weight=weights)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
+            losses.append(learn(x, y))
             n_seen += len(rows)
+            if device.type == "cpu" or batch % LOSS_EVERY == 0:
+                loss = float(losses[-1])
             speed = n_seen / (time.perf_counter() - started)
-            yield Step(state.epoch + 1, step + 1, n_steps, losses[-1], speed)
+            yield Step(state.epoch + 1, step + 1, n_steps, loss, speed)
+        epoch_losses = torch.stack(losses).tolist()
         seconds = time.perf_counter() - started
 
         scores = predict_logits(module, inputs, val, precision=how.precision)
         state.epoch += 1
-        _check_finite(losses, scores, state.epoch)
+        _check_finite(epoch_losses, scores, state.epoch)
         seen = watched_metrics(scores, labels[val])
         quality = _quality(seen, how.selection)
         is_best = quality > state.best_quality
         event = Epoch(
             epoch=state.epoch,
             epochs=-(-n_steps // n_batches),
-            train_loss=float(np.mean(losses)),
+            train_loss=float(np.mean(epoch_losses)),
             **seen,
             learning_rate=rate,
             images_per_second=n_seen / seconds,
@@ -195,15 +197,14 @@ def train_epochs(
         _load(best, module, None)
 
 
-def _what_to_learn(
+def _loss(
     labels: NDArray[np.integer], train: NDArray[np.integer], how: Training, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the target of each class (K, K), its weight (K,) and what is added to logits (K,)."""
+) -> Loss:
     shares = class_shares(labels[train], int(labels.max()) + 1)
     mixed_in = torch.from_numpy(smoothing_shares(how.imbalance, shares)).float()
     targets = torch.eye(len(shares)).lerp(mixed_in, how.label_smoothing)
     weights, shift = (torch.from_numpy(term).float() for term in loss_terms(how.imbalance, shares))
-    return targets.to(device), weights.to(device), shift.to(device)
+    return Loss(targets.to(device), weights.to(device), shift.to(device))
 
 
 def _check_finite(losses: list[float], scores: NDArray[np.float32], epoch: int) -> None:
@@ -224,11 +225,6 @@ def _quality(seen: Watched, selection: str) -> float:
             fix="Pass --set selection=best_val_balanced_accuracy, or last.",
         )
     return quality
-
-
-def best_device() -> torch.device:
-    """Return the device to train on."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _order(
@@ -263,20 +259,18 @@ def predict_logits(
     return torch.cat(logits).numpy()
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """Return the context in which convolutions run in ``"bf16"`` or ``"fp32"``."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
 def _optimizer(module: nn.Module, how: Training) -> torch.optim.Optimizer:
     """Return the optimiser; biases and normalisation weights do not decay."""
     learning = [weight for weight in module.parameters() if weight.requires_grad]
+    on_gpu = learning[0].device.type == "cuda"  # one kernel, whose rate may change once captured
+    rate = torch.tensor(how.learning_rate, device="cuda") if on_gpu else how.learning_rate
     if how.optimizer == "adam":
-        return torch.optim.Adam(learning, lr=how.learning_rate, eps=1e-7)
+        return torch.optim.Adam(learning, lr=rate, eps=1e-7, fused=on_gpu, capturable=on_gpu)
     decayed = [weight for weight in learning if weight.ndim > 1]
     others = [weight for weight in learning if weight.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=how.learning_rate, weight_decay=how.weight_decay)
+    decay = how.weight_decay
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=on_gpu, capturable=on_gpu)
 
 
 def _is_out_of_patience(state: _State, how: Training) -> bool:
@@ -303,10 +297,14 @@ def _load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None
         {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     )
     if optimizer is not None:
+        learning = [weight for group in optimizer.param_groups for weight in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, number, moment = name.split(".")
+                of_weight = learning[int(number)]
+                if tensor.shape == of_weight.shape:  # in the order of its numbers, too
+                    tensor = torch.empty_like(of_weight).copy_(tensor)  # noqa: PLW2901
                 moments.setdefault(int(number), {})[moment] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     history = [Epoch(**event) for event in state.pop("history")]

@@ -32,6 +32,9 @@ def look_at_machine() -> Machine:
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine(_precision(fast, "this GPU"), threads, has_gpu=True)
+    if torch.backends.mps.is_available():
+        on_mps = ("fp32", "nobody has measured bf16 on Apple's GPUs with this program")
+        return Machine(on_mps, threads, has_gpu=True)
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     return Machine(_precision(has_bf16() or has_amx(), "this processor"), threads)
@@ -59,11 +62,21 @@ def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _processor(),
+        "gpu": _gpu(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "started": started,
         "command": " ".join(command),
     }
+
+
+def _gpu() -> str | None:
+    """Return the name of the GPU that is trained on, or None."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return "Apple GPU" if torch.backends.mps.is_available() else None
 
 
 def _processor() -> str:

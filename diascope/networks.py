@@ -14,11 +14,11 @@ from torch import nn
 from diascope.data.fingerprint import channel_statistics
 from diascope.data.manifest import label_indices
 from diascope.data.pack import pack_folder
+from diascope.device import best_device, resident
 from diascope.errors import SourceError
 from diascope.features import frozen_features
 from diascope.home import home
 from diascope.inputs import FeatureInputs, ImageInputs, Inputs
-from diascope.learning import best_device
 from diascope.models.backbone import Classifier
 from diascope.models.find import find_model
 from diascope.plan import RANDOM, Plan
@@ -96,8 +96,9 @@ def what_learns(
     watch : callable
         Told the progress.
     """
+    device = best_device()
     if not (plan.learns_from_features and isinstance(module, Classifier)):
-        return module, ImageInputs(images, mean, std, plan.augmentation, seed)
+        return module, ImageInputs(resident(images, device), mean, std, plan.augmentation, seed)
     made_of = {
         "pixels": pixels,
         "model": plan.model,
@@ -105,7 +106,7 @@ def what_learns(
         "pool": module.pool,
     }
     features = frozen_features(
-        module.to(best_device()),
+        module.to(device),
         images,
         mean=mean,
         std=std,
@@ -114,7 +115,7 @@ def what_learns(
         folder=folder,
         watch=watch,
     )
-    return module.head, FeatureInputs(features, seed)
+    return module.head, FeatureInputs(resident(features, device), seed)
 
 
 @dataclass(frozen=True)
