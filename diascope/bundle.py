@@ -74,6 +74,9 @@ class Card(BaseModel):
     initial_weights : str
         SHA-256 of the file of weights that the training began with, or nothing.
     seed : int
+        Of the first member, in an ensemble.
+    members : int
+        Networks whose logits are averaged, each with a normalisation of its own; 0 is one network.
     weights_sha256 : str
         Digest of ``model.safetensors``.
     """
@@ -102,6 +105,7 @@ class Card(BaseModel):
     head: Head | None = None
     initial_weights: str = ""
     seed: int
+    members: int = Field(default=0, ge=0, le=100)
     weights_sha256: str = ""
     intended_use: str = "Research. Not a medical device; never the only ground for a decision."
 
@@ -299,10 +303,15 @@ def _build(card: Card, folder: Path) -> nn.Module:
             fix="Install the model as a plugin (entry point group diascope.models), and train "
             "with its name.",
         )
+    from diascope.models.ensemble import Ensemble, Member
+
     spec = find_model(card.model, card.head)
     if card.size_px < spec.min_size_px:
         raise ValueError(f"{card.model} needs {spec.min_size_px} px")
-    return spec.build(len(card.classes), card.size_px)
+    networks = [spec.build(len(card.classes), card.size_px) for _ in range(card.members or 1)]
+    if not card.members:
+        return networks[0]
+    return Ensemble([Member(network, card.mean, card.std) for network in networks])
 
 
 def _file_digest(path: Path) -> str:

@@ -254,8 +254,11 @@ def train(
         typer.Option(help="What to begin with: pretrained, random, a file, a bundle or a run."),
     ] = None,
     folds: Annotated[int, typer.Option(help="Cross-validation by group in so many folds.")] = 0,
+    members: Annotated[
+        int, typer.Option(help="An ensemble of so many networks inside train and val.")
+    ] = 0,
     minutes: Annotated[
-        float | None, typer.Option(help="What the training may take, all folds together.")
+        float | None, typer.Option(help="What the training may take, all networks together.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
     settings: Annotated[
@@ -267,11 +270,10 @@ def train(
         bool, typer.Option("--dry-run", help="Print every setting with its reason; train nothing.")
     ] = False,
 ) -> None:
-    """Train a network, or one a fold. Interrupted, the same command goes on."""
+    """Train a network, one a fold, or an ensemble. Interrupted, the same command goes on."""
+    from diascope.decide import decide
     from diascope.display import print_plan, shown
-    from diascope.prepared import dataset_name
     from diascope.recipe import make_recipe
-    from diascope.steps.train import decide
     from diascope.steps.train import train as step
 
     wishes: dict[str, Any] = {
@@ -280,13 +282,14 @@ def train(
         "finetune": finetune,
         "weights": weights,
         "folds": folds,
+        "members": members,
         "minutes": minutes,
         "seed": seed,
         "settings": settings or [],
     }
     if dry_run:
         with shown() as watch:
-            plan = decide(make_recipe(dataset_name(data), **wishes), watch=watch)
+            plan = decide(make_recipe(data, **wishes), watch=watch)
         print_plan(plan)
         return
     with shown() as watch:

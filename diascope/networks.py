@@ -151,10 +151,10 @@ def make_ready(
     table: pl.DataFrame,
     images: NDArray[np.uint8],
     *,
-    fold: int,
+    number: tuple[int, ...],
     watch: Watch,
 ) -> Ready:
-    """Build the network of a plan, or of one of its folds, and lay ready what it is shown.
+    """Build a network of a plan and lay ready what it is shown.
 
     Parameters
     ----------
@@ -163,14 +163,14 @@ def make_ready(
     table : DataFrame
         The manifest, N rows, with ``split``.
     images : uint8 (N, S, S, 3), 0-255
-    fold : int
-        0 where there are no folds; moves the seed.
+    number : tuple of int
+        Which network of the plan: its fold, and its place in an ensemble. Moves the seed.
     watch : callable
         Told the progress.
     """
     train_rows = rows_of(table, "train")
     mean, std = _normalisation(plan, images, train_rows)
-    seed = int(np.random.SeedSequence([plan.seed, fold]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([plan.seed, *number]).generate_state(1)[0])
     module = build_network(plan, task.n_classes, seed=seed, watch=watch)
     learner, inputs = what_learns(
         plan,

@@ -31,6 +31,7 @@ class Plan(BaseModel):
     data: str
     model: str
     folds: int = Field(ge=0)
+    members: int = Field(default=0, ge=0)
     seed: int = Field(ge=0)
     size_px: int = Field(ge=8, le=2048)
     fit: Literal["pad", "stretch"]
@@ -119,7 +120,7 @@ class Plan(BaseModel):
             entries = json.loads(path.read_text(encoding="utf-8"))
             values = {name: entry["value"] for name, entry in entries.items()}
             reasons = {name: entry["reason"] for name, entry in entries.items()}
-            newer = dict.fromkeys(DECIDED - set(reasons), "newer than this run")
+            newer = dict.fromkeys(set(cls.model_fields) - set(reasons), "newer than this run")
             return cls(**values, reasons=newer | reasons)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError("The plan cannot be read.", where=path) from error
@@ -155,5 +156,6 @@ def allowed(name: str) -> str:
     return KINDS.get(kind, "text") + "".join(bounds) + (" or null" if may_be_none else "")
 
 
-DECIDED = set(Plan.model_fields) - {"data", "model", "folds", "seed", "reasons"}
+ASKED = ("data", "model", "folds", "members", "seed")
+DECIDED = set(Plan.model_fields) - {*ASKED, "reasons"}
 CHANGES = tuple(Augmentation.__annotations__)

@@ -16,7 +16,7 @@ from diascope.errors import SettingsError, UnknownNameError
 from diascope.machine import Machine
 from diascope.models.find import find_model
 from diascope.models.spec import Head, ModelSpec
-from diascope.plan import DECIDED, PRETRAINED, RANDOM, Plan, allowed
+from diascope.plan import ASKED, DECIDED, PRETRAINED, RANDOM, Plan, allowed
 from diascope.recipe import Recipe
 
 Settings = Mapping[str, tuple[Any, str]]  # by name: value and reason
@@ -119,7 +119,7 @@ def derive_plan(
     for name in decided:
         if name not in DECIDED:
             raise UnknownNameError("setting", name, DECIDED)
-    asked = {name: getattr(recipe, name) for name in ("data", "model", "folds", "seed")}
+    asked = {name: getattr(recipe, name) for name in ASKED}
     unsaid = {name for name in asked if name not in recipe.model_fields_set or asked[name] == 0}
     try:
         plan = Plan(

@@ -60,6 +60,8 @@ class Recipe(BaseModel):
         bundle or a run.
     folds : int
         0: one split into train, val and test. K of two or more: cross-validation by group.
+    members : int
+        0: one network. M of two or more: an ensemble inside train and val.
     minutes : float, optional
         What the training may take, all folds together.
     seed : int
@@ -76,6 +78,7 @@ class Recipe(BaseModel):
     finetune: Literal["head", "all"] | None = None
     weights: str | None = None
     folds: int = Field(default=0, ge=0, le=100)
+    members: int = Field(default=0, ge=0, le=100)
     minutes: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0, lt=2**32)
     base: dict[str, Any] = {}
@@ -142,7 +145,7 @@ def _read(path: Path, text: str) -> NamedRecipe:
         raise SettingsError("The file is no YAML.", where=path) from error
 
 
-def make_recipe(
+def make_recipe(  # noqa: PLR0913 - each is one wish of the user
     data: str,
     *,
     model: str | None = None,
@@ -150,6 +153,7 @@ def make_recipe(
     finetune: str | None = None,
     weights: str | None = None,
     folds: int = 0,
+    members: int = 0,
     minutes: float | None = None,
     seed: int = 0,
     settings: list[str] | None = None,
@@ -162,7 +166,7 @@ def make_recipe(
     recipe : str
         A named recipe; what else is asked for comes before what it says.
     finetune, weights : str
-    folds : int
+    folds, members : int
     minutes : float
     seed : int
     settings : list of str
@@ -179,6 +183,10 @@ def make_recipe(
         raise SettingsError(
             "One fold leaves nothing to test on.", fix="Pass --folds 5, or leave --folds out."
         )
+    if members == 1:
+        raise SettingsError(
+            "One member is no ensemble.", fix="Pass --members 3, or leave --members out."
+        )
     wishes: dict[str, Any] = {"model": model, "finetune": finetune, "weights": _absolute(weights)}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     if recipe is not None:
@@ -194,7 +202,13 @@ def make_recipe(
         )
     try:
         return Recipe(
-            data=data, folds=folds, minutes=minutes, seed=seed, settings=decided, **wishes
+            data=data,
+            folds=folds,
+            members=members,
+            minutes=minutes,
+            seed=seed,
+            settings=decided,
+            **wishes,
         )
     except ValidationError as error:
         raise SettingsError(_problems(error)) from error

@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from diascope.bundle import Bundle
+from diascope.bundle import BATCH_SIZE, Bundle
 from diascope.data.manifest import label_indices
 from diascope.predictions import Predictions, softmax
+
+READ_AT_ONCE = 32 * BATCH_SIZE  # images in memory; the rest stays in the pack
 
 
 def score_rows(
@@ -34,7 +36,8 @@ def score_rows(
         The fold that the network belongs to.
     """
     chosen = table[rows]
-    logits = bundle.predict_logits(images[rows])
+    parts = [rows[n : n + READ_AT_ONCE] for n in range(0, max(1, len(rows)), READ_AT_ONCE)]
+    logits = np.concatenate([bundle.predict_logits(images[part]) for part in parts])
     return Predictions(
         image_ids=chosen["image_id"].to_list(),
         groups=chosen["group"].to_list(),

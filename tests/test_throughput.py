@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 from diascope import throughput
 from diascope.cli import app
+from diascope.decide import decide
 from diascope.errors import SettingsError
 from diascope.plan import MAX_EPOCHS
 from diascope.recipe import make_recipe
-from diascope.steps.train import decide, train
+from diascope.steps.train import train
 from diascope.throughput import Throughput, steps_in
 
 WITHOUT_LENGTH = [setting for setting in SMALL if not setting.startswith("max_epochs")]

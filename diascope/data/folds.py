@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from diascope.data.duplicates import join_duplicates
 from diascope.data.manifest import check_disjoint, label_indices
+from diascope.data.members import member_column
 from diascope.data.split import split_groups
 from diascope.errors import DataError, SettingsError
 
@@ -15,6 +16,18 @@ from diascope.errors import DataError, SettingsError
 def fold_column(fold: int) -> str:
     """Return the name of the column that holds the split (train, val, test) of a fold."""
     return f"split_fold_{fold}"
+
+
+def split_columns(folds: int) -> list[str]:
+    """Return the column of each fold's split; that of the one split where there are no folds."""
+    return [fold_column(fold) for fold in range(folds)] or ["split"]
+
+
+def in_fold(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return a manifest whose ``split``, and ``member`` if there is one, are those of a column."""
+    member = member_column(column)
+    names = {column: "split"} | ({member: "member"} if member in table.columns else {})
+    return table.rename(names)
 
 
 def lay_out_folds(

@@ -19,25 +19,25 @@ def training_figure(
 ) -> Figure:
     """Draw quantities of the training log against the epoch.
 
-    With several folds, a thin line is a fold and the thick one the mean of the folds that reached
-    the epoch.
+    With several networks (folds, members of an ensemble), a thin line is one of them and the thick
+    one the mean of those that reached the epoch.
 
     Parameters
     ----------
     epochs : sequence of mapping
-        The log's epoch events, each with ``fold``, ``epoch`` and the quantities.
+        The log's epoch events, each with ``fold``, ``member``, ``epoch`` and the quantities.
     series : mapping of str to str
         Which quantities to draw, and what to call each.
     y_label : str
         The vertical axis, with the unit.
     """
-    folds = sorted({int(event.get("fold") or 0) for event in epochs})
+    networks = sorted({_network(event) for event in epochs})
     with styled():
         figure, axes = panel("epoch", y_label, size_inches=THIRD_OF_PAGE)
         for index, (quantity, name) in enumerate(series.items()):
             colour, line = PALETTE[index], LINES[index]
-            curves = [_curve(epochs, fold, quantity) for fold in folds]
-            for curve in curves if len(folds) > 1 else ():
+            curves = [_curve(epochs, network, quantity) for network in networks]
+            for curve in curves if len(networks) > 1 else ():
                 axes.plot(list(curve), list(curve.values()), color=colour, linewidth=0.8, alpha=0.4)
             every = sorted({epoch for curve in curves for epoch in curve})
             means = [
@@ -52,12 +52,17 @@ def training_figure(
     return figure
 
 
+def _network(event: Mapping[str, float | None]) -> tuple[int, int]:
+    """Return which network an event is of: its fold and its place in an ensemble."""
+    return int(event.get("fold") or 0), int(event.get("member") or 0)
+
+
 def _curve(
-    epochs: Sequence[Mapping[str, float | None]], fold: int, quantity: str
+    epochs: Sequence[Mapping[str, float | None]], network: tuple[int, int], quantity: str
 ) -> dict[float, float]:
     curve = {}
     for event in epochs:
         value = event.get(quantity)
-        if int(event.get("fold") or 0) == fold and value is not None:
+        if _network(event) == network and value is not None:
             curve[float(event["epoch"] or 0)] = float(value)
     return curve

@@ -23,6 +23,7 @@ WRAPPERS = ("module.", "model.")
 BACKBONE, HEAD = "backbone.", "head."
 BUNDLE_FILE = "model.safetensors"
 SHOWN = 3
+MEMBERS = "members."  # before the names of the networks of an ensemble
 
 
 def weights_file(path: Path) -> Path:
@@ -132,6 +133,12 @@ def fit_weights(module: nn.Module, state: dict[str, Tensor], *, where: Path) -> 
     SourceError
         Tensors are missing or have another shape; the message names the first of them.
     """
+    if any(name.startswith(MEMBERS) for name in state):
+        raise SourceError(
+            "These are the weights of an ensemble, and one network is to begin with them.",
+            where=where,
+            fix="Pass the run or the bundle of a single network.",
+        )
     wanted = module.state_dict()
     state = _called_alike(state, set(wanted))
     fits = [n for n, tensor in wanted.items() if n in state and state[n].shape == tensor.shape]

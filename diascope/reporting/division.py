@@ -26,10 +26,18 @@ def split_text(facts: Facts) -> str:
         unit = "The unit is the image, equal pictures kept together: they were placed"
         shares = f"its share of every class{seeded}"
     learned = "The network learned from train, val was watched meanwhile, and test was kept sealed."
+    if facts.plan.members:
+        learned = (
+            f"The {facts.plan.members} members of an ensemble learned from train and val: whole "
+            f"{plural(kind)} were placed in as many parts, and each member watched one part and "
+            "learned from the others. Their logits are averaged. Test was kept sealed."
+        )
     if facts.is_cross_validation:
+        n_members = facts.plan.members
+        judge = f"an ensemble of {n_members} networks" if n_members else "a network"
         return (
             f"{unit} in {facts.metrics['n_folds']} folds, so that every fold has {shares}. Each "
-            f"fold was judged once, by a network that was trained on the others.{_sealed(facts)}"
+            f"fold was judged once, by {judge} that was trained on the others.{_sealed(facts)}"
         )
     if facts.split_mode == "random":
         return f"The images were placed in train, val and test at random{seeded}. {learned}"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 DIGEST = r"(?<![^\W_])(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}|[0-9a-f]{16})(?![^\W_])"
-OPTION = r"--(?:folds|seed)[ =]\d+(?!\S)|--set[ =]\w+=\S+"
+OPTION = r"--(?:folds|members|seed)[ =]\d+(?!\S)|--set[ =]\w+=\S+"
 SHORTEST_DIGEST = 16
 LONG = 8  # characters; a word with a digit and as long as this is not found by chance
 

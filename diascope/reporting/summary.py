@@ -193,8 +193,9 @@ def training_text(facts: Facts) -> str:
         return ""
     seconds = sum(float(event.get("seconds") or 0) for event in facts.epochs)
     speeds = sorted(float(event.get("images_per_second") or 0) for event in facts.epochs)
-    n_folds = len({event.get("fold", 0) for event in facts.epochs})
-    by_fold = " Thin lines are folds, thick ones their mean." if n_folds > 1 else ""
+    n_networks = len({(event["fold"], event.get("member", 0)) for event in facts.epochs})
+    thin = "the members of the ensemble" if facts.plan.members else "folds"
+    by_network = f" Thin lines are {thin}, thick ones their mean." if n_networks > 1 else ""
     kept = "The weights of the last epoch were kept: nothing was chosen on validation."
     if facts.plan.selection != "last":
         measure = facts.plan.selection.removeprefix("best_val_").replace("_", " ")
@@ -202,7 +203,7 @@ def training_text(facts: Facts) -> str:
         kept = f"The weights of the best validation {measure} were kept."
     return (
         f"{counted(len(facts.epochs), 'epoch')} in {seconds:,.0f} seconds, at a median of "
-        f"{speeds[len(speeds) // 2]:,.0f} images a second. {kept}{by_fold}"
+        f"{speeds[len(speeds) // 2]:,.0f} images a second. {kept}{by_network}"
     )
 
 
@@ -274,8 +275,11 @@ def commands(facts: Facts, names: Names) -> str:
     train += ["--finetune", recipe.finetune] if recipe.finetune else []
     train += ["--weights", _shown_weights(recipe.weights)] if recipe.weights else []
     train += ["--folds", str(recipe.folds)] if recipe.folds else []
+    train += ["--members", str(recipe.members)] if recipe.members else []
     train += ["--seed", str(recipe.seed)]
-    for name, value in recipe.settings.items():
+    fitted = ("max_epochs", "max_steps") if recipe.minutes is not None else ()
+    settings = {**recipe.settings, **{name: getattr(facts.plan, name) for name in fitted}}
+    for name, value in settings.items():
         train += ["--set", f"{name}={names.cleaned(json.dumps(value))}"]
     return "\n".join(
         [

@@ -73,6 +73,7 @@ def evaluate(
         )
     external = load_prepared(dataset_name(on)) if on else None
     name = f"on-{external.card.name}" if external else split
+    is_watched = name == "val" and run.plan.members > 0  # each image by a member of its own
     if run.metrics_path(name).is_file():
         return run.metrics(name)
     if not external:
@@ -104,7 +105,7 @@ def evaluate(
             predictions.labels,
             predictions.probabilities,
             np.array(predictions.groups),
-            folds=predictions.folds if run.is_cross_validation else None,
+            folds=predictions.folds if run.is_cross_validation or is_watched else None,
             predicted=predictions.predicted,
             threshold=float(np.mean([0.5 if t is None else t for t in thresholds])),
             classes=task.classes,

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle, Card
 from diascope.data.files import open_files
-from diascope.data.folds import fold_column, lay_out_folds
+from diascope.data.folds import in_fold, split_columns
 from diascope.data.manifest import check_disjoint, images_digest
+from diascope.data.members import as_seen_by
 from diascope.data.pack import pack_images
-from diascope.errors import RunError, raise_together
+from diascope.decide import lay_out, settle
+from diascope.ensembles import join_members
+from diascope.errors import RunError
 from diascope.home import home
 from diascope.imbalance import (
     class_shares,
@@ -32,20 +34,16 @@ from diascope.imbalance import (
     two_class_threshold,
 )
 from diascope.learning import Epoch, Step, train_epochs
-from diascope.machine import look_at_machine, provenance
+from diascope.machine import provenance
 from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
-from diascope.models.weights import weights_checksum
 from diascope.networks import make_ready, rows_of
-from diascope.plan import RANDOM, Plan
-from diascope.planning import DataFacts, derive_plan
-from diascope.prepared import Prepared, dataset_name, load_prepared
-from diascope.pretrained import locate_weights
+from diascope.predictions import Predictions
+from diascope.prepared import dataset_name
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
 from diascope.run import Run
-from diascope.scoring import score_rows
-from diascope.throughput import measure_throughput, steps_in
+from diascope.scoring import join, score_rows
 
 CHECKPOINTS = "checkpoints"  # folder of a run that is there while it is trained
 
@@ -58,6 +56,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     finetune: str | None = None,
     weights: str | None = None,
     folds: int = 0,
+    members: int = 0,
     minutes: float | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
@@ -65,7 +64,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     resume: bool = False,
     watch: Watch = silent,
 ) -> Run:
-    """Train a network, or one a fold, and return the run.
+    """Train a network, one a fold, or an ensemble, and return the run.
 
     A run that was interrupted goes on from its last epoch, and ends with the bytes that an
     uninterrupted one would have: with ``resume``, or when the same is asked for again.
@@ -85,8 +84,10 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         bundle or a run.
     folds : int
         0 for one network; K for a cross-validation by group.
+    members : int
+        0 for one network; M for an ensemble inside train and val, in each fold if there are folds.
     minutes : float, optional
-        What the training may take, all folds together: how fast this machine learns is measured
+        What the training may take, all networks together: how fast this machine learns is measured
         first, and the schedule fitted to it.
     seed : int
         Of weights, order and augmentation; it does not move the split.
@@ -111,6 +112,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         finetune=finetune,
         weights=weights,
         folds=folds,
+        members=members,
         minutes=minutes,
         seed=seed,
         settings=list(settings),
@@ -143,6 +145,7 @@ def _default_name(recipe: Recipe) -> str:
     parts = [recipe.data, recipe.recipe or recipe.model.replace(":", "-")]
     parts += [recipe.finetune] if recipe.finetune else []
     parts += [f"{recipe.folds}-folds"] if recipe.folds else []
+    parts += [f"{recipe.members}-members"] if recipe.members else []
     parts += [f"{recipe.minutes:g}-minutes"] if recipe.minutes is not None else []
     parts += [f"seed-{recipe.seed}"] if recipe.seed else []
     return "-".join(parts)
@@ -182,20 +185,9 @@ def _check_only_beginnings(folder: Path) -> None:
         )
 
 
-def decide(recipe: Recipe, *, watch: Watch = silent) -> Plan:
-    """Return the plan that a recipe leads to, and write nothing.
-
-    Raises
-    ------
-    DiascopeError
-        The data set is not prepared, or a wish is impossible.
-    """
-    return _lay_out(recipe, watch)[0]
-
-
 def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
-    plan, manifest, prepared = _lay_out(recipe, watch)
+    plan, manifest, prepared = lay_out(recipe, watch)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run.begin(
         recipe,
@@ -206,106 +198,62 @@ def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     )
 
 
-def _lay_out(recipe: Recipe, watch: Watch) -> tuple[Plan, pl.DataFrame, Prepared]:
-    """Return the plan, the manifest with its folds, and the data set."""
-    raise_together(lambda: load_prepared(recipe.data), lambda: find_model(recipe.model))
-    prepared = load_prepared(recipe.data)
-    manifest, column = prepared.manifest, "split"
-    if not (manifest["split"] == "train").any():
-        raise RunError(
-            f"The data set {recipe.data} has no images to train on: all are test images.",
-            fix="Train on another one, and judge it on this with `diascope evaluate --on`.",
-        )
-    plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
-    if recipe.folds:
-        manifest = lay_out_folds(
-            manifest,
-            prepared.card.task.classes,
-            folds=plan.folds,
-            val_fraction=plan.val_fraction,
-            seed=prepared.fingerprint["split"]["seed"],
-            mode=prepared.fingerprint["split"]["mode"],
-            pairs=prepared.pairs,
-        )
-        column = fold_column(0)
-    sha256 = ""
-    if plan.weights != RANDOM:
-        origin = locate_weights(find_model(plan.model), plan.weights, watch=watch)
-        sha256 = weights_checksum(origin.path)
-    train_rows = manifest.filter(pl.col(column) == "train")
-    plan = _decide(recipe, prepared, train_rows, weights_sha256=sha256)
-    if recipe.minutes is not None:
-        table = manifest.with_columns(split=column)
-        plan = _fit_to_time(plan, recipe.minutes, prepared, table, watch)
-    return plan, manifest, prepared
-
-
-def _decide(
-    recipe: Recipe, prepared: Prepared, train_rows: pl.DataFrame, *, weights_sha256: str = ""
-) -> Plan:
-    counts = [train_rows.filter(pl.col("label") == c).height for c in prepared.card.task.classes]
-    data = DataFacts(
-        class_counts=tuple(counts),
-        alpha_background=prepared.card.alpha_background,
-        settings=prepared.card.settings,
-    )
-    return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)
-
-
-def _fit_to_time(
-    plan: Plan, minutes: float, prepared: Prepared, table: pl.DataFrame, watch: Watch
-) -> Plan:
-    """Return the plan with the length of training that takes so many minutes here."""
-    with open_files(Path(prepared.fingerprint["source"])) as files:
-        images = pack_images(files, table, plan.pixels, home=home(), watch=watch)
-    _settle(plan)
-    watch(Progress("measuring the speed", 0, None))
-    ready = make_ready(plan, prepared.card.task, table, images, fold=0, watch=watch)
-    throughput = measure_throughput(ready, plan.training(seed=ready.seed))
-    n_networks, n_batches = max(1, plan.folds), -(-len(ready.train_rows) // plan.batch_size)
-    n_steps = steps_in(60 * minutes / n_networks, throughput, n_batches=n_batches)
-    watch(Progress("measuring the speed", 1, 1, f"{n_steps} steps a network"))
-    reason = f"--minutes {minutes:g} for {counted(n_networks, 'network')}, measured: "
-    reason += f"{throughput.step_seconds:.3g} s a step, "
-    reason += f"{throughput.look_seconds:.3g} s for the validation images"
-    length = {"max_epochs": -(-n_steps // n_batches), "max_steps": n_steps}
-    reasons = {**plan.reasons, **dict.fromkeys(length, reason)}
-    return plan.model_copy(update={**length, "reasons": reasons})
-
-
-def _settle(plan: Plan) -> None:
-    """Put torch into the state that the plan names."""
-    torch.set_num_threads(plan.threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-
-
 def _train_networks(run: Run, watch: Watch) -> None:
     """Train what is not trained yet."""
     plan, manifest = run.plan, run.manifest
-    _settle(plan)
-    columns = [fold_column(k) for k in range(plan.folds)] if plan.folds else ["split"]
+    settle(plan)
     with open_files(Path(run.fingerprint["source"])) as files:
         images = pack_images(files, manifest, plan.pixels, home=home(), watch=watch)
+    columns = split_columns(plan.folds)
     for fold, (column, folder) in enumerate(zip(columns, run.network_folders, strict=True)):
         if (folder / "card.json").is_file():
             continue
-        table = manifest.rename({column: "split"})
-        check_disjoint(table, mode=run.split_mode)
-        bundle = _train_one(run, table, images, fold=fold, watch=watch)
+        table = in_fold(manifest, column)
+        if plan.members:
+            bundle, watched = _train_ensemble(run, table, images, fold=fold, watch=watch)
+        else:
+            bundle = _train_one(run, table, images, number=(fold,), watch=watch)
+            watched = None
         if not plan.folds:
-            predictions = score_rows(bundle, table, images, rows_of(table, "val"))
-            predictions.save(run.folder / "predictions" / "val.parquet")
+            watched = watched or score_rows(bundle, table, images, rows_of(table, "val"))
+            watched.save(run.folder / "predictions" / "val.parquet")
         bundle.save(folder)
 
 
-def _train_one(
+def _train_ensemble(
     run: Run, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int, watch: Watch
+) -> tuple[Bundle, Predictions]:
+    """Train the members and return them as one, with the scores of images that they watched.
+
+    Every image outside test is scored by the one member that did not learn from its group.
+    """
+    bundles, watched = [], []
+    for member in range(run.plan.members):
+        folder = run.folder / CHECKPOINTS / f"{fold}-{member}" / "bundle"
+        seen = as_seen_by(table, member)
+        if not (folder / "card.json").is_file():
+            _train_one(run, seen, images, number=(fold, member), watch=watch).save(folder)
+        bundle = Bundle.load(folder)
+        bundles.append(bundle)
+        watched.append(score_rows(bundle, seen, images, rows_of(seen, "val"), fold=member))
+    return join_members(bundles, plan=run.plan, table=table), join(watched)
+
+
+def _train_one(
+    run: Run,
+    table: pl.DataFrame,
+    images: NDArray[np.uint8],
+    *,
+    number: tuple[int, ...],
+    watch: Watch,
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
+    check_disjoint(table, mode=run.split_mode)
     plan, task = run.plan, run.card.task
-    ready = make_ready(plan, task, table, images, fold=fold, watch=watch)
+    ready = make_ready(plan, task, table, images, number=number, watch=watch)
     shares = class_shares(ready.labels[ready.train_rows], task.n_classes)
     weights = decision_weights(plan.decision, shares)
+    folder = "-".join(map(str, number))
     events = train_epochs(
         ready.learner,
         ready.inputs,
@@ -313,9 +261,9 @@ def _train_one(
         train=ready.train_rows,
         val=ready.val_rows,
         how=plan.training(seed=ready.seed),
-        checkpoint=run.folder / CHECKPOINTS / str(fold) / "last.safetensors",
+        checkpoint=run.folder / CHECKPOINTS / folder / "last.safetensors",
     )
-    _follow(events, run, fold, watch)
+    _follow(events, run, number, watch)
     card = Card(
         diascope=run.provenance["diascope"],
         model=plan.model,
@@ -343,11 +291,15 @@ def _train_one(
     return Bundle(card, ready.module)
 
 
-def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -> None:
+def _follow(
+    events: Iterator[Step | Epoch], run: Run, number: tuple[int, ...], watch: Watch
+) -> None:
     """Train to the end: show every step, and log every epoch in the run."""
-    folds = run.plan.folds
-    stage = f"training fold {fold + 1} of {folds}" if folds else "training"
-    log = [line for line in run.log if line["fold"] != fold]
+    this = {"fold": number[0], "member": number[1] if len(number) > 1 else 0}
+    stage = "training"
+    stage += f" fold {this['fold'] + 1} of {run.plan.folds}" if run.plan.folds else ""
+    stage += f" member {this['member'] + 1} of {run.plan.members}" if run.plan.members else ""
+    log = [line for line in run.log if {key: line.get(key, 0) for key in this} != this]
     latest = ""
     for event in events:
         if isinstance(event, Step):
@@ -357,6 +309,6 @@ def _follow(events: Iterator[Step | Epoch], run: Run, fold: int, watch: Watch) -
         else:
             auroc = "undefined" if event.val_auroc is None else f"{event.val_auroc:.4f}"
             latest = f", val AUROC {auroc}"
-            log.append({"event": "epoch", "fold": fold, **asdict(event)})
+            log.append({"event": "epoch", **this, **asdict(event)})
             write_text(run.folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     watch(Progress(stage, 1, 1, f"{counted(log[-1]['epoch'], 'epoch')}{latest}"))
