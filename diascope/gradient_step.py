@@ -6,6 +6,7 @@ small networks have a hundred small kernels, and starting them one by one takes 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 
@@ -108,8 +109,9 @@ class GradientStep:
 
     def _learn_if_it_can_be_captured(self, x: Tensor, y: Tensor) -> Tensor:
         """Learn, and find out whether the network looks at its numbers, which no graph can do."""
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            with warnings.catch_warnings(action="ignore"):  # it warns that it is a prototype
+                torch.cuda.set_sync_debug_mode("error")
             return self._learn(x, y)
         except RuntimeError:
             self.is_captured = False
