@@ -13,7 +13,7 @@ import typer
 
 from diascope.allocation import keep_freed_memory
 from diascope.errors import DiascopeError, GroupsUnknownError, SettingsError
-from diascope.home import wait_without_spinning
+from diascope.home import settle_torch
 
 app = typer.Typer(
     name="diascope",
@@ -384,7 +384,7 @@ def main() -> None:
 
     The line about an interrupt is of `diascope.interrupt`.
     """
-    wait_without_spinning()
+    settle_torch()
     keep_freed_memory()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags that are not used
     try:

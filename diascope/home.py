@@ -33,11 +33,12 @@ def hub() -> str:
     return (chosen or "https://huggingface.co").rstrip("/")
 
 
-def wait_without_spinning() -> None:
-    """Let idle compute threads sleep; to be called before torch is loaded.
+def settle_torch() -> None:
+    """Set what torch reads when it is loaded, unless the user has set it.
 
-    Beside other busy programs, threads that spin while they wait take the processor from the one
-    that they wait for; `benchmarks/waiting.py` measures what that costs. Whoever has set
-    ``OMP_WAIT_POLICY`` keeps it.
+    Idle compute threads sleep: beside other busy programs, threads that spin while they wait take
+    the processor from the one that they wait for (`benchmarks/waiting.py` measures it). And what
+    Apple's GPUs cannot do, the processor does.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the one place that may
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # noqa: TID251 - the one place

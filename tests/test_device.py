@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from diascope import learning
-from diascope.data.augment import Augmentation
+from diascope.data.augment import Augmentation, sample_with_clamped_grid
 from diascope.device import full_precision, resident, take
 from diascope.gradient_step import N_EAGER, GradientStep, Loss
 from diascope.inputs import FeatureInputs, ImageInputs
@@ -202,3 +202,10 @@ def test_scores_of_a_gpu_are_those_of_a_processor():
         there = module.to(CUDA)(x.to(CUDA)).cpu()
         here = module.to("cpu")(x)
     assert torch.allclose(here, there, atol=1e-4)
+
+
+def test_what_stands_in_for_a_missing_padding_is_that_padding():
+    torch.manual_seed(0)
+    images, grid = torch.rand(4, 3, 16, 16), torch.randn(4, 16, 16, 2)
+    border = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    assert torch.allclose(sample_with_clamped_grid(images, grid), border, atol=1e-5)

@@ -108,4 +108,16 @@ def _affine(images: Tensor, matrices: Tensor) -> Tensor:
     grid = F.affine_grid(
         matrices.to(images.device, images.dtype), list(images.shape), align_corners=False
     )
+    if images.device.type == "mps":
+        return sample_with_clamped_grid(images, grid)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def sample_with_clamped_grid(images: Tensor, grid: Tensor) -> Tensor:
+    """Resample (B, C, S, S) bilinearly as with the padding "border", which MPS lacked for long.
+
+    What lies outside is moved to the centre of the nearest pixel of the border.
+    """
+    furthest = 1 - 1 / images.shape[-1]
+    inside = grid.clamp(-furthest, furthest)
+    return F.grid_sample(images, inside, padding_mode="zeros", align_corners=False)
