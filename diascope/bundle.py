@@ -189,6 +189,28 @@ class Bundle:
                 logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
         return np.concatenate(logits) + np.array(self.card.logit_offset, dtype=np.float32)
 
+    def predict_logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score what the backbone saw of images, without looking again; see `predict_logits`.
+
+        Parameters
+        ----------
+        features : float32 (V, N, D)
+            Of each view of the card, as `diascope.features` computes them.
+
+        Returns
+        -------
+        float32 (N, K)
+        """
+        import torch
+
+        head = self.module.get_submodule("head")
+        from diascope.device import full_precision
+
+        with torch.inference_mode(), full_precision():
+            seen = torch.from_numpy(features).to(next(head.parameters()).device)
+            logits = torch.stack([head(view) for view in seen]).mean(dim=0).cpu().numpy()
+        return logits + np.array(self.card.logit_offset, dtype=np.float32)
+
     def predict_proba(
         self, images: Sequence[NDArray[np.uint8] | Path | str]
     ) -> NDArray[np.float64]:

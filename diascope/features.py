@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,14 +58,38 @@ def frozen_features(
     float32 (V, N, D)
         Memory-mapped, read-only.
     """
-    facts = {**made_of, "mean": mean, "std": std, "views": views, "torch": torch.__version__}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-    kept = folder / digest
+    facts = _facts(made_of, mean, std, views)
+    kept = folder / _digest(facts)
     if not (kept / "features.json").is_file():
         with atomic_path(kept / "features.npy") as temporary, temporary.open("wb") as file:
             np.save(file, _compute(module, images, mean, std, views, watch))
         write_json(kept / "features.json", facts)
     return np.load(kept / "features.npy", mmap_mode="r")
+
+
+def find_features(
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    views: int,
+    made_of: dict[str, str],
+    folder: Path,
+) -> NDArray[np.float32] | None:
+    """Return what `frozen_features` has kept of the same images and network; None if nothing."""
+    kept = folder / _digest(_facts(made_of, mean, std, views))
+    if not (kept / "features.json").is_file():
+        return None
+    return np.load(kept / "features.npy", mmap_mode="r")
+
+
+def _facts(
+    made_of: dict[str, str], mean: tuple[float, ...], std: tuple[float, ...], views: int
+) -> dict[str, Any]:
+    return {**made_of, "mean": mean, "std": std, "views": views, "torch": torch.__version__}
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _compute(

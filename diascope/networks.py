@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from diascope.bundle import Bundle
 from diascope.data.fingerprint import channel_statistics
 from diascope.data.manifest import label_indices
 from diascope.data.pack import pack_folder
 from diascope.device import best_device, resident
 from diascope.errors import SourceError
-from diascope.features import frozen_features
+from diascope.features import find_features, frozen_features
 from diascope.home import home
 from diascope.inputs import FeatureInputs, ImageInputs, Inputs
 from diascope.models.backbone import Classifier
@@ -63,59 +63,44 @@ def build_network(plan: Plan, n_classes: int, *, seed: int, watch: Watch = silen
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def what_learns(
-    plan: Plan,
-    module: nn.Module,
-    images: NDArray[np.uint8],
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    seed: int,
-    pixels: str,
-    folder: Path,
-    watch: Watch = silent,
-) -> tuple[nn.Module, Inputs]:
-    """Return what is trained and what it is shown.
-
-    That is the whole network and images; or, where a frozen backbone would see the same images in
-    every epoch, its head and features that are computed once.
-
-    Parameters
-    ----------
-    plan : Plan
-    module : nn.Module
-    images : uint8 (N, S, S, 3), 0-255
-    mean, std : tuple of float (3,)
-        Per channel, of pixel values in 0-1.
-    seed : int
-        Of what is random in the inputs.
-    pixels : str
-        What identifies the images.
-    folder : Path
-        Where features are kept.
-    watch : callable
-        Told the progress.
-    """
-    device = best_device()
-    if not (plan.learns_from_features and isinstance(module, Classifier)):
-        return module, ImageInputs(resident(images, device), mean, std, plan.augmentation, seed)
-    made_of = {
-        "pixels": pixels,
+def _what_is_seen(
+    plan: Plan, module: Classifier, table: pl.DataFrame, *, seed: int
+) -> dict[str, str]:
+    """Return what identifies the features of all images: pixels, network and weights."""
+    return {
+        "pixels": pack_folder(home(), table, plan.pixels).name,
         "model": plan.model,
         "weights": plan.weights_sha256 or f"random, seed {seed}",
         "pool": module.pool,
     }
-    features = frozen_features(
-        module.to(device),
-        images,
-        mean=mean,
-        std=std,
-        views=plan.views,
-        made_of=made_of,
-        folder=folder,
-        watch=watch,
+
+
+def find_features_of(bundle: Bundle, plan: Plan, table: pl.DataFrame) -> NDArray[np.float32] | None:
+    """Return what the frozen backbone of a network saw of all images while its head was trained.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    plan : Plan
+        The plan that it was trained by.
+    table : DataFrame
+        The manifest, N rows.
+
+    Returns
+    -------
+    float32 (V, N, D) or None
+        Of each view; None where the backbone learned, or where nothing was kept.
+    """
+    card, module = bundle.card, bundle.module
+    if not (plan.learns_from_features and isinstance(module, Classifier)):
+        return None
+    return find_features(
+        mean=card.mean,
+        std=card.std,
+        views=card.views,
+        made_of=_what_is_seen(plan, module, table, seed=card.seed),
+        folder=home() / "features",
     )
-    return module.head, FeatureInputs(resident(features, device), seed)
 
 
 @dataclass(frozen=True)
@@ -172,17 +157,22 @@ def make_ready(
     mean, std = _normalisation(plan, images, train_rows)
     seed = int(np.random.SeedSequence([plan.seed, *number]).generate_state(1)[0])
     module = build_network(plan, task.n_classes, seed=seed, watch=watch)
-    learner, inputs = what_learns(
-        plan,
-        module,
-        images,
-        mean=mean,
-        std=std,
-        seed=seed,
-        pixels=pack_folder(home(), table, plan.pixels).name,
-        folder=home() / "features",
-        watch=watch,
-    )
+    device = best_device()
+    if plan.learns_from_features and isinstance(module, Classifier):
+        features = frozen_features(
+            module.to(device),
+            images,
+            mean=mean,
+            std=std,
+            views=plan.views,
+            made_of=_what_is_seen(plan, module, table, seed=seed),
+            folder=home() / "features",
+            watch=watch,
+        )
+        learner, inputs = module.head, FeatureInputs(resident(features, device), seed)
+    else:
+        on_device = resident(images, device)
+        learner, inputs = module, ImageInputs(on_device, mean, std, plan.augmentation, seed)
     labels = label_indices(table, task.classes).to_numpy()
     val_rows = rows_of(table, "val")
     return Ready(module, learner, inputs, labels, train_rows, val_rows, mean, std, seed)

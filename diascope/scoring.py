@@ -20,6 +20,7 @@ def score_rows(
     rows: NDArray[np.integer],
     *,
     fold: int = 0,
+    features: NDArray[np.float32] | None = None,
 ) -> Predictions:
     """Predict the rows of a manifest.
 
@@ -34,10 +35,19 @@ def score_rows(
         The rows to score.
     fold : int
         The fold that the network belongs to.
+    features : float32 (V, N, D), optional
+        What a frozen backbone saw of all rows, where that is known: only the head looks again.
     """
     chosen = table[rows]
     parts = [rows[n : n + READ_AT_ONCE] for n in range(0, max(1, len(rows)), READ_AT_ONCE)]
-    logits = np.concatenate([bundle.predict_logits(images[part]) for part in parts])
+    logits = np.concatenate(
+        [
+            bundle.predict_logits(images[part])
+            if features is None
+            else bundle.predict_logits_of(features[:, part])
+            for part in parts
+        ]
+    )
     return Predictions(
         image_ids=chosen["image_id"].to_list(),
         groups=chosen["group"].to_list(),

@@ -15,11 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from diascope.bundle import Bundle
+from diascope.data.pack import pack_folder
 from diascope.errors import RunError, SettingsError, SourceError, UnknownNameError
+from diascope.home import home as its_home
 from diascope.models.backbone import Classifier
 from diascope.models.find import find_model
 from diascope.models.spec import Head
 from diascope.models.weights import fit_weights, read_weights
+from diascope.networks import find_features_of
 from diascope.pretrained import (
     PACKAGED,
     Origin,
@@ -166,6 +169,27 @@ def test_features_are_computed_once_and_judge_like_the_whole_network(prepared, t
     with torch.inference_mode():
         from_features = bundle.module.head(torch.from_numpy(features[:, 5])).mean(dim=0).numpy()
     np.testing.assert_allclose(bundle.predict_logits(image[None])[0], from_features, atol=1e-4)
+
+
+def test_a_head_is_judged_on_the_features_that_it_learned_from(prepared, tmp_path, monkeypatch):
+    run = train("malaria", model=TINY, finetune="head", settings=HEAD_ONLY, out=tmp_path / "run")
+    bundle, manifest = open_bundle(run), run.manifest
+    features = find_features_of(bundle, run.plan, manifest)
+    assert features is not None
+    assert features.shape[:2] == (2, manifest.height)
+    images = np.load(pack_folder(its_home(), manifest, run.plan.pixels) / "images.npy")
+    assert np.allclose(
+        bundle.predict_logits(images), bundle.predict_logits_of(np.array(features)), atol=1e-5
+    )
+
+    def looks_again(*_):
+        raise AssertionError("the network looked at the images again")
+
+    monkeypatch.setattr(Bundle, "predict_logits", looks_again)
+    assert evaluate(run)["n_images"] == (manifest["split"] == "test").sum()
+    monkeypatch.undo()
+    monkeypatch.setenv("DIASCOPE_HOME", str(tmp_path / "elsewhere"))
+    assert find_features_of(bundle, run.plan, manifest) is None
 
 
 def test_a_warm_start_takes_over_the_weights_of_a_bundle(prepared, trained, tmp_path):

@@ -22,6 +22,7 @@ from diascope.external import check_external
 from diascope.home import home
 from diascope.ledger import record_opening
 from diascope.metrics.evaluation import evaluate_predictions
+from diascope.networks import find_features_of
 from diascope.predictions import Predictions
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
@@ -175,6 +176,7 @@ def _predict_test(
     for fold, network in enumerate(networks):
         watch(Progress("scoring test images", fold, len(networks)))
         rows = np.flatnonzero(in_fold == fold)
-        parts.append(score_rows(network, manifest, images, rows, fold=fold))
+        features = find_features_of(network, run.plan, manifest)
+        parts.append(score_rows(network, manifest, images, rows, fold=fold, features=features))
     watch(Progress("scoring test images", len(networks), len(networks)))
     return join(parts)

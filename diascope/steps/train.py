@@ -37,7 +37,7 @@ from diascope.learning import Epoch, Step, train_epochs
 from diascope.machine import provenance
 from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
-from diascope.networks import make_ready, rows_of
+from diascope.networks import find_features_of, make_ready, rows_of
 from diascope.predictions import Predictions
 from diascope.prepared import dataset_name
 from diascope.progress import Progress, Watch, silent
@@ -215,7 +215,13 @@ def _train_networks(run: Run, watch: Watch) -> None:
             bundle = _train_one(run, table, images, number=(fold,), watch=watch)
             watched = None
         if not plan.folds:
-            watched = watched or score_rows(bundle, table, images, rows_of(table, "val"))
+            watched = watched or score_rows(
+                bundle,
+                table,
+                images,
+                rows_of(table, "val"),
+                features=find_features_of(bundle, plan, table),
+            )
             watched.save(run.folder / "predictions" / "val.parquet")
         bundle.save(folder)
 

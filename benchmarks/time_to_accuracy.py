@@ -1,0 +1,161 @@
+"""Seconds from the archive to a trained network, against how good it is, for several systems.
+
+``python benchmarks/time_to_accuracy.py SYSTEM=PYTHON:EPOCHS,...``, after a `prepare malaria`;
+such as ``diascope=python:1,2,4,8 keras_reference=keras/bin/python:2,5,15 --folds 0,1``. Each number
+of epochs is a training of its own, decided before; nothing is stopped by looking at test. All learn
+from the same patients, watch the same and are tested on the same. Seconds are of whole processes
+and begin with the archive: unpacking is counted for all, `prepare` for diascope.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from conditions import conditions
+from sklearn.metrics import roc_auc_score
+
+from diascope.data.files import open_files
+from diascope.data.folds import fold_column, in_fold, lay_out_folds
+from diascope.prepared import load_prepared
+from diascope.run import Run
+
+RIVALS = Path(__file__).parent / "rivals"
+FOLDS, VAL_FRACTION = 5, 0.125
+POSITIVE = "parasitized"
+
+
+def main() -> None:
+    """Print a row for each training length, then the seconds to a level that all reach."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("systems", nargs="+", metavar="SYSTEM=PYTHON:EPOCHS")
+    parser.add_argument("--folds", default="0,1,2,3,4")
+    asked = parser.parse_args()
+    lengths = {}
+    for words in asked.systems:
+        name, _, rest = words.partition("=")
+        python, _, epochs = rest.rpartition(":")
+        lengths[name] = (python, [int(number) for number in epochs.split(",")])
+    found = defaultdict(list)
+    for fold in map(int, asked.folds.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            table, seconds = unpack(fold, Path(folder) / "images")
+            for name, (python, epochs) in lengths.items():
+                for n_epochs in epochs:
+                    spent, scores = run(name, python, n_epochs, table, Path(folder))
+                    row = (seconds + spent, *quality(table, scores))
+                    found[name, n_epochs].append(row)
+                    print(name, n_epochs, fold, *np.round(row, 4), file=sys.stderr, flush=True)
+    print("| system | epochs | seconds from the archive | AUROC | accuracy |")
+    print("|---|---|---|---|---|")
+    means = {key: np.mean(rows, axis=0) for key, rows in found.items()}
+    for (name, n_epochs), (spent, auroc, accuracy) in means.items():
+        print(f"| {name} | {n_epochs} | {spent:.0f} | {auroc:.4f} | {accuracy:.4f} |")
+    for column, figure in ((1, "AUROC"), (2, "accuracy")):
+        print(reached(means, lengths, column, figure))
+    print(f"\nFolds {asked.folds} of {FOLDS}. {conditions()}")
+
+
+def reached(means: dict, lengths: dict, column: int, figure: str) -> str:
+    """Say when each system reaches the best level that all of them reach."""
+    of = {name: [row for key, row in means.items() if key[0] == name] for name in lengths}
+    level = min(max(row[column] for row in rows) for rows in of.values())
+    seconds = {n: min(r[0] for r in rows if r[column] >= level) for n, rows in of.items()}
+    words = [f"{name} {spent:.0f} s" for name, spent in seconds.items()]
+    return f"\nAll reach the {figure} {level:.4f}: {', '.join(words)}."
+
+
+def unpack(fold: int, folder: Path) -> tuple[pl.DataFrame, float]:
+    """Write the images of a fold to ``split/class/``; return its table and the seconds."""
+    prepared = load_prepared("malaria")
+    laid_out = lay_out_folds(
+        prepared.manifest,
+        prepared.spec.task.classes,
+        folds=FOLDS,
+        val_fraction=VAL_FRACTION,
+        seed=prepared.fingerprint["split"]["seed"],
+        pairs=prepared.pairs,
+    )
+    table = in_fold(laid_out, fold_column(fold))
+    name = pl.concat_str("label", pl.lit("/"), pl.col("path").str.split("/").list.last())
+    table = table.with_columns(file=name)
+    started = time.perf_counter()
+    with open_files(Path(prepared.fingerprint["source"])) as files:
+        for path, split, file in table.select("path", "split", "file").iter_rows():
+            target = folder / split / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(files.read(path))
+    return table, time.perf_counter() - started
+
+
+def run(
+    name: str, python: str, n_epochs: int, table: pl.DataFrame, folder: Path
+) -> tuple[float, dict[str, float]]:
+    """Train and test one system; return its seconds and the score of each test file."""
+    if name.startswith("diascope"):
+        return run_diascope(name, n_epochs, table, folder)
+    out = folder / "scores.json"
+    started = time.perf_counter()
+    subprocess.run(
+        [python, RIVALS / f"{name}.py", folder / "images", str(n_epochs), out],
+        check=True,
+        stdout=sys.stderr,
+    )
+    seconds = time.perf_counter() - started
+    return seconds, json.loads(out.read_text("utf-8"))["scores"]
+
+
+def run_diascope(
+    name: str, n_epochs: int, table: pl.DataFrame, folder: Path
+) -> tuple[float, dict[str, float]]:
+    """Run prepare, train and evaluate as a user would, in a fresh home."""
+    here = Path(tempfile.mkdtemp(dir=folder))
+    cells = folder / "images" / "cells.csv"
+    with cells.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "group", "split"])
+        for file_name, label, group, split in table.select(
+            "file", "label", "group", "split"
+        ).iter_rows():
+            writer.writerow([f"{split}/{file_name}", label, group, split])
+    env = {**os.environ, "DIASCOPE_HOME": str(here / "home")}  # noqa: TID251
+    less = ["--no-near-duplicates"] if name.endswith("fast_prepare") else []
+    steps = (
+        ["prepare", str(cells), "--positive", POSITIVE, *less],
+        ["train", "cells", "--set", f"max_epochs={n_epochs}", "--out", "run"],
+        ["evaluate", "run"],
+    )
+    started = time.perf_counter()
+    for words in steps:
+        command = [sys.executable, "-m", "diascope", *words]
+        subprocess.run(command, check=True, cwd=here, env=env, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    done = Run(here / "run")
+    predictions, manifest = done.predictions("test"), done.manifest
+    path_of = dict(manifest.select("image_id", "path").iter_rows())
+    column = done.card.task.classes.index(POSITIVE)
+    names = ["/".join(path_of[image].split("/")[-2:]) for image in predictions.image_ids]
+    scores = predictions.probabilities[:, column].tolist()
+    return seconds, dict(zip(names, scores, strict=True))
+
+
+def quality(table: pl.DataFrame, scores: dict[str, float]) -> tuple[float, float]:
+    """Return the AUROC and the accuracy at 0.5 of the test images of a fold."""
+    test = table.filter(pl.col("split") == "test")
+    truth = (test["label"] == POSITIVE).to_numpy()
+    score = np.array([scores[file] for file in test["file"]])
+    return float(roc_auc_score(truth, score)), float(((score >= 0.5) == truth).mean())
+
+
+if __name__ == "__main__":
+    main()
