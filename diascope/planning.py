@@ -22,6 +22,7 @@ from diascope.recipe import Recipe
 Settings = Mapping[str, tuple[Any, str]]  # by name: value and reason
 
 IMAGES_SEEN = 45_000  # about a minute of training the compact network on two cores
+FEW_EPOCHS = 4  # fewer only where these would show more than twice as many images
 
 DEFAULTS: dict[str, tuple[Any, str]] = {
     "size_px": (64, "cells keep their detail at 64 px, and four times as many train in a second"),
@@ -145,16 +146,29 @@ def derive_plan(
 def _from_data(data: DataFacts) -> Settings:
     counts = data.class_counts
     n_train = sum(counts)
-    epochs = max(2, min(40, round(IMAGES_SEEN / n_train)))
+    epochs = number_of_epochs(n_train)
     unequal = max(counts) > UNEQUAL * min(counts)
     ratio = f"the largest class has {max(counts) / max(1, min(counts)):.3g} times the images"
     ratio += " of the smallest"
     return {
         "alpha_background": (data.alpha_background, "the data set's rule"),
-        "max_epochs": (epochs, f"{IMAGES_SEEN} images seen, of {n_train} to learn from"),
+        "max_epochs": (epochs, f"{epochs * n_train:,} images seen, of {n_train:,} to learn from"),
         "imbalance": (IMBALANCE, f"{ratio}; {BEST_ON_VALIDATION}") if unequal else ("none", ratio),
         "decision": ("balanced" if unequal else "most_probable", ratio),
     }
+
+
+def number_of_epochs(n_train: int) -> int:
+    """Return how often all training images are seen, where nobody says otherwise.
+
+    Examples
+    --------
+    >>> [number_of_epochs(n) for n in (500, 5_000, 22_000, 30_000, 150_000)]
+    [40, 9, 4, 3, 2]
+    """
+    in_a_minute = round(IMAGES_SEEN / n_train)
+    in_two = round(2 * IMAGES_SEEN / n_train)
+    return max(2, min(40, in_a_minute), min(FEW_EPOCHS, in_two))
 
 
 def _from_machine(machine: Machine, model: ModelSpec) -> Settings:
