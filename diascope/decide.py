@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -24,6 +25,7 @@ from diascope.prepared import Prepared, dataset_name, load_prepared
 from diascope.pretrained import locate_weights
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe
+from diascope.step_time import fastest
 from diascope.throughput import measure_throughput, steps_in
 
 
@@ -70,6 +72,7 @@ def lay_out(recipe: Recipe, watch: Watch) -> tuple[Plan, pl.DataFrame, Prepared]
         sha256 = weights_checksum(origin.path)
     train_rows = table.filter(pl.col("split") == "train")
     plan = _decide(recipe, prepared, train_rows, weights_sha256=sha256)
+    plan = _with_fastest_steps(plan, recipe, prepared.card.task.n_classes, watch)
     if recipe.minutes is not None:
         plan = _fit_to_time(plan, recipe.minutes, prepared, table, watch)
     return plan, manifest, prepared
@@ -101,6 +104,31 @@ def _decide(
     return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)
 
 
+def _with_fastest_steps(plan: Plan, recipe: Recipe, n_classes: int, watch: Watch) -> Plan:
+    """Return the plan with the number format and the threads that a step is fastest with, here."""
+    machine, asked = look_at_machine(), {**recipe.base, **recipe.settings}
+    if machine.has_gpu or {"precision", "threads"} <= set(asked):
+        return plan
+    if plan.learns_from_features:
+        in_fp32 = {"precision": "fp32"} if "precision" not in asked else {}
+        return _changed(plan, in_fp32, "a head alone is learned in a moment")
+    precisions = (plan.precision,) if "precision" in asked else machine.precisions
+    threads = (plan.threads,) if "threads" in asked else machine.thread_counts
+    if len(precisions) * len(threads) < 2:
+        return plan
+    watch(Progress("measuring a step", 0, None))
+    precision, n_threads, reason = fastest(plan, n_classes, precisions=precisions, threads=threads)
+    watch(Progress("measuring a step", 1, 1, f"{precision}, {counted(n_threads, 'thread')}"))
+    found = {"precision": precision, "threads": n_threads}
+    return _changed(plan, {k: v for k, v in found.items() if k not in asked}, reason)
+
+
+def _changed(plan: Plan, values: dict[str, Any], reason: str) -> Plan:
+    """Return the plan with other values, all for one reason."""
+    reasons = {**plan.reasons, **dict.fromkeys(values, reason)}
+    return plan.model_copy(update={**values, "reasons": reasons})
+
+
 def _fit_to_time(
     plan: Plan, minutes: float, prepared: Prepared, table: pl.DataFrame, watch: Watch
 ) -> Plan:
@@ -119,8 +147,7 @@ def _fit_to_time(
     reason += f"{throughput.step_seconds:.3g} s a step, "
     reason += f"{throughput.look_seconds:.3g} s for the validation images"
     length = {"max_epochs": -(-n_steps // n_batches), "max_steps": n_steps}
-    reasons = {**plan.reasons, **dict.fromkeys(length, reason)}
-    return plan.model_copy(update={**length, "reasons": reasons})
+    return _changed(plan, length, reason)
 
 
 def settle(plan: Plan) -> None:

@@ -16,19 +16,31 @@ PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scik
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan takes from the machine: each a value and its reason."""
+    """What a plan takes from the machine.
+
+    Parameters
+    ----------
+    precision, threads : tuple
+        Value and reason.
+    has_gpu : bool
+    precisions, thread_counts : tuple
+        What is worth a measurement, the safer first; see `diascope.step_time`.
+    """
 
     precision: tuple[str, str]
     threads: tuple[int, str]
     has_gpu: bool = False
+    precisions: tuple[str, ...] = ()
+    thread_counts: tuple[int, ...] = ()
 
 
 def look_at_machine() -> Machine:
     """Return the number format and the number of threads that suit this machine."""
     import torch
 
-    n_cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    threads = (min(n_cores, torch.get_num_threads()), "one for each core")
+    n_usable = torch.get_num_threads()
+    n_cores = min(psutil.cpu_count(logical=False) or n_usable, n_usable)
+    threads = (n_cores, "one for each core")
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine(_precision(fast, "this GPU"), threads, has_gpu=True)
@@ -37,7 +49,13 @@ def look_at_machine() -> Machine:
         return Machine(on_mps, threads, has_gpu=True)
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return Machine(_precision(has_bf16() or has_amx(), "this processor"), threads)
+    is_fast = has_bf16() or has_amx()
+    return Machine(
+        _precision(is_fast, "this processor"),
+        threads,
+        precisions=("fp32", "bf16") if is_fast else ("fp32",),
+        thread_counts=tuple(sorted({n_cores, os.cpu_count() or n_cores})),
+    )
 
 
 def _precision(has_bf16: bool, what: str) -> tuple[str, str]:
@@ -61,7 +79,7 @@ def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
         "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _processor(),
+        "cpu": processor(),
         "gpu": _gpu(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
@@ -79,7 +97,7 @@ def _gpu() -> str | None:
     return "Apple GPU" if torch.backends.mps.is_available() else None
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the processor's name, as far as the system tells."""
     from pathlib import Path
 

@@ -107,7 +107,7 @@ def derive_plan(
     decided = {
         **DEFAULTS,
         **_from_data(data),
-        **_from_machine(machine, model),
+        **_from_machine(machine),
         **data.settings,
         **_from_model(model),
     }
@@ -171,11 +171,8 @@ def number_of_epochs(n_train: int) -> int:
     return max(2, min(40, in_a_minute), min(FEW_EPOCHS, in_two))
 
 
-def _from_machine(machine: Machine, model: ModelSpec) -> Settings:
-    precision = machine.precision
-    if model.is_slow_in_bf16 and not machine.has_gpu:
-        precision = ("fp32", "this kind of network learns faster in fp32 on a processor")
-    return {"precision": precision, "threads": machine.threads}
+def _from_machine(machine: Machine) -> Settings:
+    return {"precision": machine.precision, "threads": machine.threads}
 
 
 def _from_model(model: ModelSpec) -> Settings:

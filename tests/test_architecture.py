@@ -21,7 +21,7 @@ LAYERS = [
     {"reporting"},
     {"external", "decide"},
     {"scoring", "run", "prepared"},
-    {"networks", "throughput", "ensembles"},
+    {"networks", "throughput", "ensembles", "step_time"},
     {"pretrained"},
     {"planning"},
     {"plan", "bundle", "machine", "ledger"},

@@ -127,7 +127,6 @@ def timm_model(name: str, head: Head) -> ModelSpec:
         weights=_weights(name, known),
         mean=tuple(known.get("mean", (0.5,) * 3)),
         std=tuple(known.get("std", (0.5,) * 3)),
-        is_slow_in_bf16=True,
     )
 
 

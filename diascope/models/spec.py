@@ -77,8 +77,6 @@ class ModelSpec:
         Where pretrained weights are to be had.
     mean, std : tuple of float (3,)
         Per channel, of pixel values in 0-1: what the pretrained weights expect.
-    is_slow_in_bf16 : bool
-        Whether a processor learns faster in fp32, as with depthwise convolutions.
     """
 
     name: str
@@ -93,4 +91,3 @@ class ModelSpec:
     weights: Weights | None = None
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    is_slow_in_bf16: bool = False
