@@ -120,7 +120,7 @@ class Plan(BaseModel):
             entries = json.loads(path.read_text(encoding="utf-8"))
             values = {name: entry["value"] for name, entry in entries.items()}
             reasons = {name: entry["reason"] for name, entry in entries.items()}
-            newer = dict.fromkeys(set(cls.model_fields) - set(reasons), "newer than this run")
+            newer = dict.fromkeys({*ASKED, *DECIDED} - set(reasons), "newer than this run")
             return cls(**values, reasons=newer | reasons)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError("The plan cannot be read.", where=path) from error
