@@ -12,7 +12,7 @@ LIMIT_GB, PACK_GB = 3, 6
 RUN = """
 import resource, sys
 from pathlib import Path
-resource.setrlimit(resource.RLIMIT_DATA, (LIMIT * 2**30, LIMIT * 2**30))
+resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES * 2**30, GIGABYTES * 2**30))
 import numpy as np, torch
 torch.set_num_threads(2)
 from diascope.data.augment import Augmentation
@@ -59,7 +59,7 @@ def test_a_pack_larger_than_memory_is_learned_from(tmp_path: Path):
     with (tmp_path / "images.npy").open("wb") as file:  # a hole: takes no room on the disk
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + n_images * 3 * side**2)
-    code = RUN.replace("LIMIT", str(LIMIT_GB))
+    code = RUN.replace("GIGABYTES", str(LIMIT_GB))
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
     )
