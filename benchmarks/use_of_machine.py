@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from conditions import conditions
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from diascope import gradient_step
 from diascope.device import best_device, resident
+from diascope.gradient_step import GradientStep, Loss
 from diascope.inputs import ImageInputs
 from diascope.learning import Epoch, train_epochs
 from diascope.machine import look_at_machine
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--source-px", type=int, help="side of the images; the plan's by default")
     parser.add_argument("--model", action="append", help="compact by default")
     parser.add_argument("--epochs", type=int, default=3, help="the fastest counts")
+    parser.add_argument("--parts", action="store_true", help="print what a step spends time on")
     parser.add_argument("--eager", action="store_true", help="capture no graph on a GPU")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     asked = parser.parse_args()
@@ -76,7 +79,32 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for name in asked.model or ["compact"]:
         print(measure(name, asked))
+    if asked.parts:
+        print(f"\n{parts_of_a_step(asked.model[0] if asked.model else 'compact')}")
     print(f"\n{conditions()}")
+
+
+def parts_of_a_step(name: str) -> str:
+    """Return the shares of a step's processor time, by operation."""
+    plan = derive_plan(
+        make_recipe("malaria", model=name), DataFacts((2500, 2500)), look_at_machine()
+    )
+    module = find_model(plan.model, plan.head).build(2, plan.size_px).train()
+    loss = Loss(torch.eye(2), torch.ones(2), torch.zeros(2))
+    optimizer = torch.optim.AdamW(module.parameters())
+    step = GradientStep(
+        module.to(memory_format=torch.channels_last), optimizer, loss, precision=plan.precision
+    )
+    x = torch.randn(plan.batch_size, plan.size_px, plan.size_px, 3).permute(0, 3, 1, 2)
+    y = torch.arange(plan.batch_size) % 2
+    step(x, y)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(5):
+            step(x, y)
+    times = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    largest = sorted(times.items(), key=lambda item: -item[1])[:8]
+    whole = sum(times.values())
+    return "; ".join(f"{key.removeprefix('aten::')} {spent / whole:.0%}" for key, spent in largest)
 
 
 def measure(name: str, asked: argparse.Namespace) -> str:
