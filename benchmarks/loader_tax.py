@@ -60,7 +60,7 @@ def main() -> None:
     from diascope.home import home
 
     prepared = load_prepared("malaria")
-    all_labels = label_indices(prepared.manifest, prepared.spec.task.classes).to_numpy()
+    all_labels = label_indices(prepared.manifest, prepared.card.task.classes).to_numpy()
     print("| model | images/s from the pack | images/s resident | ratio, median (range) |")
     print("|---|---|---|---|")
     for name in sys.argv[1:] or ["compact", "reference_cnn"]:

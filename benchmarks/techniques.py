@@ -304,7 +304,7 @@ def main() -> None:
 def judge(technique: Technique, seed: int, asked: argparse.Namespace) -> tuple[float, ...]:
     """Train five networks and return accuracy, AUROC and images/s."""
     prepared = load_prepared("malaria")
-    classes = prepared.spec.task.classes
+    classes = prepared.card.task.classes
     settings = [f"max_epochs={asked.epochs}", *technique.settings, *asked.settings]
     plan = decide(make_recipe("malaria", seed=seed, settings=settings))
     settle(plan)

@@ -80,7 +80,7 @@ def unpack(fold: int, folder: Path) -> tuple[pl.DataFrame, float]:
     prepared = load_prepared("malaria")
     laid_out = lay_out_folds(
         prepared.manifest,
-        prepared.spec.task.classes,
+        prepared.card.task.classes,
         folds=FOLDS,
         val_fraction=VAL_FRACTION,
         seed=prepared.fingerprint["split"]["seed"],

@@ -303,7 +303,11 @@ class Bundle:
         try:
             card = Card.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
             if _file_digest(folder / "model.safetensors") != card.weights_sha256:
-                raise RunError("The weights are not the ones that the card names.", where=folder)
+                raise RunError(
+                    "The weights are not the ones that the card names.",
+                    where=folder,
+                    fix="Restore model.safetensors from a copy, or train again with another --out.",
+                )
             module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
         except FileNotFoundError as error:

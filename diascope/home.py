@@ -33,6 +33,12 @@ def hub() -> str:
     return (chosen or "https://huggingface.co").rstrip("/")
 
 
+def thread_limit() -> int | None:
+    """Return how many threads the user allows by ``OMP_NUM_THREADS``; None where it is not set."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")  # noqa: TID251 - the one place that may
+    return int(allowed) if allowed.isdecimal() and int(allowed) else None
+
+
 def settle_torch() -> None:
     """Set what torch reads when it is loaded, unless the user has set it.
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import psutil
 
 from diascope.checkout import commit
+from diascope.home import thread_limit
 
 PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 
@@ -38,9 +39,10 @@ def look_at_machine() -> Machine:
     """Return the number format and the number of threads that suit this machine."""
     import torch
 
-    n_usable = torch.get_num_threads()
+    limit, n_usable = thread_limit(), torch.get_num_threads()
     n_cores = min(psutil.cpu_count(logical=False) or n_usable, n_usable)
-    threads = (n_cores, "one for each core")
+    threads = (limit, "as OMP_NUM_THREADS says") if limit else (n_cores, "one for each core")
+    counts = (limit,) if limit else tuple(sorted({n_cores, os.cpu_count() or n_cores}))
     if torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine(_precision(fast, "this GPU"), threads, has_gpu=True)
@@ -54,7 +56,7 @@ def look_at_machine() -> Machine:
         _precision(is_fast, "this processor"),
         threads,
         precisions=("fp32", "bf16") if is_fast else ("fp32",),
-        thread_counts=tuple(sorted({n_cores, os.cpu_count() or n_cores})),
+        thread_counts=counts,
     )
 
 

@@ -6,7 +6,7 @@ recipe, and last what the user has set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,10 +47,13 @@ DEFAULTS: dict[str, tuple[Any, str]] = {
     "selection": ("last", "the cycle ends at its best; nothing is chosen on validation"),
     "patience_epochs": (0, "the schedule has a fixed length"),
     "views": (4, "quarter turns of each image, averaged"),
-    "pool": (None, "the network is of one piece"),
-    "dense_units": (None, "the network is of one piece"),
-    "dropout": (None, "the network is of one piece"),
-    "val_fraction": (0.125, "share of the groups outside the test fold that is watched"),
+    "pool": (None, "only a pretrained network has one to choose"),
+    "dense_units": (None, "only a pretrained network has one to choose"),
+    "dropout": (None, "only a pretrained network has one to choose"),
+    "val_fraction": (
+        0.125,
+        "with folds only: share of the groups outside the test fold that is watched",
+    ),
 }
 HEAD_ALONE: Settings = {
     "flips": ("none", "so what the frozen network sees is computed once, in its views"),
@@ -117,9 +120,7 @@ def derive_plan(
     decided |= wishes
     if weights_sha256:
         decided["weights_sha256"] = (weights_sha256, "checksum of the file of weights")
-    for name in decided:
-        if name not in DECIDED:
-            raise UnknownNameError("setting", name, DECIDED)
+    check_names(decided)
     asked = {name: getattr(recipe, name) for name in ASKED}
     unsaid = {name for name in asked if name not in recipe.model_fields_set or asked[name] == 0}
     try:
@@ -141,6 +142,19 @@ def derive_plan(
         raise SettingsError("; ".join(problems) + ".", fix="Mend the --set options.") from error
     _check(plan, model)
     return plan
+
+
+def check_names(settings: Iterable[str]) -> None:
+    """Check that there are such settings.
+
+    Raises
+    ------
+    UnknownNameError
+        The nearest is suggested.
+    """
+    for name in settings:
+        if name not in DECIDED:
+            raise UnknownNameError("setting", name, DECIDED)
 
 
 def _from_data(data: DataFacts) -> Settings:

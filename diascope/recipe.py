@@ -84,6 +84,11 @@ class Recipe(BaseModel):
     base: dict[str, Any] = {}
     settings: dict[str, Any] = {}
 
+    @property
+    def has_other_model(self) -> bool:
+        """Whether a named recipe was begun with and another model asked for."""
+        return self.recipe in named_recipes() and named_recipes()[self.recipe].model != self.model
+
     def save(self, path: Path) -> None:
         """Write the recipe as YAML."""
         write_text(path, yaml.safe_dump(self.model_dump(), sort_keys=False))
@@ -236,6 +241,21 @@ def _parse(settings: list[str]) -> dict[str, Any]:
     return decided
 
 
+LIMITS = {
+    "greater_than": "above {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "below {lt:g}",
+    "less_than_equal": "{le:g} at most",
+}
+
+
 def _problems(error: ValidationError) -> str:
-    found = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors()]
+    found = []
+    for issue in error.errors():
+        name, limit = ".".join(map(str, issue["loc"])), LIMITS.get(issue["type"])
+        said = f"{name}: {issue['msg']}"
+        if limit:
+            bound = limit.format(**issue.get("ctx", {}))
+            said = f"{name} is to be {bound}, and {issue['input']} is not"
+        found.append(said)
     return "; ".join(found) + "."

@@ -56,7 +56,7 @@ class Run:
         run = cls(Path(folder))
         if not run.exists:
             raise RunError(
-                "There is no run here.",
+                "There is no run here: plan.json is missing.",
                 where=run.folder,
                 fix="Pass the folder that `diascope train` printed.",
             )

@@ -303,10 +303,10 @@ def _about_official(table: pl.DataFrame, near: pl.DataFrame | None) -> list[str]
         if nearly[frozenset((first, second))]
     ]
     if not (table["split"] == "train").any():
-        found.append("There are test images alone: a set to judge on, with `evaluate --on`.")
+        found.append("There are test images alone: a set to judge on, with diascope evaluate --on.")
     if not (table["split"] == "test").any():
         found.append(
-            "There are no test images: cross-validate with `train --folds`, or evaluate on another "
-            "data set with `evaluate --on`."
+            "There are no test images: cross-validate with diascope train --folds, or evaluate on "
+            "another data set with diascope evaluate --on."
         )
     return found

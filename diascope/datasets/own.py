@@ -248,7 +248,8 @@ def _remarks(task: Task) -> list[str]:
     ]
     if task.n_classes == 2 and task.positive is None:
         remarks.append(
-            "two classes and no --positive: sensitivity, specificity and predictive values are of "
-            "neither"
+            "there are two classes and nothing says which one is to be found: sensitivity, "
+            "specificity and predictive values are left out; to have them, prepare again with "
+            f"--positive {task.classes[1]} or {task.classes[0]}"
         )
     return remarks

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.metrics.bootstrap import CARE_BELOW_GROUPS
-from diascope.metrics.estimate import counted, plural
+from diascope.metrics.estimate import Estimate, counted, plural
 
 CROSS_VALIDATE_BELOW_GROUPS = 100
+CHANCE = 0.5  # AUROC of a ranking by chance, of any number of classes
 
 
 def caveats(
@@ -56,6 +57,16 @@ def caveats(
     ]
 
 
+def guessing_caveats(auroc: Estimate) -> list[str]:
+    """Return a warning where the ranking of the images cannot be told from chance."""
+    if auroc.low is None or auroc.low > CHANCE:
+        return []
+    return [
+        f"The interval of the AUROC begins at {auroc.low:.2f}: these figures cannot be told from "
+        "guessing."
+    ]
+
+
 def _class_caveats(
     by_group: NDArray[np.float64],
     has_class: NDArray[np.bool_],
@@ -96,7 +107,7 @@ def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: st
         advice = (
             "a cross-validation should be the headline, it tests on every one."
             if n_folds == 1
-            else f"too few to be sure of, even though every {group_kind} was tested on."
+            else "too few to be sure of, even though each was judged once."
         )
         found.append(
             f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "

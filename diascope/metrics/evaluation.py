@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from diascope.errors import SettingsError
 from diascope.metrics.bootstrap import Resampling, estimate, replicate
 from diascope.metrics.calibration import squared_errors
-from diascope.metrics.caveats import caveats
+from diascope.metrics.caveats import caveats, guessing_caveats
 from diascope.metrics.confusion import (
     REPORT_COLUMNS,
     count_bases,
@@ -169,14 +169,17 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
         "rows": _rows(images, by_group, of_group, index),
         "folds": by_fold,
         "fold_sd": _fold_sd(by_fold),
-        "warnings": caveats(
-            by_group,
-            classes=task.classes,
-            positive_index=index,
-            group_kind=group_kind,
-            ranked_folds=np.array([bool(of_fold) for of_fold in rankings]),
-            part=part,
-        ),
+        "warnings": [
+            *guessing_caveats(estimates["auroc"]),
+            *caveats(
+                by_group,
+                classes=task.classes,
+                positive_index=index,
+                group_kind=group_kind,
+                ranked_folds=np.array([bool(of_fold) for of_fold in rankings]),
+                part=part,
+            ),
+        ],
     }
 
 

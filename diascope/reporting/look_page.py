@@ -85,7 +85,10 @@ def _seen_text(view: View) -> str:
     if "test" in view.splits or not n_test:
         return text
     sealed = counted(n_test, "test image")
-    return f"{text} The {sealed} stay sealed: nothing of them is shown but their number."
+    return (
+        f"{text} The {sealed} stay sealed: nothing of them is shown but how many there are of each "
+        f"class and {view.group_kind}."
+    )
 
 
 def _warnings(view: View) -> list[str]:

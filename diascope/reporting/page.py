@@ -95,6 +95,7 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
         "version": facts.provenance.get("diascope", ""),
         "commit": facts.provenance.get("commit", "unknown"),
         "model": facts.plan.model,
+        "n_members": facts.plan.members,
         "classes": facts.classes,
         "positive": facts.positive,
         "group_kind": facts.group_kind,

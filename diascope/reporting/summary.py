@@ -201,8 +201,10 @@ def training_text(facts: Facts) -> str:
         measure = facts.plan.selection.removeprefix("best_val_").replace("_", " ")
         measure = measure.replace("auroc", "AUROC")
         kept = f"The weights of the best validation {measure} were kept."
+    networks = f"{n_networks} networks, {len(facts.epochs) // n_networks} epochs each"
+    what = networks if n_networks > 1 else counted(len(facts.epochs), "epoch")
     return (
-        f"{counted(len(facts.epochs), 'epoch')} in {seconds:,.0f} seconds, at a median of "
+        f"{what}, in {seconds:,.0f} seconds, at a median of "
         f"{speeds[len(speeds) // 2]:,.0f} images a second. {kept}{by_network}"
     )
 

@@ -29,6 +29,11 @@ from diascope.progress import Progress, Watch, silent
 from diascope.run import Run
 from diascope.scoring import join, score_rows
 
+OF_MEMBERS = (
+    "These are all images outside test, each scored by the one member of the ensemble that did not "
+    "learn from its {}. Single members are judged, not the ensemble."
+)
+
 
 def evaluate(
     run: Run | Path | str,
@@ -118,7 +123,9 @@ def evaluate(
         **openings,
     }
     of_split = independence_warnings(card.group_kind) if external else run.split_warnings
-    metrics["warnings"] = [*of_split, *metrics["warnings"]]
+    of_members = [OF_MEMBERS.format(run.card.group_kind)] if is_watched else []
+    metrics["warnings"] = [*of_split, *of_members, *metrics["warnings"]]
+    watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
     return metrics
 

@@ -38,6 +38,7 @@ from diascope.machine import provenance
 from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
 from diascope.networks import find_features_of, make_ready, rows_of
+from diascope.planning import check_names
 from diascope.predictions import Predictions
 from diascope.prepared import dataset_name
 from diascope.progress import Progress, Watch, silent
@@ -117,6 +118,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         seed=seed,
         settings=list(settings),
     )
+    check_names(wishes.settings)
     run = Run(Path(out) if out is not None else Path("runs") / _default_name(wishes))
     if not _is_to_be_continued(run, wishes, resume=resume):
         _begin(run, wishes, watch)
@@ -142,7 +144,11 @@ def _alone(run: Run) -> Iterator[None]:
 
 
 def _default_name(recipe: Recipe) -> str:
-    parts = [recipe.data, recipe.recipe or recipe.model.replace(":", "-")]
+    model = recipe.model.replace(":", "-")
+    parts = [recipe.data, model]
+    if recipe.recipe:
+        parts = [] if recipe.recipe.startswith(f"{recipe.data}-") else [recipe.data]
+        parts += [recipe.recipe, *([model] if recipe.has_other_model else [])]
     parts += [recipe.finetune] if recipe.finetune else []
     parts += [f"{recipe.folds}-folds"] if recipe.folds else []
     parts += [f"{recipe.members}-members"] if recipe.members else []
@@ -241,6 +247,7 @@ def _train_ensemble(
             _train_one(run, seen, images, number=(fold, member), watch=watch).save(folder)
         bundle = Bundle.load(folder)
         bundles.append(bundle)
+        watch(Progress("scoring what each member watched", member + 1, run.plan.members))
         watched.append(score_rows(bundle, seen, images, rows_of(seen, "val"), fold=member))
     return join_members(bundles, plan=run.plan, table=table), join(watched)
 
