@@ -34,7 +34,7 @@ from diascope.data.manifest import label_indices
 from diascope.data.members import lay_out_members
 from diascope.data.pack import pack_images
 from diascope.decide import decide, settle
-from diascope.device import take
+from diascope.device import autocast, take
 from diascope.gradient_step import GradientStep
 from diascope.home import home
 from diascope.inputs import CHANGE, ImageInputs, generator, normalise, to_unit
@@ -238,7 +238,7 @@ class HardHalf(GradientStep):
     """Learns from the half of each batch whose loss is larger (after Jiang et al. 2019)."""
 
     def _learn(self, x: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad(), learning.autocast(x.device, self.precision):
+        with torch.no_grad(), autocast(x.device, self.precision):
             logits = self.module(x).float()
         losses = F.cross_entropy(logits, y, reduction="none")
         hard = losses.topk(len(x) // 2).indices
@@ -375,11 +375,12 @@ def learn(
         made[-1].put_in()
     module.eval()
     logits = []
-    with torch.inference_mode():
+    cpu = torch.device("cpu")
+    with torch.inference_mode(), autocast(cpu, plan.precision):
         for start in range(0, len(val), BATCH_SIZE):
-            x = inputs.to_see(val[start : start + BATCH_SIZE], torch.device("cpu"))
+            x = inputs.to_see(val[start : start + BATCH_SIZE], cpu)
             seen = [module(dihedral(x, view)) for view in range(technique.views)]
-            logits.append(torch.stack(seen).mean(dim=0).numpy())
+            logits.append(torch.stack(seen).float().mean(dim=0).numpy())
     return np.concatenate(logits), speed
 
 
