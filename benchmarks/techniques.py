@@ -70,6 +70,12 @@ def whitening_stem(network: Compact, inputs: ImageInputs) -> None:
     stem.weight.requires_grad_(requires_grad=False)
 
 
+def identity_and_whitening(network: Compact, inputs: ImageInputs) -> None:
+    """Start in both ways."""
+    identity_start(network, inputs)
+    whitening_stem(network, inputs)
+
+
 # -- optimisers -------------------------------------------------------------------------------
 
 
@@ -115,22 +121,25 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 class Averaging(torch.optim.AdamW):
-    """AdamW that keeps an exponential average of the weights: half-life of 35 steps."""
+    """AdamW that keeps an exponential average of weights and statistics: half-life of 35 steps."""
 
-    averages: dict[nn.Parameter, Tensor]
+    state_of: list[Tensor]
+    averages: list[Tensor]
+
+    def follow(self, module: nn.Module) -> None:
+        """Begin to average a network."""
+        self.state_of = [t for t in module.state_dict().values() if t.is_floating_point()]
+        self.averages = [tensor.clone() for tensor in self.state_of]
 
     def step(self, closure: Any = None) -> None:
         """Take a step."""
         super().step(closure)
-        self.averages = getattr(self, "averages", {})
-        for group in self.param_groups:
-            for weight in group["params"]:
-                self.averages.setdefault(weight, weight.detach().clone()).lerp_(weight.data, 0.02)
+        torch._foreach_lerp_(self.averages, self.state_of, 0.02)
 
     def put_in(self) -> None:
         """Give the network the averages."""
-        for weight, average in self.averages.items():
-            weight.data.copy_(average)
+        for tensor, average in zip(self.state_of, self.averages, strict=True):
+            tensor.copy_(average)
 
 
 def groups_of(module: nn.Module, how: learning.Training) -> list[dict[str, Any]]:
@@ -164,7 +173,9 @@ def muon(module: nn.Module, how: learning.Training) -> torch.optim.Optimizer:
 
 def averaging(module: nn.Module, how: learning.Training) -> torch.optim.Optimizer:
     """Return the optimiser of `Averaging`."""
-    return Averaging(groups_of(module, how), lr=how.learning_rate)
+    optimizer = Averaging(groups_of(module, how), lr=how.learning_rate)
+    optimizer.follow(module)
+    return optimizer
 
 
 # -- batches ----------------------------------------------------------------------------------
@@ -270,6 +281,8 @@ TECHNIQUES = {
     "whitening stem": Technique(network=whitening_stem),
     "fast biases": Technique(optimizer=fast_biases),
     "muon": Technique(optimizer=muon),
+    "whitening stem and muon": Technique(network=whitening_stem, optimizer=muon),
+    "identity, whitening and muon": Technique(network=identity_and_whitening, optimizer=muon),
     "average of weights": Technique(optimizer=averaging),
     "each image turned by itself": Technique(inputs=Single),
     "alternating turns": Technique(inputs=Alternating),

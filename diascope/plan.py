@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from diascope.atomic import write_json
-from diascope.data.augment import Augmentation
 from diascope.data.pack import Pixels
 from diascope.errors import RunError
-from diascope.learning import Training
 from diascope.models.spec import Head
+
+if TYPE_CHECKING:  # both bring torch, and a plan is read where none is needed
+    from diascope.data.augment import Augmentation
+    from diascope.learning import Training
 
 MAX_EPOCHS = 10_000
 RANDOM, PRETRAINED = "random", "pretrained"  # what a training may begin with, besides a file
@@ -82,6 +84,8 @@ class Plan(BaseModel):
     @property
     def augmentation(self) -> Augmentation:
         """How far training images may be changed."""
+        from diascope.data.augment import Augmentation
+
         return Augmentation(**{name: getattr(self, name) for name in CHANGES})
 
     @property
@@ -96,6 +100,8 @@ class Plan(BaseModel):
 
     def training(self, *, seed: int) -> Training:
         """Return what the training loop needs."""
+        from diascope.learning import Training
+
         shared = {name: getattr(self, name) for name in Training.__annotations__ if name in DECIDED}
         return Training(**shared, seed=seed)
 
@@ -158,4 +164,4 @@ def allowed(name: str) -> str:
 
 ASKED = ("data", "model", "folds", "members", "seed")
 DECIDED = set(Plan.model_fields) - {*ASKED, "reasons"}
-CHANGES = tuple(Augmentation.__annotations__)
+CHANGES = ("flips", "rotation_degrees", "shear_degrees", "zoom", "shift", "colour_jitter")

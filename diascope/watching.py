@@ -7,8 +7,9 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
+
+from diascope.metrics.discrimination import macro_rank_metrics, ranking
 
 
 class Watched(TypedDict):
@@ -43,6 +44,10 @@ def _auroc(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float | 
     if len(np.unique(labels)) < n_classes:
         return None
     if n_classes == 2:
-        return float(roc_auc_score(labels, logits[:, 1] - logits[:, 0]))
-    probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
-    return float(roc_auc_score(labels, probabilities, multi_class="ovr"))
+        scores = {1: logits[:, 1] - logits[:, 0]}
+    else:
+        probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
+        scores = dict(enumerate(probabilities.T))
+    together = np.zeros(len(labels), np.intp)
+    rankings = [ranking(labels == c, s, group_of=together) for c, s in scores.items()]
+    return float(macro_rank_metrics(tuple(rankings), np.ones((1, 1)))[0][0])

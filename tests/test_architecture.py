@@ -120,3 +120,11 @@ def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path):
     env = {"DIASCOPE_HOME": str(tmp_path / "home"), "PATH": ""}
     subprocess.run([sys.executable, "-c", script], check=True, env=env, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_needs_no_network_loads_no_torch():
+    script = (
+        "import sys, diascope.display, diascope.steps.prepare, diascope.steps.show;"
+        "heavy = {'torch', 'sklearn', 'timm'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

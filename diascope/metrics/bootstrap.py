@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
 from diascope.metrics.estimate import Estimate, counted
 
@@ -212,7 +211,7 @@ def logit_student(
     freedom = max(FEWEST_GROUPS - 1.0, basis.n_effective - basis.n_strata)
     shortness = freedom / (freedom + basis.n_strata)
     standard_error = np.std(logit(inside)) / math.sqrt(shortness)
-    reach = stats.t.ppf(0.5 + level / 2, freedom) * standard_error
+    reach = stdtrit(freedom, 0.5 + level / 2) * standard_error
     low, high = lowest + width * expit([logit(centre) - reach, logit(centre) + reach])
     return float(low), float(high)
 
