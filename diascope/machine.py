@@ -12,7 +12,7 @@ import psutil
 from diascope.checkout import commit
 from diascope.home import thread_limit
 
-PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
+PACKAGES = ("diascope", "torch", "torchvision", "timm", "numpy", "pillow", "scipy")
 
 
 @dataclass(frozen=True)
