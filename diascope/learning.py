@@ -27,6 +27,7 @@ from diascope.errors import RunError
 from diascope.gradient_step import GradientStep, Loss
 from diascope.imbalance import balanced_order, class_shares, loss_terms, smoothing_shares
 from diascope.inputs import DROPOUT, ORDER, Inputs, generator
+from diascope.optimizers import make_optimizer
 from diascope.schedules import SCHEDULES
 from diascope.watching import Watched, watched_metrics
 
@@ -42,7 +43,7 @@ LOSS_EVERY = 16  # steps: reading a loss waits for a GPU, and costs a processor 
 class Training:
     """Every number that the loop needs; the plan says where each comes from.
 
-    ``optimizer`` is ``"adam"`` or ``"adamw"``; ``schedule`` is a name in
+    ``optimizer`` is a name that `diascope.optimizers.make_optimizer` knows; ``schedule`` is one in
     `diascope.schedules.SCHEDULES`; ``selection`` is ``"last"`` or a name in `SELECTIONS`, which
     also stops after ``patience_epochs`` epochs without a better one; ``imbalance`` is a name in
     `diascope.imbalance.METHODS`; ``precision`` is ``"fp32"`` or ``"bf16"``. ``max_steps`` cuts the
@@ -136,7 +137,13 @@ def train_epochs(
     """
     device = best_device()
     module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = _optimizer(module, how)
+    optimizer = make_optimizer(
+        module,
+        how.optimizer,
+        learning_rate=how.learning_rate,
+        weight_decay=how.weight_decay,
+        precision=how.precision,
+    )
     state = _load(checkpoint, module, optimizer) if checkpoint.is_file() else _State()
     yield from state.history
 
@@ -257,20 +264,6 @@ def predict_logits(
             x = inputs.to_see(rows[start : start + batch_size], device)
             logits.append(module(x).float().cpu())
     return torch.cat(logits).numpy()
-
-
-def _optimizer(module: nn.Module, how: Training) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and normalisation weights do not decay."""
-    learning = [weight for weight in module.parameters() if weight.requires_grad]
-    on_gpu = learning[0].device.type == "cuda"  # one kernel, whose rate may change once captured
-    rate = torch.tensor(how.learning_rate, device="cuda") if on_gpu else how.learning_rate
-    if how.optimizer == "adam":
-        return torch.optim.Adam(learning, lr=rate, eps=1e-7, fused=on_gpu, capturable=on_gpu)
-    decayed = [weight for weight in learning if weight.ndim > 1]
-    others = [weight for weight in learning if weight.ndim <= 1]
-    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    decay = how.weight_decay
-    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=on_gpu, capturable=on_gpu)
 
 
 def _is_out_of_patience(state: _State, how: Training) -> bool:

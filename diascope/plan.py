@@ -48,7 +48,7 @@ class Plan(BaseModel):
     max_epochs: int = Field(ge=1, le=MAX_EPOCHS)
     max_steps: int = Field(default=0, ge=0)
     batch_size: int = Field(ge=2, le=65_536)
-    optimizer: Literal["adam", "adamw"]
+    optimizer: Literal["adam", "adamw", "muon"]
     learning_rate: float = Field(gt=0, le=10)
     weight_decay: float = Field(ge=0, le=10)
     schedule: Literal["constant", "one_cycle", "hold_then_decay"]

@@ -28,7 +28,7 @@ LAYERS = [
     {"datasets", "exporters", "recipe"},
     {"learning", "explain", "slides", "predictions", "figures", "features"},
     {"gradient_step"},
-    {"inputs", "imbalance", "schedules", "watching", "device"},
+    {"inputs", "imbalance", "schedules", "optimizers", "watching", "device"},
     {"data", "models", "metrics"},
     {"task", "plugins", "home", "allocation", "atomic", "progress", "interrupt", "checkout"},
     {"errors"},

@@ -119,9 +119,10 @@ def test_streamed_and_resident_images_teach_the_same(tmp_path):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_captured_and_eager_steps_teach_the_same(tmp_path, monkeypatch, precision):
-    how = a_training(precision=precision)
+def test_captured_and_eager_steps_teach_the_same(tmp_path, monkeypatch, precision, optimizer):
+    how = a_training(precision=precision, optimizer=optimizer)
     captured, losses = learn(tmp_path / "captured", how=how)
     monkeypatch.setattr("diascope.gradient_step.N_EAGER", 10**6)
     eager, eager_losses = learn(tmp_path / "eager", how=how)
