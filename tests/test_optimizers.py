@@ -49,8 +49,7 @@ def test_filters_take_an_orthogonal_step_and_the_rest_that_of_adamw():
         step = (before[name] - weight).flatten(1)
         rows, columns = step.shape
         values = torch.linalg.svdvals(step) / (FASTER * 1e-2 * max(1, rows / columns) ** 0.5)
-        assert 0.7 < values.median() < 1.3, name
-        assert values.max() < 1.3, name
+        assert 1 < values.max() < 1.3, name
 
 
 def test_filters_decay():
