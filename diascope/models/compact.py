@@ -79,6 +79,8 @@ MODELS = (
         build=build,
         min_size_px=16,
         first_layer="stem.0",
-        settings={},
+        settings={
+            "optimizer": ("muon", "better than adamw on validation images: docs/experiments.md")
+        },
     ),
 )
