@@ -26,6 +26,7 @@ from diascope.inputs import ImageInputs
 from diascope.learning import Epoch, train_epochs
 from diascope.machine import look_at_machine
 from diascope.models.find import find_model
+from diascope.optimizers import make_optimizer
 from diascope.planning import DataFacts, derive_plan
 from diascope.recipe import make_recipe
 
@@ -91,7 +92,9 @@ def parts_of_a_step(name: str) -> str:
     )
     module = find_model(plan.model, plan.head).build(2, plan.size_px).train()
     loss = Loss(torch.eye(2), torch.ones(2), torch.zeros(2))
-    optimizer = torch.optim.AdamW(module.parameters())
+    optimizer = make_optimizer(
+        module, plan.optimizer, learning_rate=1e-3, weight_decay=0, precision=plan.precision
+    )
     step = GradientStep(
         module.to(memory_format=torch.channels_last), optimizer, loss, precision=plan.precision
     )
