@@ -71,17 +71,18 @@ class Muon(torch.optim.AdamW):
         """Take a step; the gradients of the filters are used up by it."""
         for group in self.param_groups:
             for weight in group["params"] if group.get("are_filters") else ():
-                self._turn(weight, group)
-                weight.grad = None  # so that AdamW passes it over
+                if weight.grad is not None:
+                    self._turn(weight, weight.grad, group)
+                    weight.grad = None  # so that AdamW passes it over
         super().step(closure)
 
-    def _turn(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _turn(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
             state["step"] = torch.zeros(())  # AdamW looks for one when a state is read back
-        momentum = state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-        step = orthogonal(weight.grad.lerp(momentum, MOMENTUM).flatten(1).to(self.dtype))
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        step = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1).to(self.dtype))
         n_rows, n_columns = step.shape
         rate = FASTER * group["lr"] * max(1, n_rows / n_columns) ** 0.5
         weight.mul_(1 - group["lr"] * group["weight_decay"])

@@ -43,11 +43,11 @@ def _auroc(logits: NDArray[np.float32], labels: NDArray[np.integer]) -> float | 
     n_classes = logits.shape[1]
     if len(np.unique(labels)) < n_classes:
         return None
+    exact = logits.astype(np.float64)
     if n_classes == 2:
-        scores = {1: logits[:, 1] - logits[:, 0]}
+        scores = {1: exact[:, 1] - exact[:, 0]}
     else:
-        probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
-        scores = dict(enumerate(probabilities.T))
+        scores = dict(enumerate(torch.from_numpy(exact).softmax(dim=1).numpy().T))
     together = np.zeros(len(labels), np.intp)
     rankings = [ranking(labels == c, s, group_of=together) for c, s in scores.items()]
     return float(macro_rank_metrics(tuple(rankings), np.ones((1, 1)))[0][0])
