@@ -4,7 +4,9 @@
 such as ``diascope=python:1,2,4,8 keras_reference=keras/bin/python:2,5,15 --folds 0,1``. Each number
 of epochs is a training of its own, decided before; nothing is stopped by looking at test. All learn
 from the same patients, watch the same and are tested on the same. Seconds are of whole processes
-and begin with the archive: unpacking is counted for all, `prepare` for diascope.
+and begin with the archive: unpacking is counted for all, `prepare` for diascope. Every row is
+appended to the file ROWS; what stands there already is not run again, so that the folds can be
+measured on several days.
 """
 
 from __future__ import annotations
@@ -40,30 +42,66 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="+", metavar="SYSTEM=PYTHON:EPOCHS")
     parser.add_argument("--folds", default="0,1,2,3,4")
+    parser.add_argument("--rows", type=Path, required=True)
     asked = parser.parse_args()
     lengths = {}
     for words in asked.systems:
         name, _, rest = words.partition("=")
         python, _, epochs = rest.rpartition(":")
         lengths[name] = (python, [int(number) for number in epochs.split(",")])
-    found = defaultdict(list)
-    for fold in map(int, asked.folds.split(",")):
+    rows = read_rows(asked.rows)
+    folds = [int(fold) for fold in asked.folds.split(",")]
+    wanted = [(name, n, fold) for name, (_, ns) in lengths.items() for n in ns for fold in folds]
+    for fold in folds:
+        missing = [key for key in wanted if key[2] == fold and key not in rows]
+        if not missing:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             table, seconds = unpack(fold, Path(folder) / "images")
-            for name, (python, epochs) in lengths.items():
-                for n_epochs in epochs:
-                    spent, scores = run(name, python, n_epochs, table, Path(folder))
-                    row = (seconds + spent, *quality(table, scores))
-                    found[name, n_epochs].append(row)
-                    print(name, n_epochs, fold, *np.round(row, 4), file=sys.stderr, flush=True)
+            for key in missing:
+                spent, scores = run(key[0], lengths[key[0]][0], key[1], table, Path(folder))
+                rows[key] = (seconds + spent, *quality(table, scores))
+                append_row(asked.rows, key, rows[key])
     print("| system | epochs | seconds from the archive | AUROC | accuracy |")
     print("|---|---|---|---|---|")
-    means = {key: np.mean(rows, axis=0) for key, rows in found.items()}
-    for (name, n_epochs), (spent, auroc, accuracy) in means.items():
-        print(f"| {name} | {n_epochs} | {spent:.0f} | {auroc:.4f} | {accuracy:.4f} |")
+    found = defaultdict(list)
+    for key in wanted:
+        found[key[:2]].append(rows[key])
+    means = {key: np.mean(of_key, axis=0) for key, of_key in found.items()}
+    for (name, n_epochs), of_key in found.items():
+        print(f"| {name} | {n_epochs} | {' | '.join(spread(of_key))} |")
     for column, figure in ((1, "AUROC"), (2, "accuracy")):
         print(reached(means, lengths, column, figure))
     print(f"\nFolds {asked.folds} of {FOLDS}. {conditions()}")
+
+
+def read_rows(file: Path) -> dict[tuple[str, int, int], tuple[float, float, float]]:
+    """Return (seconds, AUROC, accuracy) of each (system, epochs, fold) that was measured."""
+    if not file.exists():
+        return {}
+    columns = ["system", "epochs", "fold", "seconds", "auroc", "accuracy"]
+    table = pl.read_csv(file, columns=columns)
+    return {row[:3]: row[3:] for row in table.select(columns).iter_rows()}
+
+
+def append_row(file: Path, key: tuple[str, int, int], row: tuple[float, ...]) -> None:
+    """Add one measured training to the file, and to the screen."""
+    if not file.exists():
+        file.write_text("system,epochs,fold,seconds,auroc,accuracy\n", encoding="utf-8")
+    spent, auroc, accuracy = row
+    line = f"{','.join(map(str, key))},{spent:.1f},{auroc:.5f},{accuracy:.5f}"
+    with file.open("a", encoding="utf-8") as rows:
+        rows.write(line + "\n")
+    print(line, file=sys.stderr, flush=True)
+
+
+def spread(rows: list[tuple[float, float, float]]) -> list[str]:
+    """Return mean and range over the folds of seconds, AUROC and accuracy."""
+    words = []
+    for values, digits in zip(zip(*rows, strict=True), (0, 4, 4), strict=True):
+        span = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(values) > 1 else ""
+        words.append(f"{np.mean(values):.{digits}f}{span}")
+    return words
 
 
 def reached(means: dict, lengths: dict, column: int, figure: str) -> str:
