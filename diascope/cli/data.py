@@ -1,0 +1,169 @@
+"""Before the training: get the images in order, and look at them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from diascope.cli.app import AsJson, print_json
+from diascope.errors import GroupsUnknownError, SettingsError
+
+
+def prepare(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Name of a data set; a folder with one sub-folder a class; or a table (.csv, "
+            ".parquet) with path, label and perhaps group, split.",
+        ),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Official files that are here: archive, its folder, or unpacked folder."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call your own data.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Your own data, two classes: the positive one.")
+    ] = None,
+    group_kind: Annotated[
+        str | None, typer.Option(help="Your own data: what a group is, such as patient.")
+    ] = None,
+    group_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Your own data: finds the group in a file name (or in the path)."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Your own data: none takes every image as independent."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="official (default where the data have one), grouped, or random."),
+    ] = None,
+    i_know_this_leaks: Annotated[
+        bool, typer.Option("--i-know-this-leaks", help="Without it there is no random split.")
+    ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Which one, in px, of the sizes that the images are published in."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    max_rejected: Annotated[
+        float, typer.Option(help="Largest share of unreadable images to go on with, 0-1.")
+    ] = 0.01,
+    accept_large_groups: Annotated[
+        bool, typer.Option(help="Go on if shared pictures join many groups.")
+    ] = False,
+    as_folders: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write split/class/ folders for other libraries."),
+    ] = None,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--near-duplicates/--no-near-duplicates",
+            help="Look for pictures that are nearly the same, and join their groups.",
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Get a data set, check every image, group, join duplicates, split by group, and measure."""
+    from diascope.data.class_folders import check_is_free
+    from diascope.display import print_fingerprint, shown
+    from diascope.home import dataset_folder
+    from diascope.steps.as_folders import as_folders as write_folders
+    from diascope.steps.prepare import prepare as step
+
+    wishes = {
+        "name": name,
+        "positive": positive,
+        "group_kind": group_kind,
+        "group_from": group_from,
+        "group": group,
+    }
+    if as_folders is not None:
+        check_is_free(as_folders)
+    dataset = _own_or_name(data, source, wishes)
+    with shown() as watch:
+        prepared = step(
+            dataset,
+            source=source,
+            size_px=size,
+            seed=seed,
+            split=split,
+            i_know_this_leaks=i_know_this_leaks,
+            max_rejected=max_rejected,
+            accept_large_groups=accept_large_groups,
+            near_duplicates=near_duplicates,
+            watch=watch,
+        )
+        if as_folders is not None:
+            write_folders(prepared, as_folders, watch=watch)
+    if as_json:
+        print_json(prepared.fingerprint)
+        return
+    print_fingerprint(prepared.card.title, prepared.fingerprint)
+    print(as_folders or dataset_folder(prepared.card.name))
+
+
+def _own_or_name(data: str, source: Path | None, wishes: dict[str, str | None]) -> Any:
+    """Return the user's own images as a data set, or the name of another; ask what is not said."""
+    from diascope.datasets.own import own_dataset
+    from diascope.display import shown
+    from diascope.prepared import is_path
+
+    asked = [f"--{name.replace('_', '-')}" for name, value in wishes.items() if value is not None]
+    if data.endswith(".py") or not is_path(data):
+        if asked:
+            raise SettingsError(f"{', '.join(asked)}: for your own folder or table, not {data}.")
+        return data
+    group = wishes.pop("group")
+    if group not in (None, "none"):
+        raise SettingsError(
+            f"--group is none or is left out, and not {group!r}.", fix="See --group-from."
+        )
+    try:
+        with shown() as watch:
+            return own_dataset(
+                data, source=source, ungrouped=group == "none", watch=watch, **wishes
+            )
+    except GroupsUnknownError as question:
+        if question.group_from is None or not sys.stdin.isatty():
+            raise
+        print(question)
+        if not typer.confirm(f"Take --group-from '{question.group_from}'?"):
+            raise
+        return own_dataset(data, source=source, **{**wishes, "group_from": question.group_from})
+
+
+def show(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Name or path of a prepared data set.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures; by default looks/NAME.")
+    ] = None,
+    per: Annotated[str, typer.Option(help="class, or group for rows of single groups too.")] = (
+        "class"
+    ),
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or test alone; without it train and val, test is sealed."),
+    ] = None,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Print real group ids, not pseudonyms.")
+    ] = False,
+) -> None:
+    """Look at it before training: examples of each class, balance, sizes, brightness."""
+    from diascope.display import shown
+    from diascope.steps.show import show as step
+
+    with shown() as watch:
+        path = step(data, out=out, per=per, split=split, show_ids=show_ids, watch=watch)
+    print(path)

@@ -1,0 +1,66 @@
+"""After the training: how good is it, and what it says of new images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diascope.cli.app import AsJson, RunFolder, print_json
+
+
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="test, or val to look without opening test.")] = "test",
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="A prepared data set from elsewhere, same classes."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a run, with intervals by group. Each opening of the test images is counted."""
+    from diascope.display import print_metrics, shown
+    from diascope.run import Run
+    from diascope.steps.evaluate import evaluate as step
+
+    with shown() as watch:
+        metrics = step(run, split=split, on=on, watch=watch)
+    if as_json:
+        print_json(metrics)
+        return
+    print_metrics(metrics)
+    print(Run(run).metrics_path(metrics["split"]))
+
+
+def report(
+    run: RunFolder,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Print real group and image ids, not pseudonyms.")
+    ] = False,
+) -> None:
+    """Write one self-contained page: data, proof of the split, figures, errors, settings."""
+    from diascope.display import shown
+    from diascope.steps.report import report as step
+
+    with shown():
+        path = step(run, show_ids=show_ids)
+    print(path)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run or a bundle.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, folders, ZIP archives.")],
+    out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
+        "predictions.csv"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table.")] = False,
+) -> None:
+    """Write class probabilities of images; a file that cannot be read gets a row that says why."""
+    from diascope.display import print_predictions, shown
+    from diascope.steps.predict import predict as step
+
+    with shown() as watch:
+        path = step(model, paths, out=out, overwrite=overwrite, watch=watch)
+    print_predictions(path)
+    print(path)
