@@ -169,7 +169,7 @@ def run_diascope(
     env = {**os.environ, "DIASCOPE_HOME": str(here / "home")}  # noqa: TID251
     less = ["--no-near-duplicates"] if name.endswith("fast_prepare") else []
     steps = (
-        ["prepare", str(cells), "--positive", POSITIVE, *less],
+        ["prepare", str(cells), "--name", "cells", "--positive", POSITIVE, *less],
         ["train", "cells", "--set", f"max_epochs={n_epochs}", "--out", "run"],
         ["evaluate", "run"],
     )
