@@ -1,0 +1,1 @@
+"""What can be wrong with a data set before anything is trained on it, one subject a file."""

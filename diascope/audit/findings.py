@@ -1,0 +1,233 @@
+"""Findings: everything that is checked of a data set, in the order in which a reader asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.audit.cues import Cue, image_cues, metadata_cues
+from diascope.audit.duplicates import count_pairs, placed_pairs
+from diascope.audit.leakage_meter import Gap, measure_leakage, why_no_gap
+from diascope.audit.measure import Measures
+from diascope.audit.patches import patch_features
+from diascope.audit.probes import FEWEST_GROUPS, Probe, Probed, group_folds, run_probes
+from diascope.audit.quality import Oddity, find_oddities
+from diascope.audit.suspects import Suspects, find_suspects
+from diascope.data.duplicates import join_duplicates
+from diascope.data.manifest import label_indices
+from diascope.errors import DataError
+from diascope.progress import Watch, silent
+from diascope.task import Task
+
+CONTENT = "content"
+WHAT_CONTENT_IS = (
+    "What the images show, as far as a quick probe sees it: which of 256 kinds of patch (6 px of "
+    "64) occur, how strongly, and not where. A network sees more."
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Parameters
+    ----------
+    images : DataFrame
+        The rows of the manifest that were looked at, in the order of the measures.
+    probed_rows : int64 (n,)
+        Which of them the probes learned from and were judged on: train and val alone.
+    task : Task
+        The classes as they were probed.
+    left_out : tuple of str
+        Classes of too few groups to be probed.
+    untold : str
+        Why nothing could be probed; empty where it could.
+    probes : tuple of Probe
+        The content first.
+    gaps : tuple of Gap
+    no_gap : str
+        Why the leakage meter shows nothing.
+    suspects : Suspects or None
+        Its rows count within ``probed_rows``.
+    pairs : DataFrame or None
+        Of `placed_pairs`; None where ``prepare`` left no list.
+    oddities : tuple of Oddity
+        Their rows count within ``images``.
+    """
+
+    images: pl.DataFrame
+    probed_rows: NDArray[np.int64]
+    task: Task
+    left_out: tuple[str, ...]
+    untold: str
+    probes: tuple[Probe, ...]
+    gaps: tuple[Gap, ...]
+    no_gap: str
+    suspects: Suspects | None
+    pairs: pl.DataFrame | None
+    oddities: tuple[Oddity, ...]
+
+    @property
+    def probed(self) -> pl.DataFrame:
+        """The rows of the images that were probed."""
+        return self.images[self.probed_rows]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return numbers and verdicts for JSON: no id of an image or of a group."""
+        return {
+            "n_images": self.images.height,
+            "n_probed": len(self.probed_rows),
+            "classes": list(self.task.classes),
+            "left_out": list(self.left_out),
+            "untold": self.untold,
+            "group_kinds": group_kinds(self.probed, self.task.classes),
+            "probes": [
+                {
+                    "name": probe.name,
+                    "what": probe.what,
+                    "auroc": probe.auroc.to_dict(),
+                    "within_groups": probe.within.to_dict() if probe.within else None,
+                    "share_of_content": probe.share,
+                    "verdict": probe.verdict,
+                }
+                for probe in self.probes
+            ],
+            "leakage": {
+                "why_not": self.no_gap,
+                "gaps": [{**vars(gap), "gap": gap.gap.to_dict()} for gap in self.gaps],
+            },
+            "suspects": self._suspects_as_dict(),
+            "duplicates": None if self.pairs is None else count_pairs(self.pairs),
+            "quality": [
+                {"name": one.name, "rule": one.rule, "n_images": len(one.rows)}
+                for one in self.oddities
+            ],
+        }
+
+    def _suspects_as_dict(self) -> dict[str, Any] | None:
+        if self.suspects is None:
+            return None
+        return {
+            "n_suspects": len(self.suspects.rows),
+            "estimated_errors": self.suspects.estimated_errors,
+            "joint": self.suspects.joint.tolist(),
+            "thresholds": self.suspects.thresholds.tolist(),
+        }
+
+
+def examine(
+    images: pl.DataFrame,
+    measures: Measures,
+    *,
+    task: Task,
+    group_kind: str,
+    mode: str = "grouped",
+    pairs: pl.DataFrame | None = None,
+    seed: int = 0,
+    watch: Watch = silent,
+) -> Findings:
+    """Check everything; nothing is read from disk and nothing written.
+
+    Labels are read of train and val alone. Of test images, only what needs no label is looked at.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Rows of the manifest.
+    measures : Measures
+        Of the same images, in the same order.
+    task : Task
+    group_kind : str
+        What a group is, in the singular.
+    mode : str
+        How the data set was split, see `diascope.data.assign`.
+    pairs : DataFrame, optional
+        The duplicates that ``prepare`` found.
+    seed : int
+    watch : callable
+        Told the progress.
+    """
+    oddities = tuple(find_oddities(measures.values))
+    placed = None if pairs is None else placed_pairs(pairs, images)
+    rows, groups, kept, left_out = probed_part(images, task.classes, mode=mode, pairs=pairs)
+    untold, folds = "", np.zeros(0, np.int64)
+    part = images[rows]
+    try:
+        if len(kept) < 2:
+            raise DataError(
+                f"fewer than two classes have images of {FEWEST_GROUPS} groups outside test"
+            )
+        labels = label_indices(part, kept).to_numpy().astype(np.int64)
+        folds = group_folds(labels, groups, seed=seed)
+    except DataError as error:
+        untold = error.problem
+        return Findings(
+            images, rows, task, left_out, untold, (), (), untold, None, placed, oddities
+        )  # fmt: skip
+    kept_task = task if kept == task.classes else Task(kept)
+    probed = Probed(labels, groups, folds, kept_task, group_kind, seed)
+    seen = measures.of(rows)
+    content = Cue(CONTENT, WHAT_CONTENT_IS, patch_features(seen.small, seed=seed, watch=watch))
+    cues = [*image_cues(seen), *metadata_cues(part)]
+    probes, probabilities = run_probes(cues, content, probed, watch=watch)
+    no_gap = why_no_gap(probed)
+    gaps = () if no_gap else measure_leakage(content.features, probed, seed=seed, watch=watch)
+    return Findings(
+        images=images,
+        probed_rows=rows,
+        task=kept_task,
+        left_out=left_out,
+        untold="",
+        probes=tuple(probes),
+        gaps=tuple(gaps),
+        no_gap=no_gap,
+        suspects=find_suspects(labels, probabilities),
+        pairs=placed,
+        oddities=oddities,
+    )
+
+
+def probed_part(
+    images: pl.DataFrame, classes: tuple[str, ...], *, mode: str, pairs: pl.DataFrame | None
+) -> tuple[NDArray[np.int64], NDArray[np.str_], tuple[str, ...], tuple[str, ...]]:
+    """Choose what may be probed: no test image, and no class of fewer than four groups.
+
+    An official split may part duplicates; in folds they stay together, as in a cross-validation.
+
+    Returns
+    -------
+    rows : int64 (n,)
+        Among ``images``.
+    groups : str (n,)
+    kept, left_out : tuple of str
+        The classes that are probed, and those with images but too few groups.
+    """
+    table = images.with_row_index("row").filter(pl.col("split") != "test")
+    if mode == "official" and table.height:
+        table, _ = join_duplicates(table, pairs, accept_large=True)
+    n_groups = dict(table.group_by("label").agg(pl.col("group").n_unique()).iter_rows())
+    kept = tuple(name for name in classes if n_groups.get(name, 0) >= FEWEST_GROUPS)
+    left_out = tuple(name for name in classes if 0 < n_groups.get(name, 0) < FEWEST_GROUPS)
+    table = table.filter(pl.col("label").is_in(kept)).sort("row")
+    groups = table["group"].to_numpy().astype(str)
+    return table["row"].to_numpy().astype(np.int64), groups, kept, left_out
+
+
+def group_kinds(table: pl.DataFrame, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Count groups and images by the set of classes that a group has, most images first."""
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    found = table.group_by("group").agg(pl.col("label").unique(), pl.len().alias("n"))
+    for labels, n_images in found.sort("group").select("label", "n").iter_rows():
+        kind = tuple(name for name in classes if name in labels)
+        of_kind = kinds.setdefault(kind, [0, 0])
+        of_kind[0] += 1
+        of_kind[1] += n_images
+    rows = [
+        {"classes": list(kind), "n_groups": n_groups, "n_images": n_images}
+        for kind, (n_groups, n_images) in kinds.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["n_images"], row["classes"]))

@@ -1,0 +1,194 @@
+"""The leakage meter: by how much a random split would flatter, measured with quick probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from diascope.audit.probes import (
+    LEVEL,
+    N_RESAMPLES,
+    Probed,
+    out_of_fold,
+    unsettled,
+)
+from diascope.metrics.bootstrap import Resampling, estimate, replicate
+from diascope.metrics.discrimination import fold_rankings, mean_rank_metrics, rank_basis
+from diascope.metrics.estimate import Estimate
+from diascope.progress import Progress, Watch, silent
+
+N_NEIGHBOURS = 5
+CHUNK = 1000  # images compared with all others at a time
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The same probe, judged on folds by group and on folds by image.
+
+    Parameters
+    ----------
+    probe : str
+        What learned.
+    grouped, by_image : float or None
+        AUROC within folds, averaged.
+    gap : Estimate
+        By image minus grouped, -1 to 1.
+    """
+
+    probe: str
+    grouped: float | None
+    by_image: float | None
+    gap: Estimate
+
+    @property
+    def flatters(self) -> bool:
+        """Whether the interval of the gap lies above zero."""
+        return self.gap.low is not None and self.gap.low > 0
+
+
+def why_no_gap(probed: Probed) -> str:
+    """Say why there is nothing to measure; empty where there is something."""
+    if len(np.unique(probed.groups)) == len(probed.groups):
+        return (
+            "Every image is a group of its own: a random split and a grouped one are the same. "
+            "Whether that is true of the images, this meter cannot tell."
+        )
+    return ""
+
+
+def measure_leakage(
+    features: NDArray[np.float32], probed: Probed, *, seed: int, watch: Watch = silent
+) -> list[Gap]:
+    """Measure the gap with a logistic regression and with nearest neighbours.
+
+    Neighbours learn by heart, as a network can: an image whose siblings were learned is recognised
+    by them. The two kinds of fold have the same number of folds, and the interval comes from
+    resampling whole groups, in both of them alike.
+
+    Parameters
+    ----------
+    features : float32 (N, D)
+        Of the content.
+    probed : Probed
+    seed : int
+        Of the folds by image.
+    watch : callable
+        Told the progress.
+    """
+    by_image = image_folds(probed.labels, int(probed.folds.max()) + 1, seed=seed)
+    n_classes, gaps = probed.task.n_classes, []
+    with threadpool_limits(1, "blas"), unsettled():
+        for number, (name, scored) in enumerate(
+            (
+                ("logistic regression", out_of_fold),
+                (f"{N_NEIGHBOURS} nearest neighbours", nearest_neighbours),
+            )
+        ):
+            scores = [
+                scored(features, probed.labels, folds, n_classes=n_classes)
+                for folds in (probed.folds, by_image)
+            ]
+            gaps.append(_gap(name, scores[0], scores[1], by_image, probed))
+            watch(Progress("measuring the leak of a random split", number + 1, 2))
+    return gaps
+
+
+def image_folds(labels: NDArray[np.int64], n_folds: int, *, seed: int) -> NDArray[np.int64]:
+    """Place image by image, each class evenly: int64 (N,)."""
+    rng = np.random.default_rng([seed, len(labels), n_folds])
+    folds = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        folds[rows] = np.arange(len(rows)) % n_folds
+    return folds
+
+
+def nearest_neighbours(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    *,
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Score every image by the labels of the 5 nearest images of other folds, near ones more.
+
+    Parameters
+    ----------
+    features : float32 (N, D)
+    labels, folds : int64 (N,)
+    n_classes : int
+
+    Returns
+    -------
+    float64 (N, K), 0-1
+        Rows sum to 1.
+    """
+    spread = features.std(axis=0)
+    points = (features - features.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+    points = (points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-6)).astype(
+        np.float32
+    )
+    scores = np.zeros((len(labels), n_classes))
+    for fold in np.unique(folds):
+        learned = np.flatnonzero(folds != fold)
+        judged = np.flatnonzero(folds == fold)
+        n_near = min(N_NEIGHBOURS, len(learned))
+        for start in range(0, len(judged), CHUNK):
+            rows = judged[start : start + CHUNK]
+            similarity = points[rows] @ points[learned].T
+            near = np.argpartition(-similarity, n_near - 1, axis=1)[:, :n_near]
+            weight = np.exp(10 * (np.take_along_axis(similarity, near, axis=1) - 1)).astype(float)
+            of_class = labels[learned][near]
+            for k in range(n_classes):
+                scores[rows, k] = (weight * (of_class == k)).sum(axis=1) / weight.sum(axis=1)
+    return scores
+
+
+def _gap(
+    name: str,
+    grouped: NDArray[np.float64],
+    by_image: NDArray[np.float64],
+    image_folds: NDArray[np.int64],
+    probed: Probed,
+) -> Gap:
+    groups, group_of = np.unique(probed.groups, return_inverse=True)
+    fold_of_group = np.zeros(len(groups), np.intp)
+    fold_of_group[group_of] = probed.folds
+    labels, positive = probed.labels.astype(np.intp), probed.task.positive_index
+
+    def rankings(scores: NDArray[np.float64], folds: NDArray[np.int64]):
+        return fold_rankings(
+            labels,
+            scores,
+            group_of=group_of,
+            fold_of=folds.astype(np.intp),
+            positive_index=positive,
+        )
+
+    both = rankings(grouped, probed.folds), rankings(by_image, image_folds)
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        first, second = (mean_rank_metrics(one, weights)["auroc"] for one in both)
+        return {"grouped": first, "by_image": second, "gap": second - first}
+
+    points = statistic(np.ones((1, len(groups))))
+    replicates = replicate(statistic, fold_of_group, n_resamples=N_RESAMPLES, seed=probed.seed)
+    counts = np.zeros((len(groups), probed.task.n_classes))
+    np.add.at(counts, (group_of, probed.labels), 1)
+    basis = replace(
+        rank_basis(both[0], counts, fold_of_group=fold_of_group),
+        is_mean_of_fractions=False,
+        bounds=(-1.0, 1.0),
+    )
+    gap = estimate(
+        float(points["gap"][0]),
+        replicates["gap"],
+        basis=basis,
+        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+    )
+    values = [float(points[key][0]) for key in ("grouped", "by_image")]
+    first, second = (None if np.isnan(value) else value for value in values)
+    return Gap(name, first, second, gap)

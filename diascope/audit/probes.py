@@ -1,0 +1,375 @@
+"""Probes: how well a label is predicted from one cue alone, on groups that were not learned from.
+
+A probe is a logistic regression. Every image is scored by the probe of its fold, which learned
+from other groups; the AUROC is computed within folds, averaged, and has an interval by group.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from diascope.audit.cues import Cue
+from diascope.data.split import split_groups
+from diascope.errors import DataError
+from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
+from diascope.metrics.confusion import divide
+from diascope.metrics.discrimination import (
+    fold_rankings,
+    mean_rank_metrics,
+    rank_basis,
+    rank_metrics,
+)
+from diascope.metrics.estimate import Estimate
+from diascope.progress import Progress, Watch, silent
+from diascope.task import Task
+
+MOST_FOLDS, FEWEST_GROUPS = 5, 4
+N_RESAMPLES, LEVEL = 500, 0.95
+FEW_FEATURES = 8  # so few are bent at their quintiles: a class may be in the middle of a scale
+STRENGTH = 0.1  # inverse of the penalty on standardised features (scikit-learn's C)
+MOST_STEPS = 100
+MARGIN = 0.05  # above chance, which the whole interval must leave behind
+STRONG_SHARE = 0.5  # of what the content has above chance
+UNTOLD, NONE, SOME, STRONG = "cannot be told", "none told", "shortcut possible", "strong shortcut"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The images that probes learn from and are judged on; never a test image.
+
+    Parameters
+    ----------
+    labels : int64 (N,)
+        Class indices.
+    groups : str (N,)
+    folds : int64 (N,)
+        From `group_folds`.
+    task : Task
+        The classes.
+    group_kind : str
+        What a group is, in the singular.
+    seed : int
+        Of the resamples.
+    """
+
+    labels: NDArray[np.int64]
+    groups: NDArray[np.str_]
+    folds: NDArray[np.int64]
+    task: Task
+    group_kind: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came of one cue.
+
+    Parameters
+    ----------
+    name, what : str
+        As of `Cue`.
+    auroc : Estimate
+        Macro average of one class against the rest where no class is positive.
+    within : Estimate or None
+        Mean AUROC within the groups that have both classes, which nothing that a whole group
+        shares can raise; None where no class is positive.
+    share : float or None
+        What it has above chance over what the content has; None where the content has nothing.
+    verdict : str
+        ``"cannot be told"``, ``"none told"``, ``"shortcut possible"`` or ``"strong shortcut"``.
+    """
+
+    name: str
+    what: str
+    auroc: Estimate
+    within: Estimate | None
+    share: float | None
+    verdict: str
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the cue gives the label away, by the rule of `verdict`."""
+        return self.verdict in (SOME, STRONG)
+
+
+def group_folds(
+    labels: NDArray[np.int64], groups: NDArray[np.str_], *, seed: int
+) -> NDArray[np.int64]:
+    """Lay out folds by group: five, or fewer where a class has few groups.
+
+    Parameters
+    ----------
+    labels : int64 (N,)
+    groups : str (N,)
+    seed : int
+
+    Returns
+    -------
+    int64 (N,)
+        The fold of each image.
+
+    Raises
+    ------
+    DataError
+        There is one class only, a class has fewer than four groups, or the groups are too unequal.
+    """
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise DataError("outside the test split there are images of one class only")
+    fewest = min(len(np.unique(groups[labels == label])) for label in classes)
+    if fewest < FEWEST_GROUPS:
+        raise DataError(
+            f"a class has {fewest} of the groups outside test, and {FEWEST_GROUPS} are needed"
+        )
+    # as many folds as still leave an interval, see `diascope.metrics.bootstrap`
+    for n_folds in range(min(MOST_FOLDS, fewest - 2), 1, -1):
+        try:
+            return split_groups(labels, groups, fractions=[1 / n_folds] * n_folds, seed=seed)
+        except DataError:
+            continue
+    raise DataError("the groups are too unequal to be parted into folds with all classes")
+
+
+def run_probes(
+    cues: Sequence[Cue], content: Cue, probed: Probed, *, watch: Watch = silent
+) -> tuple[list[Probe], NDArray[np.float64]]:
+    """Probe the content and every cue.
+
+    Parameters
+    ----------
+    cues : sequence of Cue
+    content : Cue
+        What the others are set against.
+    probed : Probed
+    watch : callable
+        Told the progress.
+
+    Returns
+    -------
+    probes : list of Probe
+        The content first, then the cues in their order.
+    probabilities : float64 (N, K), 0-1
+        Of the content's probe, each image scored by a probe that learned from other groups.
+    """
+    every = [content, *cues]
+    n_classes = probed.task.n_classes
+
+    def judged(cue: Cue) -> tuple[Estimate, Estimate | None, NDArray[np.float64] | None]:
+        if cue.unusable or not np.ptp(cue.features, axis=0).any():
+            return _untold(cue.unusable or "the same for all images", probed), None, None
+        scores = out_of_fold(cue.features, probed.labels, probed.folds, n_classes=n_classes)
+        return auroc_by_group(scores, probed), auroc_within_groups(scores, probed), scores
+
+    results = []
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool, unsettled():
+        for number, result in enumerate(pool.map(judged, every)):
+            results.append(result)
+            watch(Progress("probing", number + 1, len(every), every[number].name))
+    of_content = results[0][0]
+    probes = [
+        Probe(
+            cue.name,
+            cue.what,
+            auroc,
+            within,
+            share_of(auroc, of_content),
+            verdict(auroc, of_content),
+        )
+        for cue, (auroc, within, _) in zip(every, results, strict=True)
+    ]
+    probabilities = results[0][2]
+    if probabilities is None:  # all images are the same picture
+        probabilities = np.full((len(probed.labels), n_classes), 1 / n_classes)
+    return probes, probabilities
+
+
+def _untold(why: str, probed: Probed) -> Estimate:
+    n_groups = len(np.unique(probed.groups))
+    return Estimate(None, None, None, len(probed.labels), n_groups, "none", why)
+
+
+def out_of_fold(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: NDArray[np.int64],
+    *,
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Score every image with a logistic regression that learned from the other folds.
+
+    Parameters
+    ----------
+    features : float32 (N, D)
+        Standardised by the images that are learned from; eight or fewer are also bent at their
+        quintiles, so that a class may lie in the middle of a scale.
+    labels, folds : int64 (N,)
+    n_classes : int
+
+    Returns
+    -------
+    float64 (N, K), 0-1
+        Rows sum to 1; a class that a fold did not learn has probability 0 there.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scores = np.zeros((len(labels), n_classes))
+    for fold in np.unique(folds):
+        is_inside = folds == fold
+        learned, judged = _prepared(features[~is_inside], features[is_inside])
+        known = np.unique(labels[~is_inside])
+        if len(known) == 1:
+            scores[is_inside, known[0]] = 1
+            continue
+        model = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS, tol=1e-3)
+        model.fit(learned, labels[~is_inside])
+        scores[np.ix_(is_inside, known)] = model.predict_proba(judged)
+    return scores
+
+
+def _prepared(
+    learned: NDArray[np.float32], judged: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if learned.shape[1] <= FEW_FEATURES:
+        knots = np.quantile(learned, [0.2, 0.4, 0.6, 0.8], axis=0)
+        learned, judged = (
+            np.concatenate([part, *(np.maximum(part - knot, 0) for knot in knots)], axis=1)
+            for part in (learned, judged)
+        )
+    mean, spread = learned.mean(axis=0), learned.std(axis=0)
+    spread = np.where(spread > 1e-6, spread, 1)
+    return (
+        ((learned - mean) / spread).astype(np.float32),
+        ((judged - mean) / spread).astype(np.float32),
+    )
+
+
+@contextmanager
+def unsettled() -> Iterator[None]:
+    """Let a probe that has not quite settled after its steps pass without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def auroc_by_group(scores: NDArray[np.float64], probed: Probed) -> Estimate:
+    """Return the AUROC within folds, averaged, with an interval by resampling groups in them.
+
+    Parameters
+    ----------
+    scores : float64 (N, K)
+        Out of fold.
+    probed : Probed
+    """
+    groups, group_of = np.unique(probed.groups, return_inverse=True)
+    fold_of_group = np.zeros(len(groups), np.intp)
+    fold_of_group[group_of] = probed.folds
+    rankings = fold_rankings(
+        probed.labels.astype(np.intp),
+        scores,
+        group_of=group_of,
+        fold_of=probed.folds.astype(np.intp),
+        positive_index=probed.task.positive_index,
+    )
+    counts = np.zeros((len(groups), probed.task.n_classes))
+    np.add.at(counts, (group_of, probed.labels), 1)
+    point = mean_rank_metrics(rankings, np.ones((1, len(groups))))["auroc"][0]
+    replicates = replicate(
+        lambda weights: mean_rank_metrics(rankings, weights),
+        fold_of_group,
+        n_resamples=N_RESAMPLES,
+        seed=probed.seed,
+    )
+    return estimate(
+        float(point),
+        replicates["auroc"],
+        basis=rank_basis(rankings, counts, fold_of_group=fold_of_group),
+        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+    )
+
+
+def auroc_within_groups(scores: NDArray[np.float64], probed: Probed) -> Estimate | None:
+    """Return the mean AUROC within groups with both classes; None where no class is positive.
+
+    Parameters
+    ----------
+    scores : float64 (N, K)
+        Out of fold.
+    probed : Probed
+    """
+    positive = probed.task.positive_index
+    if positive is None:
+        return None
+    _, group_of = np.unique(probed.groups, return_inverse=True)
+    rows = fold_rankings(
+        probed.labels.astype(np.intp),
+        scores,
+        group_of=np.zeros(len(group_of), np.intp),
+        fold_of=group_of.astype(np.intp),
+        positive_index=positive,
+    )
+    one = np.ones((1, 1))
+    values = np.array([rank_metrics(of[0], one)[0][0] if of else np.nan for of in rows])
+    is_mixed = ~np.isnan(values)
+    n_groups, n_images = int(is_mixed.sum()), int(is_mixed[group_of].sum())
+    if not n_groups:
+        return _untold(f"no {probed.group_kind} has both classes", probed)
+    replicates = replicate(
+        lambda weights: {"mean": divide(weights @ values[is_mixed], weights.sum(axis=1))},
+        np.zeros(n_groups, np.intp),
+        n_resamples=N_RESAMPLES,
+        seed=probed.seed,
+    )
+    basis = Basis(n_images, n_groups, n_groups, float(n_groups))
+    return estimate(
+        float(values[is_mixed].mean()),
+        replicates["mean"],
+        basis=basis,
+        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+    )
+
+
+def share_of(auroc: Estimate, content: Estimate) -> float | None:
+    """Return what a cue has above chance over what the content has.
+
+    Examples
+    --------
+    >>> share_of(Estimate(0.6, 0, 1, 9, 9, ""), Estimate(0.9, 0, 1, 9, 9, ""))
+    0.25
+    """
+    if auroc.value is None or content.value is None or content.value - 0.5 < MARGIN:
+        return None
+    share = divide(np.array([auroc.value - 0.5]), np.array([content.value - 0.5]))
+    return round(float(max(0.0, share[0])), 6)
+
+
+def verdict(auroc: Estimate, content: Estimate) -> str:
+    """Say whether a cue gives the label away.
+
+    A shortcut is possible where the lower end of the interval is above 0.55. It is strong where
+    the cue alone has at least half of what the content has above chance, or the content nothing.
+
+    Examples
+    --------
+    >>> content = Estimate(0.9, 0.88, 0.92, 900, 90, "")
+    >>> verdict(Estimate(0.75, 0.7, 0.8, 900, 90, ""), content)
+    'strong shortcut'
+    >>> verdict(Estimate(0.62, 0.56, 0.68, 900, 90, ""), content)
+    'shortcut possible'
+    >>> verdict(Estimate(0.62, 0.52, 0.72, 900, 90, ""), content)
+    'none told'
+    """
+    if auroc.value is None or auroc.low is None:
+        return UNTOLD
+    if auroc.low <= 0.5 + MARGIN:
+        return NONE
+    share = share_of(auroc, content)
+    return STRONG if share is None or share >= STRONG_SHARE else SOME
