@@ -25,7 +25,7 @@ from rich.table import Column, Table
 from diascope.data.fingerprint import TINY_PX
 from diascope.data.spec import UNGROUPED, DatasetCard, DatasetSpec
 from diascope.home import dataset_folder
-from diascope.metrics.estimate import counted, plural
+from diascope.metrics.estimate import Estimate, counted, plural
 from diascope.plan import Plan
 from diascope.plugins import find_all
 from diascope.prepared import prepared_cards
@@ -232,6 +232,22 @@ def _read_predictions(path: Path) -> pl.DataFrame:
     if path.suffix.lower() == ".parquet":
         return pl.read_parquet(path, columns=names)
     return pl.read_json(path, infer_schema_length=None).select(names)
+
+
+def print_audit(facts: dict[str, Any]) -> None:
+    """Print what an audit found: a line a probe, and the counts."""
+    if facts["untold"]:
+        print(f"shortcuts, leaks and labels cannot be judged: {facts['untold']}")
+    for probe in facts["probes"]:
+        auroc = Estimate(**probe["auroc"])
+        told = auroc.format() if auroc.value is not None else auroc.note
+        print(f"{probe['name']}: {told}; {probe['verdict']}")
+    for gap in facts["leakage"]["gaps"]:
+        print(f"random minus grouped split, {gap['probe']}: {Estimate(**gap['gap']).format()}")
+    if facts["suspects"]:
+        print(f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}")
+    for one in facts["quality"]:
+        print(f"{one['name']}: {counted(one['n_images'], 'image')}")
 
 
 def list_datasets(*, as_json: bool) -> None:

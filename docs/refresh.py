@@ -11,8 +11,8 @@ from diascope.plugins import find_all
 
 PAGE = Path(__file__).parent / "reference.md"
 VERBS = (
-    "demo", "datasets", "models", "recipes", "weights", "prepare", "show", "train", "evaluate",
-    "report", "predict",
+    "demo", "datasets", "models", "recipes", "weights", "prepare", "show", "audit", "train",
+    "evaluate", "report", "predict",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from diascope.audit.duplicates import count_pairs, placed_pairs
 from diascope.audit.leakage_meter import Gap, measure_leakage, why_no_gap
 from diascope.audit.measure import Measures
 from diascope.audit.patches import patch_features
-from diascope.audit.probes import FEWEST_GROUPS, Probe, Probed, group_folds, run_probes
+from diascope.audit.probes import CONTENT, FEWEST_GROUPS, Probe, Probed, group_folds, run_probes
 from diascope.audit.quality import Oddity, find_oddities
 from diascope.audit.suspects import Suspects, find_suspects
 from diascope.data.duplicates import join_duplicates
@@ -23,7 +23,6 @@ from diascope.errors import DataError
 from diascope.progress import Watch, silent
 from diascope.task import Task
 
-CONTENT = "content"
 WHAT_CONTENT_IS = (
     "What the images show, as far as a quick probe sees it: which of 256 kinds of patch (6 px of "
     "64) occur, how strongly, and not where. A network sees more."

@@ -39,7 +39,8 @@ STRENGTH = 0.1  # inverse of the penalty on standardised features (scikit-learn'
 MOST_STEPS = 100
 MARGIN = 0.05  # above chance, which the whole interval must leave behind
 STRONG_SHARE = 0.5  # of what the content has above chance
-UNTOLD, NONE, SOME, STRONG = "cannot be told", "none told", "shortcut possible", "strong shortcut"
+CONTENT = "content"
+UNTOLD, NONE, SOME, STRONG = "cannot be told", "none told", "weak cue", "strong cue"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Probe:
     share : float or None
         What it has above chance over what the content has; None where the content has nothing.
     verdict : str
-        ``"cannot be told"``, ``"none told"``, ``"shortcut possible"`` or ``"strong shortcut"``.
+        ``"cannot be told"``, ``"none told"``, ``"weak cue"`` or ``"strong cue"``; of the content
+        itself ``"content"``.
     """
 
     name: str
@@ -182,7 +184,7 @@ def run_probes(
             auroc,
             within,
             share_of(auroc, of_content),
-            verdict(auroc, of_content),
+            CONTENT if cue is content else verdict(auroc, of_content),
         )
         for cue, (auroc, within, _) in zip(every, results, strict=True)
     ]
@@ -354,16 +356,16 @@ def share_of(auroc: Estimate, content: Estimate) -> float | None:
 def verdict(auroc: Estimate, content: Estimate) -> str:
     """Say whether a cue gives the label away.
 
-    A shortcut is possible where the lower end of the interval is above 0.55. It is strong where
+    A cue is flagged where the lower end of the interval is above 0.55. It is strong where
     the cue alone has at least half of what the content has above chance, or the content nothing.
 
     Examples
     --------
     >>> content = Estimate(0.9, 0.88, 0.92, 900, 90, "")
     >>> verdict(Estimate(0.75, 0.7, 0.8, 900, 90, ""), content)
-    'strong shortcut'
+    'strong cue'
     >>> verdict(Estimate(0.62, 0.56, 0.68, 900, 90, ""), content)
-    'shortcut possible'
+    'weak cue'
     >>> verdict(Estimate(0.62, 0.52, 0.72, 900, 90, ""), content)
     'none told'
     """

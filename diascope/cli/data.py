@@ -167,3 +167,34 @@ def show(
     with shown() as watch:
         path = step(data, out=out, per=per, split=split, show_ids=show_ids, watch=watch)
     print(path)
+
+
+def audit(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Name or path of a prepared data set.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the page; by default audits/NAME.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds, resamples and samples.")] = 0,
+    most_images: Annotated[
+        int, typer.Option(help="Of more images, as many drawn at random are looked at.")
+    ] = 15_000,
+    show_ids: Annotated[
+        bool, typer.Option("--show-ids", help="Print real ids on the page, not pseudonyms.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Before training: shortcuts, leaks, duplicates, label suspects and odd images, on a page."""
+    from diascope.display import print_audit, shown
+    from diascope.steps.audit import audit as step
+
+    with shown() as watch:
+        path, facts = step(
+            data, out=out, seed=seed, most_images=most_images, show_ids=show_ids, watch=watch
+        )
+    if as_json:
+        print_json(facts)
+        return
+    print_audit(facts)
+    print(path)

@@ -1,0 +1,117 @@
+"""The pictures of an audit: label suspects, pairs of duplicates, odd images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from diascope.audit.findings import Findings
+from diascope.data.manifest import COLUMNS
+from diascope.figures.mosaic import tile
+from diascope.figures.pictures import image_uri
+from diascope.reporting.pseudonyms import Names
+
+__all__ = ["Names", "Pictures", "draw_pictures"]
+
+Read = Callable[[str, str], NDArray[np.uint8]]
+
+MOST_SUSPECTS, MOST_PAIRS, MOST_ODD = 36, 12, 8
+PICTURE_PX = 120
+SEALED = "sealed"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is shown, each picture with its ``uri`` and what to say of it.
+
+    Parameters
+    ----------
+    suspects : list of dict
+        ``number, uri, label, suggested, margin, group, image_id``.
+    pairs : list of dict
+        ``kind, conflict, sides``; a side has ``uri, label, split, group``.
+    oddities : list of dict
+        ``name, rule, n_images, images``; an image has ``uri, split, group``.
+    """
+
+    suspects: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    oddities: list[dict[str, Any]]
+
+
+def draw_pictures(findings: Findings, read: Read, *, names: Names) -> Pictures:
+    """Draw the first of each kind.
+
+    Parameters
+    ----------
+    findings : Findings
+    read : callable
+        ``read(path, sha256)`` returns the pixels of an image, uint8 (H, W, 3).
+    names : Names
+        What groups are called.
+    """
+
+    def shown(row: dict[str, Any]) -> dict[str, Any]:
+        is_test = row["split"] == "test"
+        return {
+            "uri": image_uri(tile(read(row["path"], row["sha256"]), PICTURE_PX)),
+            "label": SEALED if is_test else row["label"],
+            "split": row["split"],
+            "group": names.shown[row["group"]],
+            "image_id": row["image_id"] if names.are_true else None,
+        }
+
+    rows = findings.images.select(*COLUMNS, "sha256", "split")
+    return Pictures(
+        suspects=_suspects(findings, rows, shown),
+        pairs=_pairs(findings, rows, shown),
+        oddities=[
+            {
+                "name": oddity.name,
+                "rule": oddity.rule,
+                "n_images": len(oddity.rows),
+                "images": [
+                    shown(row) for row in rows[oddity.rows[:MOST_ODD]].iter_rows(named=True)
+                ],
+            }
+            for oddity in findings.oddities
+        ],
+    )
+
+
+def _suspects(findings: Findings, rows: pl.DataFrame, shown: Callable) -> list[dict[str, Any]]:
+    if findings.suspects is None:
+        return []
+    found = findings.suspects
+    chosen = rows[findings.probed_rows[found.rows[:MOST_SUSPECTS]]].iter_rows(named=True)
+    return [
+        {
+            "number": number + 1,
+            **shown(row),
+            "suggested": findings.task.classes[found.suggested[number]],
+            "margin": float(found.margins[number]),
+        }
+        for number, row in enumerate(chosen)
+    ]
+
+
+def _pairs(findings: Findings, rows: pl.DataFrame, shown: Callable) -> list[dict[str, Any]]:
+    """Draw conflicting pairs first, then those across splits, across groups, and the rest."""
+    if findings.pairs is None:
+        return []
+    order = [pl.col("conflict").fill_null(value=False), "across_splits", "across_groups", "kind"]
+    first = findings.pairs.sort(order, descending=True, maintain_order=True).head(MOST_PAIRS)
+    row_of = {row["image_id"]: row for row in rows.iter_rows(named=True)}
+    return [
+        {
+            "kind": pair["kind"],
+            "conflict": bool(pair["conflict"]),
+            "sides": [shown(row_of[pair[name]]) for name in ("image_id", "other_id")],
+        }
+        for pair in first.iter_rows(named=True)
+    ]
