@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
 from diascope.external import check_external
 from diascope.home import home
-from diascope.ledger import record_opening
+from diascope.ledger import LEDGER, record_opening, save_head
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.networks import find_features_of
 from diascope.predictions import Predictions
@@ -159,14 +161,17 @@ def _open(run: Run, networks: list[Bundle], rows: pl.DataFrame) -> dict[str, Any
     cards = [network.card for network in networks]
     weights = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
     openings = record_opening(
-        home() / "ledger",
+        home() / LEDGER,
         rows["sha256"].to_list(),
         run=str(run.folder.resolve()),
         weights=weights,
         moment=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["diascope", *sys.argv[1:]]),
     )
+    for folder in run.network_folders:
+        save_head(folder, openings.head)
     torch.set_num_threads(run.plan.threads)
-    return {"openings": openings.as_dict()}
+    return {"openings": openings.as_dict(), "ledger": openings.head.as_dict()}
 
 
 def _predict_test(

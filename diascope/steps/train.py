@@ -34,6 +34,7 @@ from diascope.imbalance import (
     two_class_threshold,
 )
 from diascope.learning import Epoch, Step, train_epochs
+from diascope.ledger import LEDGER, read_head, save_head
 from diascope.machine import provenance
 from diascope.metrics.estimate import counted
 from diascope.models.find import find_model
@@ -229,6 +230,7 @@ def _train_networks(run: Run, watch: Watch) -> None:
                 features=find_features_of(bundle, plan, table),
             )
             watched.save(run.folder / "predictions" / "val.parquet")
+        save_head(folder, read_head(home() / LEDGER))
         bundle.save(folder)
 
 
