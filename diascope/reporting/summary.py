@@ -223,6 +223,7 @@ def commands(facts: Facts, names: Names) -> str:
     train += ["--weights", _shown_weights(recipe.weights)] if recipe.weights else []
     train += ["--folds", str(recipe.folds)] if recipe.folds else []
     train += ["--members", str(recipe.members)] if recipe.members else []
+    train += ["--target", recipe.target] if recipe.target else []
     train += ["--seed", str(recipe.seed)]
     fitted = ("max_epochs", "max_steps") if recipe.minutes is not None else ()
     settings = {**recipe.settings, **{name: getattr(facts.plan, name) for name in fitted}}
