@@ -64,8 +64,9 @@ class Head:
         if not isinstance(content, Mapping):
             return None
         n_lines, sha256 = content.get("n_lines"), content.get("sha256")
-        is_whole = isinstance(n_lines, int) and isinstance(sha256, str)
-        return cls(n_lines, sha256) if is_whole else None
+        if isinstance(n_lines, int) and isinstance(sha256, str):
+            return cls(n_lines, sha256)
+        return None
 
 
 @dataclass(frozen=True)

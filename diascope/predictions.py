@@ -51,11 +51,11 @@ class Predictions:
         """The logits before calibration, float32 (N, K)."""
         return self.logits * self.temperatures[:, None]
 
-    def __getitem__(self, rows: NDArray[np.integer]) -> Predictions:
-        """Return the predictions of some of the images."""
+    def at(self, rows: NDArray[np.integer]) -> Predictions:
+        """Return the predictions of some of the images, by their numbers."""
         return Predictions(
-            image_ids=[self.image_ids[row] for row in rows],
-            groups=[self.groups[row] for row in rows],
+            image_ids=[self.image_ids[row] for row in rows.tolist()],
+            groups=[self.groups[row] for row in rows.tolist()],
             labels=self.labels[rows],
             folds=self.folds[rows],
             logits=self.logits[rows],

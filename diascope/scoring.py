@@ -72,4 +72,4 @@ def join(parts: list[Predictions]) -> Predictions:
         predicted=np.concatenate([part.predicted for part in parts]),
         temperatures=np.concatenate([part.temperatures for part in parts]),
     )
-    return together[np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp)]
+    return together.at(np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp))

@@ -250,7 +250,7 @@ def _calibrate(
     features = find_features_of(bundle, run.plan, table)
     val = rows_of(table, "val")
     seen = score_rows(bundle, table, images, val, fold=fold, features=features)
-    calibrating = seen[np.searchsorted(val, run.part_val(table)[1])]
+    calibrating = seen.at(np.searchsorted(val, run.part_val(table)[1]))
     if len(calibrating.labels):
         bundle = calibrate(bundle, calibrating)
     if run.recipe.target:
