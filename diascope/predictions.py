@@ -54,8 +54,8 @@ class Predictions:
     def at(self, rows: NDArray[np.integer]) -> Predictions:
         """Return the predictions of some of the images, by their numbers."""
         return Predictions(
-            image_ids=[self.image_ids[row] for row in rows.tolist()],
-            groups=[self.groups[row] for row in rows.tolist()],
+            image_ids=[self.image_ids[int(row)] for row in rows],
+            groups=[self.groups[int(row)] for row in rows],
             labels=self.labels[rows],
             folds=self.folds[rows],
             logits=self.logits[rows],
