@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, division, openings, summary, tables
+from diascope.reporting import charts, division, openings, summary, tables, trust
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -22,6 +22,7 @@ CONTENTS = (
     ("training", "Training"),
     ("results", "Results"),
     ("curves", "Curves"),
+    ("trust", "Trust"),
     ("errors", "Errors"),
     ("feature-maps", "Feature maps"),
     ("settings", "Make it again"),
@@ -162,6 +163,7 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "curves": charts.curve_charts(facts),
         "thresholds": charts.threshold_charts(facts),
         "histograms": charts.histogram_charts(facts),
+        "trust": trust.trust_of(facts),
     }
 
 
