@@ -20,6 +20,8 @@ from diascope.atomic import atomic_path, write_text
 from diascope.data.image import ALPHA_BACKGROUNDS, FITS, fit_image
 from diascope.data.pack import Pixels
 from diascope.errors import DataError, ImageError, RunError, SourceError
+from diascope.metrics.operating_point import OperatingPoint
+from diascope.metrics.prediction_sets import PredictionSets
 from diascope.models.find import find_model
 from diascope.models.spec import Head
 from diascope.predictions import is_finite, softmax
@@ -59,8 +61,17 @@ class Card(BaseModel):
     logit_offset : tuple of float (K,)
         Added to the network's logits, so that they refer to the prior: a training that makes up
         for unequal classes teaches another one.
+    temperature : float
+        What the logits are divided by after that, see `diascope.metrics.temperature`.
     decision_weights : tuple of float (K,)
         With more than two classes: the class is called whose probability times this is largest.
+    operating_point : OperatingPoint, optional
+        Where the threshold comes from, if it keeps a promise.
+    prediction_sets : PredictionSets, optional
+        From which probability on a class belongs to the set of an image.
+    n_calibrated : int
+        Images, of groups that were not learned from, that temperature, threshold and sets were
+        chosen on.
     size_px, fit, alpha_background : int, str, str
         How a file becomes pixels, see `diascope.data.pack.Pixels`.
     mean, std : tuple of float
@@ -94,7 +105,11 @@ class Card(BaseModel):
     threshold: Share | None
     prior: tuple[Share, ...]
     logit_offset: tuple[float, ...]
+    temperature: Weight = 1.0
     decision_weights: tuple[Weight, ...]
+    operating_point: OperatingPoint | None = None
+    prediction_sets: PredictionSets | None = None
+    n_calibrated: int = Field(default=0, ge=0)
     size_px: int = Field(ge=8, le=2048)
     fit: str
     alpha_background: str
@@ -119,6 +134,8 @@ class Card(BaseModel):
             raise ValueError("the prior does not share 1 among the classes")
         if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):
             raise ValueError("there is not one offset and one weight a class")
+        if self.prediction_sets and len(self.prediction_sets.least) != len(self.classes):
+            raise ValueError("there is not one limit a class")
         if self.fit not in FITS or self.alpha_background not in ALPHA_BACKGROUNDS:
             raise ValueError("there is no such fit or background")
         return self
@@ -165,7 +182,7 @@ class Bundle:
     def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score images of the network's size, in full precision, averaged over the views.
 
-        The logits refer to the prior of the card.
+        The logits refer to the prior of the card, and are calibrated.
 
         Parameters
         ----------
@@ -187,7 +204,11 @@ class Bundle:
                 x = self.to_input(batch)
                 views = [self.module(dihedral(x, view)) for view in range(self.card.views)]
                 logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
-        return np.concatenate(logits) + np.array(self.card.logit_offset, dtype=np.float32)
+        return self._calibrated(np.concatenate(logits))
+
+    def _calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        offset = np.array(self.card.logit_offset, dtype=np.float32)
+        return (logits + offset) / np.float32(self.card.temperature)
 
     def predict_logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score what the backbone saw of images, without looking again; see `predict_logits`.
@@ -209,7 +230,7 @@ class Bundle:
         with torch.inference_mode(), full_precision():
             seen = torch.from_numpy(features).to(next(head.parameters()).device)
             logits = torch.stack([head(view) for view in seen]).mean(dim=0).cpu().numpy()
-        return logits + np.array(self.card.logit_offset, dtype=np.float32)
+        return self._calibrated(logits)
 
     def predict_proba(
         self, images: Sequence[NDArray[np.uint8] | Path | str]
@@ -281,6 +302,10 @@ class Bundle:
             save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
         digest = _file_digest(folder / "model.safetensors")
         self.card = self.card.model_copy(update={"weights_sha256": digest})
+        self.save_card(folder)
+
+    def save_card(self, folder: Path) -> None:
+        """Write ``card.json``: of the weights that lie there."""
         write_text(folder / "card.json", self.card.model_dump_json(indent=2) + "\n")
 
     @classmethod

@@ -63,6 +63,7 @@ class Plan(BaseModel):
     colour_jitter: float = Field(ge=0, le=1)
     selection: Literal["last", "best_val_accuracy", "best_val_balanced_accuracy", "best_val_auroc"]
     patience_epochs: int = Field(ge=0)
+    calibration: Literal["none", "val", "half_of_val"] = "none"
     views: Literal[1, 2, 4, 8]
     val_fraction: float = Field(gt=0, lt=1)
     precision: Literal["fp32", "bf16"]

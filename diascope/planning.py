@@ -118,6 +118,7 @@ def derive_plan(
     if wishes.get("finetune", ("all", ""))[0] == "head":
         decided |= HEAD_ALONE
     decided |= wishes
+    decided.setdefault("calibration", _calibration(decided["selection"][0], recipe.members))
     if weights_sha256:
         decided["weights_sha256"] = (weights_sha256, "checksum of the file of weights")
     check_names(decided)
@@ -183,6 +184,15 @@ def number_of_epochs(n_train: int) -> int:
     in_a_minute = round(IMAGES_SEEN / n_train)
     in_two = round(2 * IMAGES_SEEN / n_train)
     return max(2, min(40, in_a_minute), min(FEW_EPOCHS, in_two))
+
+
+def _calibration(selection: str, members: int) -> tuple[str, str]:
+    """Return which images temperature and prediction sets are chosen on: by nothing else chosen."""
+    if members:
+        return "none", "every image outside test was learned from by a member"
+    if selection == "last":
+        return "val", "the validation images made no other choice"
+    return "half_of_val", "the other half of the validation groups chooses the epoch"
 
 
 def _from_machine(machine: Machine) -> Settings:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diascope.atomic import write_text
 from diascope.errors import RunError, SettingsError, UnknownNameError
+from diascope.metrics.operating_point import parse_target
 
 
 class NamedRecipe(BaseModel):
@@ -64,6 +65,8 @@ class Recipe(BaseModel):
         0: one network. M of two or more: an ensemble inside train and val.
     minutes : float, optional
         What the training may take, all folds together.
+    target : str
+        What the threshold is to promise, such as ``sensitivity=0.95``; empty promises nothing.
     seed : int
         Of the weights, the order of the images and their augmentation; never of the split.
     base, settings : dict
@@ -80,6 +83,7 @@ class Recipe(BaseModel):
     folds: int = Field(default=0, ge=0, le=100)
     members: int = Field(default=0, ge=0, le=100)
     minutes: float | None = Field(default=None, gt=0, le=100_000, allow_inf_nan=False)
+    target: str = ""
     seed: int = Field(default=0, ge=0, lt=2**32)
     base: dict[str, Any] = {}
     settings: dict[str, Any] = {}
@@ -160,6 +164,7 @@ def make_recipe(  # noqa: PLR0913 - each is one wish of the user
     folds: int = 0,
     members: int = 0,
     minutes: float | None = None,
+    target: str | None = None,
     seed: int = 0,
     settings: list[str] | None = None,
 ) -> Recipe:
@@ -173,6 +178,8 @@ def make_recipe(  # noqa: PLR0913 - each is one wish of the user
     finetune, weights : str
     folds, members : int
     minutes : float
+    target : str
+        See `diascope.metrics.operating_point.parse_target`.
     seed : int
     settings : list of str
         Each ``name=value``, the value in YAML: ``max_epochs=4``, ``flips=none``.
@@ -180,7 +187,7 @@ def make_recipe(  # noqa: PLR0913 - each is one wish of the user
     Raises
     ------
     SettingsError
-        A value out of range, or a setting without ``=``.
+        A value out of range, a setting without ``=``, or a target that is none.
     UnknownNameError
         There is no such recipe.
     """
@@ -211,6 +218,7 @@ def make_recipe(  # noqa: PLR0913 - each is one wish of the user
             folds=folds,
             members=members,
             minutes=minutes,
+            target="" if target is None else str(parse_target(target)),
             seed=seed,
             settings=decided,
             **wishes,

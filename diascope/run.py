@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.calibrating import part_val
 from diascope.data.assign import independence_warnings
 from diascope.data.spec import DatasetCard
 from diascope.errors import RunError
@@ -119,6 +122,11 @@ class Run:
         if self.is_cross_validation:
             return list(independence_warnings(self.card.group_kind))
         return list(self.fingerprint.get("split", {}).get("warnings", ()))
+
+    def part_val(self, table: pl.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the rows that a training watches and those that calibrate, of a manifest."""
+        seed = self.fingerprint.get("split", {}).get("seed", 0)
+        return part_val(table, self.plan, self.card.task.classes, seed=seed)
 
     @property
     def network_folders(self) -> list[Path]:

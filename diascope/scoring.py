@@ -55,19 +55,21 @@ def score_rows(
         folds=np.full(len(rows), fold, dtype=np.int32),
         logits=logits,
         predicted=bundle.decide(softmax(logits)).astype(np.int32),
+        temperatures=np.full(len(rows), bundle.card.temperature, dtype=np.float32),
     )
 
 
 def join(parts: list[Predictions]) -> Predictions:
     """Put the predictions of several networks into one table, in the order of the image ids."""
-    ids = [image_id for part in parts for image_id in part.image_ids]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
     groups = [group for part in parts for group in part.groups]
-    return Predictions(
-        image_ids=[ids[n] for n in order],
-        groups=[groups[n] for n in order],
-        labels=np.concatenate([part.labels for part in parts])[order],
-        folds=np.concatenate([part.folds for part in parts])[order],
-        logits=np.concatenate([part.logits for part in parts])[order],
-        predicted=np.concatenate([part.predicted for part in parts])[order],
+    ids = [image_id for part in parts for image_id in part.image_ids]
+    together = Predictions(
+        image_ids=ids,
+        groups=groups,
+        labels=np.concatenate([part.labels for part in parts]),
+        folds=np.concatenate([part.folds for part in parts]),
+        logits=np.concatenate([part.logits for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
+        temperatures=np.concatenate([part.temperatures for part in parts]),
     )
+    return together.at(np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.intp))

@@ -207,6 +207,7 @@ def write_results(
         folds.astype(np.int32),
         logits,
         logits.argmax(axis=1).astype(np.int32),
+        np.ones(judged.height, dtype=np.float32),
     )
     predictions.save(run / "predictions" / f"{split}.parquet")
     metrics = evaluate_predictions(

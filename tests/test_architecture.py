@@ -21,7 +21,7 @@ LAYERS = [
     {"reporting"},
     {"external", "decide"},
     {"scoring", "run", "prepared"},
-    {"networks", "throughput", "ensembles", "step_time"},
+    {"networks", "throughput", "ensembles", "step_time", "calibrating"},
     {"pretrained"},
     {"planning"},
     {"plan", "bundle", "machine", "ledger"},

@@ -11,7 +11,7 @@ from conftest import SMALL
 
 from diascope.atomic import write_json
 from diascope.errors import RunError, SettingsError, SourceError
-from diascope.ledger import record_opening
+from diascope.ledger import read_head, record_opening
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
@@ -42,6 +42,15 @@ def test_an_opening_is_counted_once_for_each_network(trained, home, tmp_path):
     other = train("malaria", settings=SMALL, seed=1, out=tmp_path / "other")
     openings = evaluate(other)["openings"]
     assert openings == {"this_run": 1, "same_images": 2, "models": 2, "overlapping": 0}
+
+
+def test_the_head_of_the_ledger_goes_into_metrics_and_bundle(trained, home):
+    path = trained.folder / "bundle" / "ledger.json"
+    assert json.loads(path.read_text())["n_lines"] == 0
+    metrics = evaluate(trained)
+    assert metrics["ledger"] == json.loads(path.read_text())
+    assert metrics["ledger"] == read_head(home / "ledger").as_dict()
+    assert metrics["ledger"]["n_lines"] == 1
 
 
 def test_a_new_seed_of_the_split_is_not_a_new_test_set(trained, cells, tmp_path):

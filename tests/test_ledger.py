@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from diascope.data.manifest import images_digest
 from diascope.errors import RunError
-from diascope.ledger import count_openings, record_opening
+from diascope.ledger import Head, count_openings, is_continued, read_head, record_opening
 
 OURS, THEIRS = ["a" * 64, "b" * 64], ["a" * 64, "c" * 64]
 WISHES = {"run": "runs/r", "weights": "w", "moment": "2026-01-01"}
@@ -64,3 +66,44 @@ def test_counting_is_no_opening(journal):
     assert journal.read_bytes() == before
     assert count_openings(journal.parent, ["d" * 64], run="runs/r") is None
     assert count_openings(journal.parent / "none", OURS, run="runs/r") is None
+
+
+def test_a_head_tells_a_ledger_that_went_on_from_one_that_was_cut_or_written_anew(journal):
+    folder, content = journal.parent, journal.read_bytes()
+    head = read_head(folder)
+    assert head.n_lines == 2
+    assert Head.from_dict(json.loads(json.dumps(head.as_dict()))) == head
+    assert is_continued(folder, head)
+    record_opening(folder, THEIRS, **WISHES)
+    assert is_continued(folder, head)
+    for forged in (content.splitlines(keepends=True)[0], content.replace(b'"v"', b'"x"'), b""):
+        journal.write_bytes(forged)
+        assert not is_continued(folder, head)
+    journal.unlink()
+    assert not is_continued(folder, head)
+    assert is_continued(folder, read_head(folder))
+
+
+def test_a_changed_line_breaks_the_chain_and_nothing_is_recorded(journal):
+    journal.write_bytes(journal.read_bytes().replace(b'"weights": "v"', b'"weights": "u"'))
+    before = journal.read_bytes()
+    with pytest.raises(RunError, match=r"line 2 does not follow.*\n.*openings.jsonl\n.*do:"):
+        record_opening(journal.parent, OURS, **WISHES)
+    with pytest.raises(RunError, match="line 2 does not follow"):
+        count_openings(journal.parent, OURS, run="runs/r")
+    assert journal.read_bytes() == before
+
+
+def test_lines_from_before_the_chain_are_taken_in_and_protected_from_then_on(tmp_path):
+    journal = tmp_path / "openings.jsonl"
+    old = {"moment": "2025", "images": images_digest(OURS), "run": "runs/old", "weights": "v"}
+    journal.write_text(json.dumps(old) + "\n")
+    (tmp_path / f"{images_digest(OURS)}.images").write_text("a" * 16 + "\n" + "b" * 16 + "\n")
+    found = record_opening(tmp_path, OURS, **WISHES, command="diascope evaluate runs/r")
+    assert [(one.run, one.command) for one in found.by] == [
+        ("runs/old", ""),
+        ("runs/r", "diascope evaluate runs/r"),
+    ]
+    journal.write_text(journal.read_text().replace("runs/old", "runs/new"))
+    with pytest.raises(RunError, match="line 2 does not follow"):
+        record_opening(tmp_path, OURS, **WISHES)

@@ -63,7 +63,7 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "data", "split", "examples", "training", "results"),
-        *("curves", "errors", "feature-maps", "settings", "limits"),
+        *("curves", "trust", "errors", "feature-maps", "settings", "limits"),
     ]
     assert set(re.findall(r'href="#([a-z-]+)"', page)) <= set(sections)
 
@@ -349,6 +349,32 @@ def test_openings_after_the_evaluation_are_said(tmp_path, home):
     assert "have been opened 4 times in all, for 2 models" in text
     assert "opened once by this run and 3 times in all" in text
     assert "By now, the test images were opened 4 times in all" in text
+
+
+def test_a_ledger_that_was_cut_or_deleted_is_said_and_who_opened_is_listed(tmp_path, home):
+    run = Run(make_run(tmp_path))
+    sha256s = run.manifest.filter(pl.col("split") == "test")["sha256"].to_list()
+    wishes = {"weights": "w" * 64, "moment": "2026-01-02T03:04:05+00:00"}
+    for number in range(3):
+        opened = record_opening(
+            home / "ledger",
+            sha256s,
+            run=f"runs/number-{number}",
+            command=f"diascope evaluate number-{number}",
+            **wishes,
+        )
+    metrics = {**run.metrics("test"), "ledger": opened.head.as_dict()}
+    write_json(run.metrics_path("test"), metrics)
+    text = plain(report(run).read_text("utf-8"))
+    assert "had 3 lines with the SHA-256" in text
+    assert "still begins so" in text
+    assert "2026-01-02 03:04 number-1 wwwwwwww diascope evaluate number-1" in text
+    journal = home / "ledger" / "openings.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0])
+    assert "was cut, written anew or deleted since" in plain(report(run).read_text("utf-8"))
+    journal.unlink()
+    assert "was cut, written anew or deleted since" in plain(report(run).read_text("utf-8"))
 
 
 def test_a_test_set_that_others_opened_is_not_called_sealed(tmp_path, home):

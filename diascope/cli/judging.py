@@ -17,6 +17,14 @@ def evaluate(
         str | None,
         typer.Option(metavar="DATA", help="A prepared data set from elsewhere, same classes."),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Choose the threshold anew, on validation images, to promise this of new groups, "
+            "such as sensitivity=0.95.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run, with intervals by group. Each opening of the test images is counted."""
@@ -25,7 +33,7 @@ def evaluate(
     from diascope.steps.evaluate import evaluate as step
 
     with shown() as watch:
-        metrics = step(run, split=split, on=on, watch=watch)
+        metrics = step(run, split=split, on=on, target=target, watch=watch)
     if as_json:
         print_json(metrics)
         return

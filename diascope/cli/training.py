@@ -44,6 +44,14 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="What the training may take, all networks together.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="What the threshold is to promise of new groups with 95 % confidence, such as "
+            "sensitivity=0.95.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation.")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A plan setting, name=value; repeatable.")
@@ -68,6 +76,7 @@ def train(
         "folds": folds,
         "members": members,
         "minutes": minutes,
+        "target": target,
         "seed": seed,
         "settings": settings or [],
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diascope.data.manifest import SPLITS
 from diascope.data.spec import UNGROUPED, DatasetCard
+from diascope.ledger import Head, Opening
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.recipe import Recipe
@@ -41,6 +42,12 @@ class Facts:
         The epoch events of the log.
     openings_now : mapping, optional
         How often the test images were opened by now; None where no ledger knows of them.
+    openings_by : sequence of Opening
+        The openings of exactly these images by now, oldest first.
+    ledger : Head, optional
+        Where the ledger stood when the run was evaluated.
+    ledger_is_continued : bool
+        Whether the ledger that is here goes on from there.
     external : mapping of str to mapping
         The metrics on other data sets, by their names.
     """
@@ -56,6 +63,9 @@ class Facts:
     predictions: Predictions
     epochs: Sequence[Mapping[str, Any]]
     openings_now: Mapping[str, int] | None = None
+    openings_by: Sequence[Opening] = ()
+    ledger: Head | None = None
+    ledger_is_continued: bool = True
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, division, summary, tables
+from diascope.reporting import charts, division, openings, summary, tables, trust
 from diascope.reporting.facts import Facts
 from diascope.reporting.pseudonyms import Names
 
@@ -22,6 +22,7 @@ CONTENTS = (
     ("training", "Training"),
     ("results", "Results"),
     ("curves", "Curves"),
+    ("trust", "Trust"),
     ("errors", "Errors"),
     ("feature-maps", "Feature maps"),
     ("settings", "Make it again"),
@@ -75,7 +76,7 @@ def render_page(
         colours=class_colours(facts.classes),
         **_identity(facts, names),
         **_data(facts, names),
-        **_split(facts),
+        **_split(facts, names),
         **proof,
         **_results(facts, names),
         **gallery,
@@ -131,13 +132,15 @@ def _data(facts: Facts, names: Names) -> dict[str, Any]:
     }
 
 
-def _split(facts: Facts) -> dict[str, Any]:
+def _split(facts: Facts, names: Names) -> dict[str, Any]:
     duplicates = facts.fingerprint.get("duplicates") or {}
     return {
         "split_text": division.split_text(facts),
         "proof_text": division.proof_text(facts),
         "duplicates_text": division.duplicates_text(duplicates, facts.group_kind),
-        "openings_text": summary.openings_text(facts),
+        "openings_text": openings.openings_text(facts),
+        "opening_rows": openings.opening_rows(facts, names),
+        "ledger_text": openings.ledger_text(facts),
     }
 
 
@@ -160,6 +163,7 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "curves": charts.curve_charts(facts),
         "thresholds": charts.threshold_charts(facts),
         "histograms": charts.histogram_charts(facts),
+        "trust": trust.trust_of(facts),
     }
 
 

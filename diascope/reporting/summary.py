@@ -11,6 +11,7 @@ from diascope.metrics.estimate import counted, plural
 from diascope.plan import PRETRAINED, RANDOM
 from diascope.reporting.division import leak_warning
 from diascope.reporting.facts import Facts
+from diascope.reporting.openings import openings_warnings, times
 from diascope.reporting.pseudonyms import Names
 
 HEADLINE = (
@@ -69,8 +70,8 @@ def _protocol(facts: Facts) -> str:
     has_test = (facts.manifest["split"] == "test").any()
     sealed = "The test split is still sealed." if has_test else "There is no test split."
     if facts.openings_now:
-        times = _times(facts.openings_now["same_images"] + facts.openings_now["overlapping"])
-        sealed = f"Test is not judged here, but its images or some of them were opened {times}."
+        opened = times(facts.openings_now["same_images"] + facts.openings_now["overlapping"])
+        sealed = f"Test is not judged here, but its images or some of them were opened {opened}."
     return (
         f"The {metrics['split']} split, by {kind}: not trained on, but watched while choices were "
         f"made. {sealed}"
@@ -118,19 +119,7 @@ def _about_test(facts: Facts) -> list[str]:
             "on it, so they are no measure of how well the network does on new "
             f"{plural(facts.group_kind)}."
         )
-    openings = latest_openings(facts)
-    if openings.get("same_images", 1) > 1:
-        found.append(
-            f"The test images have been opened {openings['same_images']} times in all, for "
-            f"{counted(openings.get('models', 1), 'model')}. Each opening after the first lets "
-            "what was seen leak into what is tried next: the figures lean towards optimism."
-        )
-    if openings.get("overlapping", 0):
-        found.append(
-            f"{counted(openings['overlapping'], 'opening')} of other test sets that share images "
-            "with this one are on record."
-        )
-    return found
+    return [*found, *openings_warnings(facts)]
 
 
 def _about_data(facts: Facts) -> list[str]:
@@ -209,50 +198,6 @@ def training_text(facts: Facts) -> str:
     )
 
 
-def latest_openings(facts: Facts) -> Mapping[str, int]:
-    """Return the openings as the ledger has them by now, or as they were at the evaluation.
-
-    A ledger that knows of fewer is another one than that of the evaluation, and says nothing.
-    """
-    then, now = facts.metrics.get("openings") or {}, facts.openings_now or {}
-    is_later = all(now.get(key, 0) >= then.get(key, 0) for key in ("same_images", "overlapping"))
-    return now if then and is_later else then
-
-
-def openings_text(facts: Facts) -> str:
-    """Say how often the test images were opened: when they were judged, and by now."""
-    then, now = facts.metrics.get("openings"), latest_openings(facts)
-    if not then:
-        return ""
-    counts = [(one["same_images"], one["models"], one["overlapping"]) for one in (then, now)]
-    if counts[0] == counts[1]:
-        return _opened(then)
-    same, models, overlapping = counts[1]
-    return (
-        f"When this run was evaluated: {_opened(then)} By now, the test images were opened "
-        f"{_times(same)} in all, by {counted(models, 'different model')}, and other test sets "
-        f"with some of these images {_times(overlapping)}."
-    )
-
-
-def _opened(openings: Mapping[str, int]) -> str:
-    same, overlapping = openings["same_images"], openings["overlapping"]
-    if same == 1:
-        found = "The test images were opened once: by this run, for one model."
-    else:
-        found = (
-            f"The test images were opened {_times(openings['this_run'])} by this run and "
-            f"{_times(same)} in all, by {counted(openings['models'], 'different model')}."
-        )
-    if not overlapping:
-        return f"{found} No other test set with some of these images is on record."
-    return f"{found} Other test sets with some of these images were opened {_times(overlapping)}."
-
-
-def _times(number: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number:,} times")
-
-
 def methods_text(facts: Facts) -> str:
     """Say how the intervals were made."""
     metrics = facts.metrics
@@ -278,6 +223,7 @@ def commands(facts: Facts, names: Names) -> str:
     train += ["--weights", _shown_weights(recipe.weights)] if recipe.weights else []
     train += ["--folds", str(recipe.folds)] if recipe.folds else []
     train += ["--members", str(recipe.members)] if recipe.members else []
+    train += ["--target", recipe.target] if recipe.target else []
     train += ["--seed", str(recipe.seed)]
     fitted = ("max_epochs", "max_steps") if recipe.minutes is not None else ()
     settings = {**recipe.settings, **{name: getattr(facts.plan, name) for name in fitted}}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
+import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +17,20 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_json
 from diascope.bundle import Bundle
+from diascope.calibrating import check_target, keep_promise, recalibrated
 from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
 from diascope.external import check_external
 from diascope.home import home
-from diascope.ledger import record_opening
+from diascope.ledger import LEDGER, record_opening, save_head
 from diascope.metrics.evaluation import evaluate_predictions
+from diascope.metrics.operating_point import OperatingPoint, Target, parse_target
+from diascope.metrics.prediction_sets import PredictionSets
+from diascope.metrics.trust import evaluate_trust
 from diascope.networks import find_features_of
-from diascope.predictions import Predictions
+from diascope.predictions import Predictions, softmax
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run
@@ -40,6 +47,7 @@ def evaluate(
     *,
     split: str = "test",
     on: str | None = None,
+    target: str | None = None,
     watch: Watch = silent,
 ) -> dict[str, Any]:
     """Judge a run on its test images, look at its validation images, or judge it on other data.
@@ -54,6 +62,9 @@ def evaluate(
     on : str, optional
         A prepared data set from elsewhere with the same classes, all images of which are scored
         instead: an external test, which is counted too.
+    target : str, optional
+        What the threshold is to promise of new groups, such as ``"sensitivity=0.95"``: it is chosen
+        on the validation images, as ``train --target`` does, and stays in the bundle.
     watch : callable
         Told the progress.
 
@@ -80,11 +91,14 @@ def evaluate(
     external = load_prepared(dataset_name(on)) if on else None
     name = f"on-{external.card.name}" if external else split
     is_watched = name == "val" and run.plan.members > 0  # each image by a member of its own
-    if run.metrics_path(name).is_file():
+    promise = parse_target(target) if target else None
+    if run.metrics_path(name).is_file() and _is_up_to_date(run.metrics(name), promise):
         return run.metrics(name)
     if not external:
         _check_has_images(run, split)
     networks = run.load_networks()
+    if promise:
+        networks = [_promise(run, networks, promise)]
     card, openings = run.card, {}
     if external:
         check_external(run, external)
@@ -100,6 +114,7 @@ def evaluate(
         predictions = _predict_test(run, networks, images, watch)
     else:
         predictions = run.predictions("val")
+        predictions = predictions if is_watched else recalibrated(predictions, networks[0])
     if name != "val":
         predictions.save(run.predictions_path(name))
     watch(Progress("computing intervals", 0, None))
@@ -120,6 +135,22 @@ def evaluate(
             seed=run.plan.seed,
             part="" if run.is_cross_validation else card.name if external else split,
         ),
+        **evaluate_trust(
+            predictions.labels,
+            predictions.probabilities,
+            predictions.groups,
+            before=softmax(predictions.raw_logits),
+            predicted=predictions.predicted,
+            inside=None if is_watched else _sets(predictions, networks),
+            classes=task.classes,
+            positive=task.positive,
+            group_kind=card.group_kind,
+            seed=run.plan.seed,
+        ),
+        "operating_points": [_as_dict(network.card.operating_point) for network in networks],
+        "n_calibrated": [network.card.n_calibrated for network in networks],
+        "temperatures": [network.card.temperature for network in networks],
+        "sets_chosen": [_as_dict(network.card.prediction_sets) for network in networks],
         **openings,
     }
     of_split = independence_warnings(card.group_kind) if external else run.split_warnings
@@ -127,7 +158,62 @@ def evaluate(
     metrics["warnings"] = [*of_split, *of_members, *metrics["warnings"]]
     watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
-    return metrics
+    return run.metrics(name)
+
+
+def _as_dict(content: OperatingPoint | PredictionSets | None) -> dict[str, Any] | None:
+    return None if content is None else asdict(content)
+
+
+def _is_up_to_date(metrics: dict[str, Any], promise: Target | None) -> bool:
+    """Tell whether stored metrics are of the operating point that is asked for, if one is."""
+    if promise is None:
+        return True
+    points = [point for point in metrics.get("operating_points", []) if point]
+    return bool(points) and all(
+        (point["metric"], point["value"]) == (promise.metric, promise.value) for point in points
+    )
+
+
+def _promise(run: Run, networks: list[Bundle], promise: Target) -> Bundle:
+    """Choose the threshold that keeps a promise, and keep it in the bundle."""
+    if run.is_cross_validation or run.plan.members:
+        what = "cross-validation" if run.is_cross_validation else "ensemble"
+        raise SettingsError(
+            f"A threshold cannot be chosen for this {what} after its training.",
+            where=run.folder,
+            fix="Train one network and evaluate that; or pass --target to `train` with --folds.",
+        )
+    table = run.manifest
+    check_target(
+        promise,
+        table,
+        run.plan,
+        run.card.task,
+        seed=run.fingerprint["split"]["seed"],
+        group_kind=run.card.group_kind,
+    )
+    calibrating = set(table["image_id"].gather(run.part_val(table)[1]))
+    seen = run.predictions("val")
+    rows = [row for row, image_id in enumerate(seen.image_ids) if image_id in calibrating]
+    kept = keep_promise(
+        networks[0], seen.at(np.array(rows)), promise, group_kind=run.card.group_kind
+    )
+    kept.save_card(run.network_folders[0])
+    return kept
+
+
+def _sets(predictions: Predictions, networks: list[Bundle]) -> NDArray[np.bool_] | None:
+    """Return which classes are in the set of each image, by the network that scored it."""
+    chosen = [network.card.prediction_sets for network in networks]
+    probabilities = softmax(predictions.raw_logits)
+    inside = np.ones(probabilities.shape, dtype=bool)
+    for fold, sets in enumerate(chosen):
+        if sets is None:
+            return None
+        rows = predictions.folds == fold if len(chosen) > 1 else slice(None)
+        inside[rows] = sets.contains(probabilities[rows])
+    return inside
 
 
 def _check_has_images(run: Run, split: str) -> None:
@@ -159,14 +245,17 @@ def _open(run: Run, networks: list[Bundle], rows: pl.DataFrame) -> dict[str, Any
     cards = [network.card for network in networks]
     weights = hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
     openings = record_opening(
-        home() / "ledger",
+        home() / LEDGER,
         rows["sha256"].to_list(),
         run=str(run.folder.resolve()),
         weights=weights,
         moment=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["diascope", *sys.argv[1:]]),
     )
+    for folder in run.network_folders:
+        save_head(folder, openings.head)
     torch.set_num_threads(run.plan.threads)
-    return {"openings": openings.as_dict()}
+    return {"openings": openings.as_dict(), "ledger": openings.head.as_dict()}
 
 
 def _predict_test(

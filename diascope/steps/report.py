@@ -14,7 +14,7 @@ from diascope.errors import RunError
 from diascope.explain.feature_maps import first_layer_maps
 from diascope.figures.pictures import image_uri, map_mosaic
 from diascope.home import home
-from diascope.ledger import count_openings
+from diascope.ledger import LEDGER, Head, Openings, count_openings, is_continued
 from diascope.reporting.facts import Facts
 from diascope.reporting.gallery import Images, draw_gallery, read_images, typical_answers
 from diascope.reporting.page import MapPicture, render_page
@@ -80,6 +80,8 @@ def read_facts(run: Run) -> Facts:
     manifest = run.manifest
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
     split = evaluated[0] if evaluated else "test"
+    metrics = run.metrics(split)
+    openings, ledger = _openings_now(run, manifest), Head.from_dict(metrics.get("ledger"))
     return Facts(
         name=run.folder.resolve().name,
         card=run.card,
@@ -87,21 +89,23 @@ def read_facts(run: Run) -> Facts:
         plan=run.plan,
         fingerprint=run.fingerprint,
         provenance=run.provenance,
-        metrics=run.metrics(split),
+        metrics=metrics,
         manifest=manifest,
         predictions=run.predictions(split),
         epochs=[event for event in run.log if event["event"] == "epoch"],
-        openings_now=_openings_now(run, manifest),
+        openings_now=openings.as_dict() if openings else None,
+        openings_by=openings.by if openings else (),
+        ledger=ledger,
+        ledger_is_continued=ledger is None or is_continued(home() / LEDGER, ledger),
         external=run.external_metrics(),
     )
 
 
-def _openings_now(run: Run, manifest: pl.DataFrame) -> dict[str, int] | None:
+def _openings_now(run: Run, manifest: pl.DataFrame) -> Openings | None:
     if not run.is_cross_validation:
         manifest = manifest.filter(pl.col("split") == "test")
     sha256s = manifest["sha256"].to_list()
-    found = count_openings(home() / "ledger", sha256s, run=str(run.folder.resolve()))
-    return found.as_dict() if found else None
+    return count_openings(home() / LEDGER, sha256s, run=str(run.folder.resolve()))
 
 
 def draw_feature_maps(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle, Card
+from diascope.calibrating import calibrate, check_target, keep_promise, recalibrated
 from diascope.data.files import open_files
 from diascope.data.folds import in_fold, split_columns
 from diascope.data.manifest import check_disjoint, images_digest
@@ -34,8 +35,10 @@ from diascope.imbalance import (
     two_class_threshold,
 )
 from diascope.learning import Epoch, Step, train_epochs
+from diascope.ledger import LEDGER, read_head, save_head
 from diascope.machine import provenance
 from diascope.metrics.estimate import counted
+from diascope.metrics.operating_point import parse_target
 from diascope.models.find import find_model
 from diascope.networks import find_features_of, make_ready, rows_of
 from diascope.planning import check_names
@@ -59,6 +62,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     folds: int = 0,
     members: int = 0,
     minutes: float | None = None,
+    target: str | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
     out: Path | str | None = None,
@@ -90,6 +94,9 @@ def train(  # noqa: PLR0913 - each is one wish of the user
     minutes : float, optional
         What the training may take, all networks together: how fast this machine learns is measured
         first, and the schedule fitted to it.
+    target : str, optional
+        What the threshold is to promise of new groups: ``"sensitivity=0.95"`` or
+        ``"specificity=0.9"``, with 95 % confidence.
     seed : int
         Of weights, order and augmentation; it does not move the split.
     settings : sequence of str
@@ -115,6 +122,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         folds=folds,
         members=members,
         minutes=minutes,
+        target=target,
         seed=seed,
         settings=list(settings),
     )
@@ -194,6 +202,15 @@ def _check_only_beginnings(folder: Path) -> None:
 def _begin(run: Run, recipe: Recipe, watch: Watch) -> None:
     """Decide everything and write it down."""
     plan, manifest, prepared = lay_out(recipe, watch)
+    for column in split_columns(plan.folds) if recipe.target else ():
+        check_target(
+            parse_target(recipe.target),
+            in_fold(manifest, column),
+            plan,
+            prepared.card.task,
+            seed=prepared.fingerprint["split"]["seed"],
+            group_kind=prepared.card.group_kind,
+        )
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run.begin(
         recipe,
@@ -219,17 +236,27 @@ def _train_networks(run: Run, watch: Watch) -> None:
             bundle, watched = _train_ensemble(run, table, images, fold=fold, watch=watch)
         else:
             bundle = _train_one(run, table, images, number=(fold,), watch=watch)
-            watched = None
+            bundle, watched = _calibrate(run, bundle, table, images, fold=fold)
         if not plan.folds:
-            watched = watched or score_rows(
-                bundle,
-                table,
-                images,
-                rows_of(table, "val"),
-                features=find_features_of(bundle, plan, table),
-            )
             watched.save(run.folder / "predictions" / "val.parquet")
+        save_head(folder, read_head(home() / LEDGER))
         bundle.save(folder)
+
+
+def _calibrate(
+    run: Run, bundle: Bundle, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int
+) -> tuple[Bundle, Predictions]:
+    """Calibrate a network by what it says of val; return it, and what it then says of it."""
+    features = find_features_of(bundle, run.plan, table)
+    val = rows_of(table, "val")
+    seen = score_rows(bundle, table, images, val, fold=fold, features=features)
+    calibrating = seen.at(np.searchsorted(val, run.part_val(table)[1]))
+    if len(calibrating.labels):
+        bundle = calibrate(bundle, calibrating)
+    if run.recipe.target:
+        target = parse_target(run.recipe.target)
+        bundle = keep_promise(bundle, calibrating, target, group_kind=run.card.group_kind)
+    return bundle, recalibrated(seen, bundle)
 
 
 def _train_ensemble(
@@ -272,7 +299,7 @@ def _train_one(
         ready.inputs,
         ready.labels,
         train=ready.train_rows,
-        val=ready.val_rows,
+        val=run.part_val(table)[0],
         how=plan.training(seed=ready.seed),
         checkpoint=run.folder / CHECKPOINTS / folder / "last.safetensors",
     )
