@@ -47,7 +47,8 @@ def patch_features(
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         patches = _sample(small, rng)
         mean, whitening = _whitening(patches)
-        centres = _spherical_k_means((patches - mean) @ whitening, rng)
+        whitened = np.asarray((patches - mean) @ whitening, dtype=np.float32)
+        centres = _spherical_k_means(whitened, rng)
         # whitening and centres are one matrix product
         filters = (whitening @ centres.T).astype(np.float32)
         offset = (mean @ filters).astype(np.float32)
@@ -95,7 +96,7 @@ def _whitening(patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     covariance = np.cov(patches - mean, rowvar=False)
     variances, directions = np.linalg.eigh(covariance)
     scale = 1 / np.sqrt(np.maximum(variances, 0) + WHITENING)
-    return mean, ((directions * scale) @ directions.T).astype(np.float32)
+    return mean.astype(np.float32), ((directions * scale) @ directions.T).astype(np.float32)
 
 
 def _spherical_k_means(

@@ -156,8 +156,8 @@ def _seen(findings: Findings, facts: dict[str, Any], group_kind: str) -> str:
     sample = f", drawn at random from {n_all:,}" if n_seen < n_all else ""
     n_test = int((findings.images["split"] == "test").sum())
     text = (
-        f"{counted(n_seen, 'image')} were looked at{sample}. Whatever reads labels (probes, leakage "
-        f"meter, suspects) rests on {counted(facts['n_probed'], 'image')} of "
+        f"{counted(n_seen, 'image')} were looked at{sample}. Whatever reads labels (probes, "
+        f"leakage meter, suspects) rests on {counted(facts['n_probed'], 'image')} of "
         f"{counted(n_groups, group_kind)} in train and val."
     )
     if n_test:
