@@ -140,6 +140,22 @@ class Card(BaseModel):
             raise ValueError("there is no such fit or background")
         return self
 
+    @classmethod
+    def load(cls, folder: Path) -> Card:
+        """Read the card of a bundle, and nothing of its weights.
+
+        Raises
+        ------
+        RunError
+            It is missing or damaged.
+        """
+        try:
+            return cls.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
+        except FileNotFoundError as error:
+            raise _no_bundle(folder) from error
+        except (OSError, ValueError) as error:
+            raise RunError("The bundle is damaged.", where=folder) from error
+
     @property
     def pixels(self) -> Pixels:
         """How an image becomes the square that the network sees."""
@@ -325,8 +341,8 @@ class Bundle:
 
         from diascope.device import best_device
 
+        card = Card.load(folder)
         try:
-            card = Card.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
             if _file_digest(folder / "model.safetensors") != card.weights_sha256:
                 raise RunError(
                     "The weights are not the ones that the card names.",
@@ -336,12 +352,16 @@ class Bundle:
             module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
         except FileNotFoundError as error:
-            raise RunError(
-                "There is no bundle here.", where=folder, fix="Pass a trained run or its bundle."
-            ) from error
+            raise _no_bundle(folder) from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise RunError("The bundle is damaged.", where=folder) from error
         return cls(card, module.to(best_device()))
+
+
+def _no_bundle(folder: Path) -> RunError:
+    return RunError(
+        "There is no bundle here.", where=folder, fix="Pass a trained run or its bundle."
+    )
 
 
 def _build(card: Card, folder: Path) -> nn.Module:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle import Bundle
-from diascope.data.manifest import label_indices
+from diascope.data.manifest import label_indices, rows_of
 from diascope.data.split import split_groups
 from diascope.errors import DataError, SettingsError
 from diascope.metrics.operating_point import Target, check_enough_groups, choose_threshold
@@ -35,7 +37,7 @@ def part_val(
     seed : int
         The seed of the data set's split.
     """
-    val = np.flatnonzero((table["split"] == "val").to_numpy())
+    val = rows_of(table, "val")
     if plan.calibration == "val":
         return val, val
     if plan.calibration == "half_of_val" and len(val):
@@ -68,7 +70,9 @@ def calibrate(bundle: Bundle, seen: Predictions) -> Bundle:
     return Bundle(bundle.card.model_copy(update=update), bundle.module)
 
 
-def keep_promise(bundle: Bundle, seen: Predictions, target: Target, *, group_kind: str) -> Bundle:
+def choose_operating_point(
+    bundle: Bundle, seen: Predictions, target: Target, *, group_kind: str
+) -> Bundle:
     """Return the network with the threshold that keeps a promise.
 
     Parameters
@@ -105,11 +109,8 @@ def recalibrated(seen: Predictions, bundle: Bundle) -> Predictions:
     """Return the predictions as the network makes them after it was calibrated."""
     temperature = np.float32(bundle.card.temperature)
     logits = seen.raw_logits / temperature
-    return Predictions(
-        image_ids=seen.image_ids,
-        groups=seen.groups,
-        labels=seen.labels,
-        folds=seen.folds,
+    return replace(
+        seen,
         logits=logits,
         predicted=bundle.decide(softmax(logits)).astype(np.int32),
         temperatures=np.full(len(logits), temperature, dtype=np.float32),

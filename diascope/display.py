@@ -241,7 +241,8 @@ def print_audit(facts: dict[str, Any]) -> None:
     for probe in facts["probes"]:
         auroc = Estimate(**probe["auroc"])
         told = auroc.format() if auroc.value is not None else auroc.note
-        print(f"{probe['name']}: {told}; {probe['verdict']}")
+        is_content = probe["verdict"] == probe["name"]
+        print(f"{probe['name']}: {told}{'' if is_content else '; ' + probe['verdict']}")
     for gap in facts["leakage"]["gaps"]:
         print(f"random minus grouped split, {gap['probe']}: {Estimate(**gap['gap']).format()}")
     if facts["suspects"]:

@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,12 @@ def record_opening(
     journal = folder / JOURNAL
     line = {"moment": moment, "images": digest, "run": run, "weights": weights, "command": command}
     with _alone(folder):
-        lines = _read(journal)
-        _count(folder, [*lines, line], sha256s, run)  # what may fail, before anything is written
+        openings = _count(folder, [*_read(journal), line], sha256s, run)
         images = folder / f"{digest}.images"
         if not images.is_file():
             write_text(images, "\n".join(sorted(sha[:SHORT] for sha in sha256s)) + "\n")
         _append(journal, line)
-        return _count(folder, [*lines, line], sha256s, run)
+        return replace(openings, head=read_head(folder))
 
 
 def is_continued(folder: Path, head: Head) -> bool:
@@ -186,7 +185,8 @@ def save_head(folder: Path, head: Head) -> None:
 
 
 def _head_of(content: bytes) -> Head:
-    return Head(content.count(b"\n"), hashlib.sha256(content).hexdigest())
+    whole = content[: content.rfind(b"\n") + 1]  # a torn last line is completed later
+    return Head(whole.count(b"\n"), hashlib.sha256(whole).hexdigest())
 
 
 @contextmanager

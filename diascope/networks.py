@@ -12,7 +12,7 @@ from torch import nn
 
 from diascope.bundle import Bundle
 from diascope.data.fingerprint import channel_statistics
-from diascope.data.manifest import label_indices
+from diascope.data.manifest import label_indices, rows_of
 from diascope.data.pack import pack_folder
 from diascope.device import best_device, resident
 from diascope.errors import SourceError
@@ -176,11 +176,6 @@ def make_ready(
     labels = label_indices(table, task.classes).to_numpy()
     val_rows = rows_of(table, "val")
     return Ready(module, learner, inputs, labels, train_rows, val_rows, mean, std, seed)
-
-
-def rows_of(table: pl.DataFrame, split: str) -> NDArray[np.intp]:
-    """Return the numbers of a split's rows."""
-    return np.flatnonzero((table["split"] == split).to_numpy())
 
 
 def _normalisation(

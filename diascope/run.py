@@ -148,13 +148,23 @@ class Run:
         RunError
             The training is not finished, or a file is damaged.
         """
+        self.check_is_trained()
+        return [Bundle.load(folder) for folder in self.network_folders]
+
+    def check_is_trained(self) -> None:
+        """Check that the training is finished.
+
+        Raises
+        ------
+        RunError
+            It is not.
+        """
         if not self.is_trained:
             raise RunError(
                 "The training of this run is not finished.",
                 where=self.folder,
                 fix=f"Run `diascope train {self.plan.data} --out {self.folder} --resume`.",
             )
-        return [Bundle.load(folder) for folder in self.network_folders]
 
     @property
     def log(self) -> list[dict[str, Any]]:

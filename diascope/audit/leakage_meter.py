@@ -8,15 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from diascope.audit.probes import (
-    LEVEL,
-    N_RESAMPLES,
-    Probed,
-    out_of_fold,
-    unsettled,
-)
-from diascope.metrics.bootstrap import Resampling, estimate, replicate
-from diascope.metrics.discrimination import fold_rankings, mean_rank_metrics, rank_basis
+from diascope.audit.probes import N_RESAMPLES, Probed, out_of_fold, unsettled
+from diascope.metrics.bootstrap import estimate, replicate
+from diascope.metrics.discrimination import mean_rank_metrics
 from diascope.metrics.estimate import Estimate
 from diascope.progress import Progress, Watch, silent
 
@@ -51,7 +45,7 @@ class Gap:
 
 def why_no_gap(probed: Probed) -> str:
     """Say why there is nothing to measure; empty where there is something."""
-    if len(np.unique(probed.groups)) == len(probed.groups):
+    if probed.n_groups == len(probed.groups):
         return (
             "Every image is a group of its own: a random split and a grouped one are the same. "
             "Whether that is true of the images, this meter cannot tell."
@@ -154,40 +148,22 @@ def _gap(
     image_folds: NDArray[np.int64],
     probed: Probed,
 ) -> Gap:
-    groups, group_of = np.unique(probed.groups, return_inverse=True)
-    fold_of_group = np.zeros(len(groups), np.intp)
-    fold_of_group[group_of] = probed.folds
-    labels, positive = probed.labels.astype(np.intp), probed.task.positive_index
-
-    def rankings(scores: NDArray[np.float64], folds: NDArray[np.int64]):
-        return fold_rankings(
-            labels,
-            scores,
-            group_of=group_of,
-            fold_of=folds.astype(np.intp),
-            positive_index=positive,
-        )
-
-    both = rankings(grouped, probed.folds), rankings(by_image, image_folds)
+    both = probed.rankings(grouped, probed.folds), probed.rankings(by_image, image_folds)
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         first, second = (mean_rank_metrics(one, weights)["auroc"] for one in both)
         return {"grouped": first, "by_image": second, "gap": second - first}
 
-    points = statistic(np.ones((1, len(groups))))
-    replicates = replicate(statistic, fold_of_group, n_resamples=N_RESAMPLES, seed=probed.seed)
-    counts = np.zeros((len(groups), probed.task.n_classes))
-    np.add.at(counts, (group_of, probed.labels), 1)
-    basis = replace(
-        rank_basis(both[0], counts, fold_of_group=fold_of_group),
-        is_mean_of_fractions=False,
-        bounds=(-1.0, 1.0),
+    points = statistic(np.ones((1, probed.n_groups)))
+    replicates = replicate(
+        statistic, probed.fold_of_group, n_resamples=N_RESAMPLES, seed=probed.seed
     )
+    basis = replace(probed.basis(both[0]), is_mean_of_fractions=False, bounds=(-1.0, 1.0))
     gap = estimate(
         float(points["gap"][0]),
         replicates["gap"],
         basis=basis,
-        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+        resampling=probed.resampling,
     )
     values = [float(points[key][0]) for key in ("grouped", "by_image")]
     first, second = (None if np.isnan(value) else value for value in values)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,9 @@ from diascope.data.split import split_groups
 from diascope.errors import DataError
 from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
 from diascope.metrics.confusion import divide
-from diascope.metrics.discrimination import (
-    fold_rankings,
-    mean_rank_metrics,
-    rank_basis,
-    rank_metrics,
-)
+from diascope.metrics.discrimination import Ranking, fold_rankings, mean_rank_metrics, rank_basis
 from diascope.metrics.estimate import Estimate
+from diascope.metrics.per_group import group_aurocs
 from diascope.progress import Progress, Watch, silent
 from diascope.task import Task
 
@@ -68,6 +65,46 @@ class Probed:
     task: Task
     group_kind: str
     seed: int
+
+    @cached_property
+    def group_of(self) -> NDArray[np.intp]:
+        """The group of each image, numbered from 0: intp (N,)."""
+        return np.unique(self.groups, return_inverse=True)[1]
+
+    @property
+    def n_groups(self) -> int:
+        """The number of groups, G."""
+        return int(self.group_of.max()) + 1
+
+    @property
+    def fold_of_group(self) -> NDArray[np.intp]:
+        """The fold of each group: intp (G,)."""
+        fold_of_group = np.zeros(self.n_groups, np.intp)
+        fold_of_group[self.group_of] = self.folds
+        return fold_of_group
+
+    @property
+    def resampling(self) -> Resampling:
+        """How groups are resampled."""
+        return Resampling(N_RESAMPLES, LEVEL, self.seed, self.group_kind)
+
+    def rankings(
+        self, scores: NDArray[np.float64], folds: NDArray[np.int64]
+    ) -> list[tuple[Ranking, ...]]:
+        """Sort the images of each fold by their scores, see `fold_rankings`."""
+        return fold_rankings(
+            self.labels.astype(np.intp),
+            scores,
+            group_of=self.group_of,
+            fold_of=folds.astype(np.intp),
+            positive_index=self.task.positive_index,
+        )
+
+    def basis(self, rankings: list[tuple[Ranking, ...]]) -> Basis:
+        """Return what an AUROC over the folds by group rests on."""
+        counts = np.zeros((self.n_groups, self.task.n_classes))
+        np.add.at(counts, (self.group_of, self.labels), 1)
+        return rank_basis(rankings, counts, fold_of_group=self.fold_of_group)
 
 
 @dataclass(frozen=True)
@@ -195,8 +232,7 @@ def run_probes(
 
 
 def _untold(why: str, probed: Probed) -> Estimate:
-    n_groups = len(np.unique(probed.groups))
-    return Estimate(None, None, None, len(probed.labels), n_groups, "none", why)
+    return Estimate(None, None, None, len(probed.labels), probed.n_groups, "none", why)
 
 
 def out_of_fold(
@@ -271,30 +307,19 @@ def auroc_by_group(scores: NDArray[np.float64], probed: Probed) -> Estimate:
         Out of fold.
     probed : Probed
     """
-    groups, group_of = np.unique(probed.groups, return_inverse=True)
-    fold_of_group = np.zeros(len(groups), np.intp)
-    fold_of_group[group_of] = probed.folds
-    rankings = fold_rankings(
-        probed.labels.astype(np.intp),
-        scores,
-        group_of=group_of,
-        fold_of=probed.folds.astype(np.intp),
-        positive_index=probed.task.positive_index,
-    )
-    counts = np.zeros((len(groups), probed.task.n_classes))
-    np.add.at(counts, (group_of, probed.labels), 1)
-    point = mean_rank_metrics(rankings, np.ones((1, len(groups))))["auroc"][0]
+    rankings = probed.rankings(scores, probed.folds)
+    point = mean_rank_metrics(rankings, np.ones((1, probed.n_groups)))["auroc"][0]
     replicates = replicate(
         lambda weights: mean_rank_metrics(rankings, weights),
-        fold_of_group,
+        probed.fold_of_group,
         n_resamples=N_RESAMPLES,
         seed=probed.seed,
     )
     return estimate(
         float(point),
         replicates["auroc"],
-        basis=rank_basis(rankings, counts, fold_of_group=fold_of_group),
-        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+        basis=probed.basis(rankings),
+        resampling=probed.resampling,
     )
 
 
@@ -310,18 +335,14 @@ def auroc_within_groups(scores: NDArray[np.float64], probed: Probed) -> Estimate
     positive = probed.task.positive_index
     if positive is None:
         return None
-    _, group_of = np.unique(probed.groups, return_inverse=True)
-    rows = fold_rankings(
-        probed.labels.astype(np.intp),
-        scores,
-        group_of=np.zeros(len(group_of), np.intp),
-        fold_of=group_of.astype(np.intp),
-        positive_index=positive,
+    values = group_aurocs(
+        probed.labels == positive,
+        scores[:, positive],
+        group_of=probed.group_of,
+        n_groups=probed.n_groups,
     )
-    one = np.ones((1, 1))
-    values = np.array([rank_metrics(of[0], one)[0][0] if of else np.nan for of in rows])
     is_mixed = ~np.isnan(values)
-    n_groups, n_images = int(is_mixed.sum()), int(is_mixed[group_of].sum())
+    n_groups, n_images = int(is_mixed.sum()), int(is_mixed[probed.group_of].sum())
     if not n_groups:
         return _untold(f"no {probed.group_kind} has both classes", probed)
     replicates = replicate(
@@ -335,7 +356,7 @@ def auroc_within_groups(scores: NDArray[np.float64], probed: Probed) -> Estimate
         float(values[is_mixed].mean()),
         replicates["mean"],
         basis=basis,
-        resampling=Resampling(N_RESAMPLES, LEVEL, probed.seed, probed.group_kind),
+        resampling=probed.resampling,
     )
 
 

@@ -13,7 +13,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from diascope.errors import DataError, LeakageError
 from diascope.task import Task
@@ -70,6 +72,11 @@ def label_indices(table: pl.DataFrame, classes: Iterable[str]) -> pl.Series:
     """Return the labels as int32 indices into ``classes``, in the order of the rows."""
     index = {name: number for number, name in enumerate(classes)}
     return table["label"].replace_strict(index, return_dtype=pl.Int32)
+
+
+def rows_of(table: pl.DataFrame, split: str) -> NDArray[np.intp]:
+    """Return the numbers of a split's rows: intp (n,)."""
+    return np.flatnonzero((table["split"] == split).to_numpy())
 
 
 def check_disjoint(table: pl.DataFrame, *, mode: str = "grouped") -> None:

@@ -49,19 +49,45 @@ def group_values(
     """
     negative_index = 1 - positive_index
     true = by_group.sum(axis=2)
-    aurocs = np.full(by_group.shape[0], np.nan)
-    order = np.argsort(group_of, kind="stable")
-    starts = np.searchsorted(group_of[order], np.arange(by_group.shape[0] + 1))
-    one = np.ones((1, 1))
-    for group in np.flatnonzero((true > 0).all(axis=1)):
-        inside = order[starts[group] : starts[group + 1]]
-        images = ranking(is_positive[inside], scores[inside], group_of=np.zeros_like(inside))
-        aurocs[group] = rank_metrics(images, one)[0][0]
     return {
         "sensitivity": divide(by_group[:, positive_index, positive_index], true[:, positive_index]),
         "specificity": divide(by_group[:, negative_index, negative_index], true[:, negative_index]),
-        "auroc": aurocs,
+        "auroc": group_aurocs(is_positive, scores, group_of=group_of, n_groups=len(by_group)),
     }
+
+
+def group_aurocs(
+    is_positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    *,
+    group_of: NDArray[np.intp],
+    n_groups: int,
+) -> NDArray[np.float64]:
+    """Return the AUROC within each group; NaN where it has not both classes.
+
+    Parameters
+    ----------
+    is_positive : bool (N,)
+    scores : float64 (N,)
+    group_of : intp (N,)
+        The group of each image, 0 to G - 1.
+    n_groups : int
+        G
+
+    Returns
+    -------
+    float64 (G,)
+    """
+    aurocs = np.full(n_groups, np.nan)
+    order = np.argsort(group_of, kind="stable")
+    starts = np.searchsorted(group_of[order], np.arange(n_groups + 1))
+    n_positive = np.bincount(group_of, is_positive, minlength=n_groups)
+    one = np.ones((1, 1))
+    for group in np.flatnonzero((n_positive > 0) & (n_positive < np.diff(starts))):
+        inside = order[starts[group] : starts[group + 1]]
+        images = ranking(is_positive[inside], scores[inside], group_of=np.zeros_like(inside))
+        aurocs[group] = rank_metrics(images, one)[0][0]
+    return aurocs
 
 
 def group_means(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,49 +36,58 @@ def judge_sets(
     """
     sizes = inside.sum(axis=1)
     is_held = inside[np.arange(images.n_images), images.labels]
-    parts = {
-        f"coverage {k}": (is_held, images.labels == k) for k in range(images.probabilities.shape[1])
-    }
-    parts["referred"] = (sizes != 1, np.ones(images.n_images, dtype=bool))
-    parts["errors_kept"] = (~is_held, sizes == 1)
-    found = {name: _share(images, *one, resampling) for name, one in parts.items()}
+    every = np.ones(images.n_images, dtype=bool)
+    of_class = [images.labels == k for k in range(images.probabilities.shape[1])]
+    shares = _shares(
+        images,
+        [*((is_held, mine) for mine in of_class), (sizes != 1, every), (~is_held, sizes == 1)],
+        resampling,
+    )
     return {
-        "coverage": [value for name, value in found.items() if name.startswith("coverage")],
-        "referred": found["referred"],
-        "errors_kept": found["errors_kept"],
+        "coverage": shares[:-2],
+        "referred": shares[-2],
+        "errors_kept": shares[-1],
         "mean_size": float(sizes.mean()),
     }
 
 
-def _share(
+def _shares(
     images: ScoredImages,
-    happens: NDArray[np.bool_],
-    among: NDArray[np.bool_],
+    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
     resampling: Resampling,
-) -> dict[str, Any]:
-    """Return how often something happens among some images, as an estimate."""
-    total = np.bincount(images.group_of, among, minlength=images.n_groups).astype(float)
-    hits = np.bincount(images.group_of, among & happens, minlength=images.n_groups).astype(float)
+) -> list[dict[str, Any]]:
+    """Return, for each (what happens, among which images), how often it does: estimates."""
+
+    def counts(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.bincount(images.group_of, chosen, minlength=images.n_groups).astype(np.float64)
+
+    hits = np.stack([counts(happens & among) for happens, among in parts], axis=1)
+    totals = np.stack([counts(among) for _, among in parts], axis=1)
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {"share": divide(weights @ hits, weights @ total)}
+        found = divide(weights @ hits, weights @ totals)
+        return {str(number): column for number, column in enumerate(found.T)}
 
+    points = statistic(np.ones((1, images.n_groups)))
     replicates = replicate(
         statistic,
         np.zeros(images.n_groups, dtype=np.intp),
         n_resamples=resampling.n_resamples,
         seed=resampling.seed,
     )
-    n_groups = int(np.count_nonzero(total))
-    basis = Basis(
-        n_images=int(total.sum()),
-        n_groups=n_groups,
-        n_independent=n_groups,
-        n_effective=effective_number(total) if n_groups else 0.0,
-        undefined="no such image",
-    )
-    value = statistic(np.ones((1, images.n_groups)))["share"][0]
-    return estimate(value, replicates["share"], basis=basis, resampling=resampling).to_dict()
+    found = []
+    for name, of_group in zip(points, totals.T, strict=True):
+        n_groups = int(np.count_nonzero(of_group))
+        basis = Basis(
+            n_images=int(of_group.sum()),
+            n_groups=n_groups,
+            n_independent=n_groups,
+            n_effective=effective_number(of_group) if n_groups else 0.0,
+            undefined="no such image",
+        )
+        one = estimate(points[name][0], replicates[name], basis=basis, resampling=resampling)
+        found.append(one.to_dict())
+    return found
 
 
 def risk_coverage(

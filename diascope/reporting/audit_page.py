@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from diascope.audit.findings import Findings
 from diascope.audit.probes import MARGIN, NONE, SOME, STRONG, STRONG_SHARE, Probe
@@ -17,6 +13,7 @@ from diascope.figures.probes import CHANCE, probes_figure
 from diascope.figures.style import PALETTE, SOFT_INK, figure_to_svg
 from diascope.metrics.estimate import Estimate, counted, plural
 from diascope.reporting.audit_pictures import Pictures
+from diascope.reporting.filling import fill_template
 
 COLOURS = {"content": PALETTE[0], STRONG: PALETTE[1], SOME: PALETTE[4], NONE: SOFT_INK}
 MOST_KINDS = 12  # of groups, by the classes that they have
@@ -42,11 +39,8 @@ def render_audit(
     notes : sequence of str
         What whoever uses the data must know.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    templates = files("diascope") / "templates"
-    template = environment.from_string((templates / "audit.html.j2").read_text("utf-8"))
-    return template.render(
-        css=Markup((templates / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
+    return fill_template(
+        "audit.html.j2",
         card=card,
         facts=facts,
         seen=_seen(findings, facts, card.group_kind),

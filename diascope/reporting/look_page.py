@@ -6,17 +6,15 @@ import base64
 import struct
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from diascope.data.spec import UNGROUPED
 from diascope.figures.distribution import MOST_OUTLINES
 from diascope.figures.mosaic import DOTS_PER_INCH
 from diascope.metrics.estimate import counted
+from diascope.reporting.filling import fill_template
 from diascope.reporting.look import SHARP, Plate, View, most_have_one_size
 
 
@@ -41,11 +39,8 @@ def render_look(
     notes : sequence of str
         What whoever uses the data must know.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    templates = files("diascope") / "templates"
-    template = environment.from_string((templates / "look.html.j2").read_text("utf-8"))
-    return template.render(
-        css=Markup((templates / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
+    return fill_template(
+        "look.html.j2",
         name=name,
         **about,
         counts_text=_counts_text(view),

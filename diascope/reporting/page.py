@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any, TypedDict
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
 from diascope.reporting import charts, division, openings, summary, tables, trust
 from diascope.reporting.facts import Facts
+from diascope.reporting.filling import fill_template
 from diascope.reporting.pseudonyms import Names
 
 CONTENTS = (
@@ -64,11 +61,8 @@ def render_page(
         From `diascope.reporting.gallery.draw_gallery`.
     feature_maps : sequence of MapPicture
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    templates = files("diascope") / "templates"
-    template = environment.from_string((templates / "report.html.j2").read_text("utf-8"))
-    return template.render(
-        css=Markup((templates / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
+    return fill_template(
+        "report.html.j2",
         contents=CONTENTS,
         counted=counted,
         plural=plural,

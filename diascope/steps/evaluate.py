@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from diascope.atomic import write_json
-from diascope.bundle import Bundle
-from diascope.calibrating import check_target, keep_promise, recalibrated
+from diascope.bundle import Bundle, Card
+from diascope.calibrating import check_target, choose_operating_point, recalibrated
 from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
@@ -91,14 +91,15 @@ def evaluate(
     external = load_prepared(dataset_name(on)) if on else None
     name = f"on-{external.card.name}" if external else split
     is_watched = name == "val" and run.plan.members > 0  # each image by a member of its own
-    promise = parse_target(target) if target else None
-    if run.metrics_path(name).is_file() and _is_up_to_date(run.metrics(name), promise):
+    wanted = parse_target(target) if target else None
+    run.check_is_trained()
+    if run.metrics_path(name).is_file() and _is_up_to_date(run, name, wanted):
         return run.metrics(name)
     if not external:
         _check_has_images(run, split)
     networks = run.load_networks()
-    if promise:
-        networks = [_promise(run, networks, promise)]
+    if wanted:
+        networks = [_with_operating_point(run, networks, wanted)]
     card, openings = run.card, {}
     if external:
         check_external(run, external)
@@ -115,6 +116,8 @@ def evaluate(
     else:
         predictions = run.predictions("val")
         predictions = predictions if is_watched else recalibrated(predictions, networks[0])
+    if wanted:
+        networks[0].save_card(run.network_folders[0])
     if name != "val":
         predictions.save(run.predictions_path(name))
     watch(Progress("computing intervals", 0, None))
@@ -147,7 +150,7 @@ def evaluate(
             group_kind=card.group_kind,
             seed=run.plan.seed,
         ),
-        "operating_points": [_as_dict(network.card.operating_point) for network in networks],
+        "operating_points": _operating_points([network.card for network in networks]),
         "n_calibrated": [network.card.n_calibrated for network in networks],
         "temperatures": [network.card.temperature for network in networks],
         "sets_chosen": [_as_dict(network.card.prediction_sets) for network in networks],
@@ -165,18 +168,26 @@ def _as_dict(content: OperatingPoint | PredictionSets | None) -> dict[str, Any] 
     return None if content is None else asdict(content)
 
 
-def _is_up_to_date(metrics: dict[str, Any], promise: Target | None) -> bool:
-    """Tell whether stored metrics are of the operating point that is asked for, if one is."""
-    if promise is None:
-        return True
-    points = [point for point in metrics.get("operating_points", []) if point]
-    return bool(points) and all(
-        (point["metric"], point["value"]) == (promise.metric, promise.value) for point in points
+def _operating_points(cards: list[Card]) -> list[dict[str, Any] | None]:
+    return [_as_dict(card.operating_point) for card in cards]
+
+
+def _is_up_to_date(run: Run, name: str, wanted: Target | None) -> bool:
+    """Tell whether stored metrics are of the operating point of the bundle, and that of a target.
+
+    Metrics of versions without operating points are up to date where no target is asked for.
+    """
+    now = _operating_points([Card.load(folder) for folder in run.network_folders])
+    if run.metrics(name).get("operating_points", [None] * len(now)) != now:
+        return False
+    return wanted is None or all(
+        point is not None and (point["metric"], point["value"]) == (wanted.metric, wanted.value)
+        for point in now
     )
 
 
-def _promise(run: Run, networks: list[Bundle], promise: Target) -> Bundle:
-    """Choose the threshold that keeps a promise, and keep it in the bundle."""
+def _with_operating_point(run: Run, networks: list[Bundle], wanted: Target) -> Bundle:
+    """Return the network with a threshold that is chosen on validation images for a target."""
     if run.is_cross_validation or run.plan.members:
         what = "cross-validation" if run.is_cross_validation else "ensemble"
         raise SettingsError(
@@ -184,23 +195,13 @@ def _promise(run: Run, networks: list[Bundle], promise: Target) -> Bundle:
             where=run.folder,
             fix="Train one network and evaluate that; or pass --target to `train` with --folds.",
         )
-    table = run.manifest
-    check_target(
-        promise,
-        table,
-        run.plan,
-        run.card.task,
-        seed=run.fingerprint["split"]["seed"],
-        group_kind=run.card.group_kind,
-    )
+    kind, table = run.card.group_kind, run.manifest
+    seed = run.fingerprint["split"]["seed"]
+    check_target(wanted, table, run.plan, run.card.task, seed=seed, group_kind=kind)
     calibrating = set(table["image_id"].gather(run.part_val(table)[1]))
     seen = run.predictions("val")
     rows = [row for row, image_id in enumerate(seen.image_ids) if image_id in calibrating]
-    kept = keep_promise(
-        networks[0], seen.at(np.array(rows)), promise, group_kind=run.card.group_kind
-    )
-    kept.save_card(run.network_folders[0])
-    return kept
+    return choose_operating_point(networks[0], seen.at(np.array(rows)), wanted, group_kind=kind)
 
 
 def _sets(predictions: Predictions, networks: list[Bundle]) -> NDArray[np.bool_] | None:

@@ -10,7 +10,6 @@ import polars as pl
 from diascope.atomic import write_text
 from diascope.bundle import Bundle
 from diascope.data.image import fit_image
-from diascope.errors import RunError
 from diascope.explain.feature_maps import first_layer_maps
 from diascope.figures.pictures import image_uri, map_mosaic
 from diascope.home import home
@@ -71,12 +70,7 @@ def read_facts(run: Run) -> Facts:
     RunError
         The run is unfinished, not evaluated or damaged.
     """
-    if not run.is_trained:
-        raise RunError(
-            "The training of this run is not finished.",
-            where=run.folder,
-            fix=f"Run `diascope train {run.plan.data} --out {run.folder} --resume`.",
-        )
+    run.check_is_trained()
     manifest = run.manifest
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
     split = evaluated[0] if evaluated else "test"

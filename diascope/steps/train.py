@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle, Card
-from diascope.calibrating import calibrate, check_target, keep_promise, recalibrated
+from diascope.calibrating import calibrate, check_target, choose_operating_point, recalibrated
 from diascope.data.files import open_files
 from diascope.data.folds import in_fold, split_columns
-from diascope.data.manifest import check_disjoint, images_digest
+from diascope.data.manifest import check_disjoint, images_digest, rows_of
 from diascope.data.members import as_seen_by
 from diascope.data.pack import pack_images
 from diascope.decide import lay_out, settle
@@ -40,7 +40,7 @@ from diascope.machine import provenance
 from diascope.metrics.estimate import counted
 from diascope.metrics.operating_point import parse_target
 from diascope.models.find import find_model
-from diascope.networks import find_features_of, make_ready, rows_of
+from diascope.networks import find_features_of, make_ready
 from diascope.planning import check_names
 from diascope.predictions import Predictions
 from diascope.prepared import dataset_name
@@ -255,7 +255,8 @@ def _calibrate(
         bundle = calibrate(bundle, calibrating)
     if run.recipe.target:
         target = parse_target(run.recipe.target)
-        bundle = keep_promise(bundle, calibrating, target, group_kind=run.card.group_kind)
+        kind = run.card.group_kind
+        bundle = choose_operating_point(bundle, calibrating, target, group_kind=kind)
     return bundle, recalibrated(seen, bundle)
 
 
