@@ -154,7 +154,7 @@ class Card(BaseModel):
         except FileNotFoundError as error:
             raise _no_bundle(folder) from error
         except (OSError, ValueError) as error:
-            raise RunError("The bundle is damaged.", where=folder) from error
+            raise _damaged(folder) from error
 
     @property
     def pixels(self) -> Pixels:
@@ -354,13 +354,21 @@ class Bundle:
         except FileNotFoundError as error:
             raise _no_bundle(folder) from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise RunError("The bundle is damaged.", where=folder) from error
+            raise _damaged(folder) from error
         return cls(card, module.to(best_device()))
 
 
 def _no_bundle(folder: Path) -> RunError:
     return RunError(
         "There is no bundle here.", where=folder, fix="Pass a trained run or its bundle."
+    )
+
+
+def _damaged(folder: Path) -> RunError:
+    return RunError(
+        "The bundle is damaged.",
+        where=folder,
+        fix="Restore it from a copy, or train again with another --out.",
     )
 
 

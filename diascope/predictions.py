@@ -102,7 +102,11 @@ class Predictions:
                 temperatures=table["temperature"].to_numpy().astype(np.float32),
             )
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunError("The predictions cannot be read.", where=path) from error
+            raise RunError(
+                "The predictions cannot be read.",
+                where=path,
+                fix="Restore the file from a copy, or train and evaluate again with another --out.",
+            ) from error
 
 
 def is_finite(logits: NDArray[np.floating]) -> NDArray[np.bool_]:

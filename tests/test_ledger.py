@@ -84,6 +84,14 @@ def test_a_head_tells_a_ledger_that_went_on_from_one_that_was_cut_or_written_ane
     assert is_continued(folder, read_head(folder))
 
 
+def test_a_head_that_was_taken_of_a_torn_ledger_holds_when_the_line_is_completed(journal):
+    journal.write_bytes(journal.read_bytes()[:-2])
+    head = read_head(journal.parent)
+    assert head.n_lines == 1
+    record_opening(journal.parent, OURS, **WISHES)
+    assert is_continued(journal.parent, head)
+
+
 def test_a_changed_line_breaks_the_chain_and_nothing_is_recorded(journal):
     journal.write_bytes(journal.read_bytes().replace(b'"weights": "v"', b'"weights": "u"'))
     before = journal.read_bytes()

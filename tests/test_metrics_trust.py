@@ -11,7 +11,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from diascope.errors import SettingsError
+from diascope.atomic import write_json
+from diascope.errors import SettingsError, SourceError
 from diascope.metrics.trust import evaluate_trust
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
@@ -149,8 +150,18 @@ def test_a_target_is_chosen_on_val_after_the_training_and_kept_in_the_bundle(tra
     assert evaluate(trained) == after == evaluate(trained, target="sensitivity=0.2")
     text = report(trained).read_text("utf-8")
     assert "a sensitivity of at least 0.2, as a mean over patients" in text
+    val = evaluate(trained, split="val", target="sensitivity=0.1")
+    assert evaluate(trained)["threshold"] == val["threshold"]  # of the bundle as it is by now
     with pytest.raises(SettingsError, match="at least 299 independent patients"):
         evaluate(trained, target="sensitivity=0.99")
+
+
+def test_a_target_that_comes_to_nothing_leaves_the_bundle_as_it_was(trained, cells):
+    card = (trained.folder / "bundle" / "card.json").read_bytes()
+    write_json(trained.folder / "fingerprint.json", {**trained.fingerprint, "source": "/gone"})
+    with pytest.raises(SourceError):
+        evaluate(trained, target="sensitivity=0.2")
+    assert (trained.folder / "bundle" / "card.json").read_bytes() == card
 
 
 @pytest.mark.slow
