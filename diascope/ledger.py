@@ -194,7 +194,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Let one process write at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with FileLock(folder / "openings.lock"):
             yield
     except OSError as error:
         raise _not_recorded(error, folder) from error
