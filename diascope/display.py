@@ -28,6 +28,7 @@ from diascope.home import dataset_folder
 from diascope.metrics.estimate import Estimate, counted, plural
 from diascope.plan import Plan
 from diascope.plugins import find_all
+from diascope.prediction_table import read_columns
 from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
@@ -216,22 +217,21 @@ def _interval(estimate: dict[str, Any]) -> str:
 
 
 def print_predictions(path: Path) -> None:
-    """Print how many images were predicted as what."""
-    table = _read_predictions(path)
-    n_errors = table["error"].is_not_null().sum()
-    counts = table.filter(pl.col("error").is_null()).group_by("predicted").len().sort("predicted")
-    parts = [f"{n} {name}" for name, n in counts.iter_rows()]
+    """Print how many images were predicted as what, how many were answered, and why not."""
+    table = read_columns(path, ["predicted", "refer", "refer_reason", "error"])
+    scored = table.filter(pl.col("error").is_null())
+    n_errors = table.height - scored.height
+    counts = scored.group_by("predicted").len().sort("predicted")
+    parts = [f"{n:,} {name}" for name, n in counts.iter_rows()]
     print(f"{counted(table.height, 'file')}: {', '.join([*parts, f'{n_errors} with an error'])}")
-
-
-def _read_predictions(path: Path) -> pl.DataFrame:
-    """Read ``predicted`` and ``error`` as text, whatever the first rows look like."""
-    names = ["predicted", "error"]
-    if path.suffix.lower() == ".csv":
-        return pl.read_csv(path, columns=names, infer_schema=False)
-    if path.suffix.lower() == ".parquet":
-        return pl.read_parquet(path, columns=names)
-    return pl.read_json(path, infer_schema_length=None).select(names)
+    if scored["refer"].null_count():
+        print("nothing says which to refer to a human: this bundle has no prediction sets")
+        return
+    reasons = table.drop_nulls("refer_reason")["refer_reason"].value_counts(sort=True)
+    answered = f"{(table['refer'] == 'no').sum():,} answered"
+    referred = f"{(table['refer'] == 'yes').sum():,} to refer to a human"
+    why = "; ".join(f"{n:,} as {reason}" for reason, n in reasons.iter_rows())
+    print(f"{answered}, {referred}{': ' if why else ''}{why}")
 
 
 def print_audit(facts: dict[str, Any]) -> None:

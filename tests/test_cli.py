@@ -67,8 +67,15 @@ def test_the_whole_path_from_files_to_predictions(call, cells, home, tmp_path):
     assert last_line(call("report", "runs/malaria-compact")) == "runs/malaria-compact/report.html"
     assert last_line(call("predict", "runs/malaria-compact", cells)) == "predictions.csv"
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "path,predicted,probability_uninfected,probability_parasitized,error"
+    columns = "path,predicted,probability_uninfected,probability_parasitized"
+    assert lines[0] == f"{columns},prediction_set,refer,refer_reason,error"
     assert len(lines) == 73
+    (tmp_path / "bad.png").write_text("no image")
+    result = call("predict", "runs/malaria-compact", cells, "bad.png", "--out", "b.csv")
+    assert refused(result, "1 of 73 files could not be predicted", "bad.png: not an image (text)")
+    assert result.stdout.splitlines()[-1] == "b.csv"
+    assert "to refer to a human: " in result.stdout
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 74
 
 
 def test_json_is_for_machines(call, cells):

@@ -37,12 +37,11 @@ def trust(labels, probabilities, groups, *, before=None, inside=None, positive="
         probabilities,
         groups,
         before=probabilities if before is None else before,
-        predicted=probabilities.argmax(axis=1),
         inside=inside,
         classes=CLASSES if probabilities.shape[1] == 2 else list("abc"),
         positive=positive,
         group_kind="patient",
-        **{"n_resamples": 200, **how},
+        **{"n_resamples": 200, "predicted": probabilities.argmax(axis=1), **how},
     )
 
 
@@ -121,10 +120,19 @@ def test_sets_are_judged_by_class_and_by_what_they_refer():
     labels = np.array([0, 0, 1, 1] * 25)
     inside = np.array([[1, 0], [1, 1], [0, 1], [1, 0]] * 25, dtype=bool)
     probabilities = np.full((100, 2), 0.5)
-    found = trust(labels, probabilities, np.arange(100) // 4, inside=inside)["prediction_sets"]
+    called = np.array([0, 0, 1, 0] * 25)
+    found = trust(labels, probabilities, np.arange(100) // 4, inside=inside, predicted=called)[
+        "prediction_sets"
+    ]
     assert [one["value"] for one in found["coverage"]] == [1.0, 0.5]
     assert found["referred"]["value"] == 0.25
     assert found["errors_kept"]["value"] == pytest.approx(1 / 3)
+    called = np.array([0, 0, 1, 1] * 25)  # right, and in no set: for a human
+    found = trust(labels, probabilities, np.arange(100) // 4, inside=inside, predicted=called)[
+        "prediction_sets"
+    ]
+    assert found["referred"]["value"] == 0.5
+    assert found["errors_kept"]["value"] == 0
     assert found["mean_size"] == 1.25
 
 

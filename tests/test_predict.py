@@ -16,8 +16,12 @@ import diascope
 from diascope.data.image import decode_image
 from diascope.display import print_predictions
 from diascope.errors import DataError, ImageError, RunError, SettingsError, SourceError
+from diascope.metrics.prediction_sets import PredictionSets
+from diascope.metrics.referral import ANOTHER_CLASS, NO_CLASS, SEVERAL_CLASSES
+from diascope.prediction_table import answers_table, write_table
 from diascope.steps.evaluate import evaluate
-from diascope.steps.predict import _write, predict
+from diascope.steps.predict import predict
+from diascope.steps.report import report
 
 
 def probabilities(table):
@@ -70,7 +74,7 @@ def test_an_unreadable_file_has_a_row_that_says_why(trained, cells, tmp_path, su
 
 def test_files_that_cannot_be_read_alone_are_no_crash(trained, tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
-    with pytest.raises(SourceError, match="could be predicted, of 1 file"):
+    with pytest.raises(SourceError, match="1 of 1 file could not be predicted"):
         predict(trained, [tmp_path], out=tmp_path / "p.csv")
     assert pl.read_csv(tmp_path / "p.csv")["error"].to_list() == ["empty file"]
 
@@ -95,7 +99,7 @@ def test_links_that_lead_astray_have_a_row(trained, cells, tmp_path):
 def test_where_every_file_failed_the_table_is_written_and_it_is_an_error(trained, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("no image")
-    with pytest.raises(SourceError, match="could be predicted, of 2 files"):
+    with pytest.raises(SourceError, match="2 of 2 files could not be predicted"):
         predict(trained, [tmp_path / "a.png", tmp_path / "b.png"], out=tmp_path / "x.csv")
     assert pl.read_csv(tmp_path / "x.csv").height == 2
 
@@ -178,9 +182,83 @@ def test_the_summary_counts_a_bad_file_after_many_good_ones(tmp_path, capsys, su
             "path": [f"{number}.png" for number in range(152)],
             "predicted": ["1"] * 150 + ["x", None],
             "probability_1": [0.5] * 151 + [None],
+            "refer": ["no"] * 150 + ["yes", "yes"],
+            "refer_reason": [None] * 150 + ["no class is likely enough", "no answer, see error"],
             "error": [None] * 151 + ["empty file"],
         }
     )
-    print_predictions(_write(table, tmp_path / f"p.{suffix}"))
-    expected = "152 files: 150 1, 1 x, 1 with an error\n"
-    assert capsys.readouterr().out == expected
+    print_predictions(write_table(table, tmp_path / f"p.{suffix}"))
+    assert capsys.readouterr().out.splitlines()[0] == "152 files: 150 1, 1 x, 1 with an error"
+
+
+def with_sets(run, least):
+    """Give the bundle of a run these limits of its sets, or none."""
+    bundle = diascope.load(run)
+    sets = PredictionSets(0.9, least, (20, 20)) if least else None
+    bundle.card = bundle.card.model_copy(update={"prediction_sets": sets, "temperature": 0.5})
+    bundle.save_card(run.folder / "bundle")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
+@pytest.mark.parametrize("least", [(0.45, 0.4), (0.6, 0.52)])
+def test_sets_and_referrals_are_those_that_the_report_gives_the_figures_of(
+    trained, cells, tmp_path, capsys, least, suffix
+):
+    with_sets(trained, least)
+    metrics = evaluate(trained)
+    scored = trained.predictions("test")
+    paths = dict(trained.manifest.select("image_id", "path").iter_rows())
+    files = [cells / paths[image_id] for image_id in scored.image_ids]
+    out = predict(trained, files, out=tmp_path / f"p.{suffix}")
+    table = pl.DataFrame(json.loads(out.read_text())) if suffix == "json" else None
+    table = table if table is not None else getattr(pl, f"read_{suffix}")(out)
+    names = np.array(["uninfected", "parasitized"])
+    assert table["predicted"].to_list() == names[scored.predicted].tolist()
+    inside = np.array(
+        [[name in row.split("|") for name in names] for row in table["prediction_set"]]
+    )
+    found = metrics["prediction_sets"]
+    held = inside[np.arange(len(files)), scored.labels]
+    for label in (0, 1):
+        assert found["coverage"][label]["value"] == pytest.approx(
+            held[scored.labels == label].mean()
+        )
+    is_referred = (table["refer"] == "yes").to_numpy()
+    assert found["referred"]["value"] == pytest.approx(is_referred.mean())
+    assert is_referred.mean() > 0
+    wrong = (scored.predicted != scored.labels)[~is_referred]
+    if len(wrong):
+        assert found["errors_kept"]["value"] == pytest.approx(wrong.mean())
+    alone = inside.sum(axis=1) == 1
+    assert np.array_equal(~is_referred, alone & inside[np.arange(len(files)), scored.predicted])
+    assert table["refer_reason"].is_null().to_list() == (~is_referred).tolist()
+    assert found["rule"] in report(trained).read_text("utf-8")
+    print_predictions(out)
+    said = capsys.readouterr().out
+    assert f"{(~is_referred).sum()} answered, {is_referred.sum()} to refer to a human: " in said
+
+
+def test_a_call_that_the_set_is_without_is_referred():
+    classes, called = ("benign", "malignant"), np.array([1, 1, 0, 0])
+    inside = np.array([[True, False], [False, True], [False, False], [True, True]])
+    table = answers_table(np.full((4, 2), 0.5), called, inside, classes)
+    assert table["prediction_set"].to_list() == [
+        "benign",
+        "malignant",
+        "(empty)",
+        "benign|malignant",
+    ]
+    assert table["refer"].to_list() == ["yes", "no", "yes", "yes"]
+    assert table["refer_reason"].to_list() == [ANOTHER_CLASS, None, NO_CLASS, SEVERAL_CLASSES]
+
+
+def test_a_bundle_without_sets_predicts_and_says_so(trained, cells, tmp_path, capsys):
+    with_sets(trained, None)
+    (tmp_path / "empty.png").write_bytes(b"")
+    out = predict(trained, [cells, tmp_path / "empty.png"], out=tmp_path / "p.csv")
+    table = pl.read_csv(out)
+    assert table["prediction_set"].null_count() == 73
+    assert table["refer"].to_list() == [None] * 72 + ["yes"]
+    assert table["refer_reason"].to_list() == [None] * 72 + ["no answer, see error"]
+    print_predictions(out)
+    assert "this bundle has no prediction sets" in capsys.readouterr().out

@@ -45,6 +45,8 @@ def check_words(words: Sequence[str]) -> None:
 def main() -> None:
     """Run the command line: exit code 0 done, 2 the user can mend it, 1 a bug, 130 interrupted.
 
+    2 is also of a ``predict`` that wrote its table with files in it that have no answer.
+
     The line about an interrupt is of `diascope.interrupt`.
     """
     settle_torch()

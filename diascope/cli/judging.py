@@ -64,11 +64,16 @@ def predict(
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table.")] = False,
 ) -> None:
-    """Write class probabilities of images; a file that cannot be read gets a row that says why."""
+    """Write what a network says of images: probabilities, the call, the set, and what to refer.
+
+    A file that cannot be read gets a row that says why, and the exit code is 2: the rest is there.
+    """
     from diascope.display import print_predictions, shown
+    from diascope.prediction_table import check_all_answered
     from diascope.steps.predict import predict as step
 
     with shown() as watch:
         path = step(model, paths, out=out, overwrite=overwrite, watch=watch)
     print_predictions(path)
     print(path)
+    check_all_answered(path)

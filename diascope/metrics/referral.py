@@ -13,41 +13,77 @@ from diascope.metrics.confusion import divide
 from diascope.metrics.scored import ScoredImages
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
+RULE = "referred unless the set holds the class that is called, and no other"
+NO_CLASS = "no class is likely enough"
+SEVERAL_CLASSES = "several classes are possible"
+ANOTHER_CLASS = "the set holds another class than the one that is called"
+
+
+def reasons_to_refer(inside: NDArray[np.bool_], called: NDArray[np.integer]) -> NDArray[np.str_]:
+    """Say of each image why it is one for a human: str (N,), empty where the answer may stand.
+
+    The one rule (`RULE`) of the report, of the metrics and of ``predict``.
+
+    Parameters
+    ----------
+    inside : bool (N, K)
+        Which classes are in the prediction set of each image.
+    called : int (N,)
+        The class that is called, at the operating point: one may be called that the set is without.
+
+    Examples
+    --------
+    >>> inside = np.array([[True, False], [True, True], [False, True]])
+    >>> reasons_to_refer(inside, np.array([0, 0, 0])).tolist()[:2]
+    ['', 'several classes are possible']
+    """
+    sizes = inside.sum(axis=1)
+    is_another = ~inside[np.arange(len(inside)), called]
+    cases = [sizes == 0, sizes > 1, is_another]
+    return np.select(cases, [NO_CLASS, SEVERAL_CLASSES, ANOTHER_CLASS], "")
 
 
 def judge_sets(
-    images: ScoredImages, inside: NDArray[np.bool_], *, resampling: Resampling
+    images: ScoredImages,
+    inside: NDArray[np.bool_],
+    called: NDArray[np.integer],
+    *,
+    resampling: Resampling,
 ) -> dict[str, Any]:
-    """Return how often sets hold the true class, and how often they leave a question.
+    """Return how often sets hold the true class, and how often an image is referred.
 
     Parameters
     ----------
     images : ScoredImages
     inside : bool (N, K)
         Which classes are in the set of each image.
+    called : int (N,)
     resampling : Resampling
 
     Returns
     -------
     dict
         ``coverage``, a list of estimates, one a class: the share of the images of the class whose
-        set holds it. ``referred``: the share of all images whose set does not hold exactly one
-        class. ``errors_kept``: the share of wrong sets among those of one class. ``mean_size``.
+        set holds it. ``referred``: the share of all images that are referred, by `RULE`, which is
+        given as ``rule``. ``errors_kept``: the share of wrong answers among the others.
+        ``mean_size`` of the sets.
     """
-    sizes = inside.sum(axis=1)
+    is_referred = reasons_to_refer(inside, called) != ""
+    is_wrong = called != images.labels
     is_held = inside[np.arange(images.n_images), images.labels]
     every = np.ones(images.n_images, dtype=bool)
     of_class = [images.labels == k for k in range(images.probabilities.shape[1])]
     shares = _shares(
         images,
-        [*((is_held, mine) for mine in of_class), (sizes != 1, every), (~is_held, sizes == 1)],
+        [*((is_held, mine) for mine in of_class), (is_referred, every), (is_wrong, ~is_referred)],
         resampling,
     )
     return {
+        "rule": RULE,
         "coverage": shares[:-2],
         "referred": shares[-2],
         "errors_kept": shares[-1],
-        "mean_size": float(sizes.mean()),
+        "mean_size": float(inside.sum(axis=1).mean()),
     }
 
 

@@ -63,7 +63,7 @@ def evaluate_trust(  # noqa: PLR0913 - each is one plain value of the protocol
         n_classes=task.n_classes,
     )
     index = task.positive_index
-    sets = None if inside is None else judge_sets(images, inside, resampling=resampling)
+    sets = None if inside is None else judge_sets(images, inside, called, resampling=resampling)
     certainty = probabilities[np.arange(images.n_images), called]
     return {
         "calibration": reliability(images, before, positive_index=index, resampling=resampling),

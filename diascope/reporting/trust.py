@@ -10,6 +10,7 @@ from diascope.metrics.estimate import counted, plural
 from diascope.reporting.charts import Chart
 from diascope.reporting.facts import Facts
 
+OLD_RULE = "referred unless the set holds exactly one class"  # of metrics that name no rule
 COLOURS = {"before calibration": SOFT_INK, "after": PALETTE[0]}
 
 
@@ -116,7 +117,8 @@ def _promises(facts: Facts) -> list[str]:
 
 def _sets_text(facts: Facts) -> str:
     chosen = [one for one in facts.metrics["sets_chosen"] if one]
-    if not chosen:
+    found = facts.metrics["prediction_sets"]
+    if not chosen or not found:
         return ""
     kind = facts.group_kind
     return (
@@ -124,7 +126,8 @@ def _sets_text(facts: Facts) -> str:
         f"class, the set of such an image holds that class with a probability of at least "
         f"{chosen[0]['coverage']:.0%}, on average over the {plural(kind)} that the limits were "
         "chosen on (class-conditional split conformal prediction by group; Lee et al. 2023). An "
-        "image whose set does not hold exactly one class is one to refer to a human."
+        f"image is {found.get('rule', OLD_RULE)}: so these figures were "
+        "counted, and so `predict` marks new images."
     )
 
 

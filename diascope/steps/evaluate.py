@@ -34,7 +34,7 @@ from diascope.predictions import Predictions, softmax
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run
-from diascope.scoring import join, score_rows
+from diascope.scoring import join, score_rows, sets_of
 
 OF_MEMBERS = (
     "These are all images outside test, each scored by the one member of the ensemble that did not "
@@ -206,14 +206,13 @@ def _with_operating_point(run: Run, networks: list[Bundle], wanted: Target) -> B
 
 def _sets(predictions: Predictions, networks: list[Bundle]) -> NDArray[np.bool_] | None:
     """Return which classes are in the set of each image, by the network that scored it."""
-    chosen = [network.card.prediction_sets for network in networks]
-    probabilities = softmax(predictions.raw_logits)
-    inside = np.ones(probabilities.shape, dtype=bool)
-    for fold, sets in enumerate(chosen):
-        if sets is None:
+    inside = np.ones(predictions.logits.shape, dtype=bool)
+    for fold, network in enumerate(networks):
+        rows = predictions.folds == fold if len(networks) > 1 else slice(None)
+        of_fold = sets_of(network, predictions.logits[rows])
+        if of_fold is None:
             return None
-        rows = predictions.folds == fold if len(chosen) > 1 else slice(None)
-        inside[rows] = sets.contains(probabilities[rows])
+        inside[rows] = of_fold
     return inside
 
 

@@ -13,18 +13,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from diascope.atomic import atomic_path
 from diascope.bundle import Bundle
 from diascope.data.files import open_files
 from diascope.data.image import SUFFIXES
 from diascope.errors import ImageError, SettingsError, SourceError
-from diascope.metrics.estimate import counted
+from diascope.prediction_table import (
+    FORMATS,
+    answers_table,
+    check_all_answered,
+    with_failures,
+    write_table,
+)
 from diascope.predictions import is_finite, softmax
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run, open_bundle
+from diascope.scoring import sets_of
 
 CHUNK = 256
-FORMATS = (".csv", ".parquet", ".json")
 NO_SCORE = "the network gave no finite score"
 
 
@@ -36,11 +41,15 @@ def predict(
     overwrite: bool = False,
     watch: Watch = silent,
 ) -> Path:
-    """Write the class probabilities of images to a table and return its path.
+    """Write what the network says of images to a table and return its path.
 
-    The columns are ``path``, ``predicted``, ``probability_<class>`` for each class, and ``error``:
-    a file that cannot be read or scored has a row that says why, and no probabilities. A file that
-    is named twice, by itself and in its folder for example, has one row.
+    The columns are ``path``; ``predicted``, at the operating point of the bundle;
+    ``probability_<class>`` for each class, calibrated; ``prediction_set``, the classes that are
+    possible, such as ``parasitized|uninfected``; ``refer``, yes or no, and ``refer_reason``, by the
+    rule `diascope.metrics.referral.RULE` that the report gives the figures of; and ``error``: a
+    file that cannot be read or scored has a row that says why, no probabilities, and is referred.
+    A bundle without prediction sets refers nothing else, and leaves these columns empty. A file
+    that is named twice, by itself and in its folder for example, has one row.
 
     Parameters
     ----------
@@ -74,13 +83,9 @@ def predict(
             tables.append(_predict_chunk(bundle, images[start : start + CHUNK]))
             watch(Progress("predicting", min(start + CHUNK, len(images)), len(images)))
     table = pl.concat(tables)
-    _write(table, out)
+    write_table(table, out)
     if table["error"].null_count() == 0:
-        raise SourceError(
-            f"Not one image could be predicted, of {counted(table.height, 'file')}.",
-            where=f"{table['path'][0]}: {table['error'][0]}",
-            fix=f"See the column error of {out}.",
-        )
+        check_all_answered(out)
     return out
 
 
@@ -123,30 +128,22 @@ def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read = list(pool.map(lambda image: _read(bundle, image[1]), images))
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
-    n_classes = len(bundle.classes)
-    logits = np.full((len(images), n_classes), np.nan)
+    logits = np.full((len(images), len(bundle.classes)), np.nan, dtype=np.float32)
     if is_read.any():
         pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
         logits[is_read] = bundle.predict_logits(pixels)
     is_scored = is_finite(logits)
-    probabilities = np.full((len(images), n_classes), np.nan)
-    predicted: list[str | None] = [None] * len(images)
-    if is_scored.any():
-        probabilities[is_scored] = softmax(logits[is_scored])
-        decisions = bundle.decide(probabilities[is_scored])
-        for row, label in zip(np.flatnonzero(is_scored), decisions, strict=True):
-            predicted[row] = bundle.classes[label]
-    columns: dict[str, pl.Series] = {
-        "path": pl.Series([path for path, _ in images], dtype=pl.String),
-        "predicted": pl.Series(predicted, dtype=pl.String),
-    }
-    for number, name in enumerate(bundle.classes):
-        column = pl.Series(probabilities[:, number], dtype=pl.Float64)
-        columns[f"probability_{name}"] = column.fill_nan(None)
     unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
     errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
-    columns["error"] = pl.Series(errors, dtype=pl.String)
-    return pl.DataFrame(columns)
+    return with_failures(_answer(bundle, logits[is_scored]), [path for path, _ in images], errors)
+
+
+def _answer(bundle: Bundle, logits: NDArray[np.float32]) -> pl.DataFrame:
+    """Say what follows from finite scores (N, K): calls, sets, and what to refer."""
+    probabilities = softmax(logits)
+    return answers_table(
+        probabilities, bundle.decide(probabilities), sets_of(bundle, logits), bundle.classes
+    )
 
 
 def _read(bundle: Bundle, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
@@ -157,15 +154,3 @@ def _read(bundle: Bundle, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
         return error.strerror or str(error)
     except (ImageError, SourceError) as error:
         return error.problem
-
-
-def _write(table: pl.DataFrame, out: Path) -> Path:
-    suffix = out.suffix.lower()
-    with atomic_path(out) as temporary:
-        if suffix == ".csv":
-            table.write_csv(temporary)
-        elif suffix == ".parquet":
-            table.write_parquet(temporary)
-        else:
-            table.write_json(temporary)
-    return out
