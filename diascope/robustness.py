@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from diascope.bundle import Bundle
 from diascope.data.corrupt import Corruption, Picture, corruptions_for, is_grey
 from diascope.data.files import FileTree
 from diascope.data.image import decode_image, fit_image
+from diascope.data.manifest import label_indices
 from diascope.data.pack import Pixels, read_unchanged
-from diascope.errors import ImageError
+from diascope.data.sample import spread_rows
+from diascope.errors import ImageError, SettingsError
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.paired import Answers, Comparison, compare_answers
 from diascope.metrics.scored import scored_images
@@ -34,16 +37,88 @@ LARGEST_PX = 512  # a longer side is brought to this before anything else, to sa
 N_RESAMPLES, LEVEL = 500, 0.95
 
 
-def check_robustness(
-    networks: Sequence[Bundle],
+@dataclass(frozen=True)
+class Material:
+    """The images that are to be spoilt, as they are.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Their rows of the manifest.
+    pictures : sequence of uint8 (H, W, 3), 0-255
+        The decoded files; those with a side over 512 px reduced to that.
+    n_reduced : int
+        How many were reduced.
+    n_of : int
+        How many images these were chosen from.
+    """
+
+    table: pl.DataFrame
+    pictures: Sequence[Picture]
+    n_reduced: int
+    n_of: int
+
+
+def read_material(
     files: FileTree,
     table: pl.DataFrame,
+    *,
+    task: Task,
+    alpha_background: str,
+    most_images: int = MOST_IMAGES,
+    seed: int = 0,
+) -> Material:
+    """Choose images evenly over classes and groups, and read them.
+
+    Parameters
+    ----------
+    files : FileTree
+        Where paths are read from.
+    table : DataFrame
+        Rows of the manifest, all of which are judged.
+    task : Task
+    alpha_background : str
+        What shows through transparent pixels: ``"black"`` or ``"white"``.
+    most_images : int
+        Of more images, as many are taken.
+    seed : int
+        Of the choice.
+
+    Raises
+    ------
+    SettingsError
+        So many images are none.
+    SourceError
+        A file has gone or changed since it was prepared.
+    ImageError
+        A file cannot be read as an image any more.
+    """
+    if most_images < 1:
+        raise SettingsError("At least one image must be spoilt.", where="--most-images")
+    labels = label_indices(table, task.classes).to_numpy()
+    chosen = table[spread_rows(labels, table["group"].to_list(), most_images, seed=seed)]
+
+    def read(row: tuple[str, str]) -> Picture:
+        try:
+            content = read_unchanged(files, *row)
+            return decode_image(content, alpha_background=alpha_background)
+        except ImageError as error:
+            raise ImageError(error.problem, where=row[0]) from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        whole = list(pool.map(read, chosen.select("path", "sha256").iter_rows()))
+    n_reduced = sum(max(one.shape) > LARGEST_PX for one in whole)
+    return Material(chosen, [reduced(one) for one in whole], n_reduced, table.height)
+
+
+def check_robustness(
+    networks: Sequence[Bundle],
+    material: Material,
     predictions: Predictions,
     *,
     task: Task,
     modality: str,
     group_kind: str,
-    most_images: int = MOST_IMAGES,
     seed: int = 0,
     watch: Watch = silent,
 ) -> dict[str, Any]:
@@ -53,21 +128,16 @@ def check_robustness(
     ----------
     networks : sequence of Bundle
         One, or that of each fold.
-    files : FileTree
-        Where paths are read from.
-    table : DataFrame
-        The manifest: ``image_id, path, sha256``.
+    material : Material
     predictions : Predictions
-        Of the images that are judged; ``folds`` says whose network answers.
+        Of all images that are judged: ``folds`` says whose network answers.
     task : Task
     modality : str
         How the images are taken: what is done to colours depends on it.
     group_kind : str
         What a group is, in the singular.
-    most_images : int
-        Of more images, as many are taken, evenly over classes and groups.
     seed : int
-        Of the choice of images, of all that is drawn, and of the resamples.
+        Of all that is drawn, and of the resamples.
     watch : callable
         Told the progress.
 
@@ -77,46 +147,40 @@ def check_robustness(
         Ready for JSON: ``n_images, n_of, n_groups, largest_px, n_reduced, n_resamples, level``,
         ``clean`` (the values before) and ``rows``: ``corruption, strength, said`` and what
         `Comparison.as_dict` says, strength by strength.
-
-    Raises
-    ------
-    SourceError
-        A file has gone or changed since it was prepared.
-    ImageError
-        A file cannot be read as an image any more.
     """
-    chosen = predictions.at(spread_rows(predictions, most_images, seed=seed))
-    rows = _rows_of(table, chosen)
-    background = networks[0].card.alpha_background
-    pictures = read_pictures(files, rows, alpha_background=background)
-    kinds = corruptions_for(modality, is_grey=all(is_grey(one) for one, _ in pictures))
-    tried = [(kind, number) for kind in kinds for number in range(3)]
-    keys = [[seed, int(sha256[:15], 16)] for sha256 in rows["sha256"]]
-    before = _answers(networks, [one for one, _ in pictures], chosen.folds)
-    after = {}
+    number_of = {image_id: number for number, image_id in enumerate(predictions.image_ids)}
+    chosen = predictions.at(np.array([number_of[one] for one in material.table["image_id"]]))
+    pictures = material.pictures
+    kinds = corruptions_for(modality, is_grey=all(is_grey(one) for one in pictures))
+    tried = [(kind, level) for kind in kinds for level in range(len(kind.strengths))]
+    keys = [(seed, int(sha256[:15], 16)) for sha256 in material.table["sha256"]]
+    before, after = _answers(networks, pictures, chosen.folds), {}
     for number, (kind, level) in enumerate(tried):
         watch(Progress("spoiling images", number, len(tried), kind.name))
-        spoilt = spoil(kind, kind.strengths[level], [one for one, _ in pictures], keys)
+        spoilt = spoil(kind, kind.strengths[level], pictures, keys)
         after[f"{kind.name}/{level}"] = _answers(networks, spoilt, chosen.folds)
     watch(Progress("spoiling images", len(tried), len(tried)))
     images = scored_images(
-        chosen.labels, before.probabilities, groups=chosen.groups, folds=chosen.folds, task=task
+        chosen.labels,
+        before.probabilities,
+        groups=chosen.groups,
+        folds=chosen.folds if len(networks) > 1 else None,
+        task=task,
     )
-    resampling = Resampling(N_RESAMPLES, LEVEL, seed, group_kind)
     compared = compare_answers(
         images,
         before,
         {"clean": before, **after},
         positive_index=task.positive_index,
-        resampling=resampling,
+        resampling=Resampling(N_RESAMPLES, LEVEL, seed, group_kind),
     )
     return {
         "n_images": images.n_images,
-        "n_of": len(predictions.labels),
+        "n_of": material.n_of,
         "n_groups": images.n_groups,
         "seed": seed,
         "largest_px": LARGEST_PX,
-        "n_reduced": sum(is_reduced for _, is_reduced in pictures),
+        "n_reduced": material.n_reduced,
         "n_resamples": N_RESAMPLES,
         "level": LEVEL,
         "clean": compared["clean"].as_dict()["values"],
@@ -127,47 +191,6 @@ def check_robustness(
 def _row(kind: Corruption, level: int, found: Comparison) -> dict[str, Any]:
     said = {"corruption": kind.name, "strength": kind.strengths[level], "said": kind.said[level]}
     return {**said, **found.as_dict()}
-
-
-def spread_rows(predictions: Predictions, most: int, *, seed: int) -> NDArray[np.intp]:
-    """Choose at most so many images: of each class its share, of each group in it too.
-
-    Returns
-    -------
-    intp (n,)
-        Sorted.
-    """
-    n_images = len(predictions.labels)
-    if n_images <= most:
-        return np.arange(n_images)
-    chance = np.random.default_rng([seed, n_images]).permutation(n_images)
-    _, groups = np.unique(np.array(predictions.groups), return_inverse=True)
-    order = np.lexsort((chance, groups, predictions.labels))
-    return np.sort(order[np.arange(most) * n_images // most])
-
-
-def _rows_of(table: pl.DataFrame, predictions: Predictions) -> pl.DataFrame:
-    """Return path and checksum of each image, in the order of the predictions."""
-    ids = pl.DataFrame({"image_id": list(predictions.image_ids)}, schema={"image_id": pl.String})
-    known = table.select("image_id", "path", "sha256")
-    return ids.join(known, on="image_id", how="left", maintain_order="left")
-
-
-def read_pictures(
-    files: FileTree, table: pl.DataFrame, *, alpha_background: str
-) -> list[tuple[Picture, bool]]:
-    """Decode images, and reduce those with a side over 512 px; says of each whether it was."""
-
-    def read(row: tuple[str, str]) -> tuple[Picture, bool]:
-        try:
-            content = read_unchanged(files, *row)
-            image = decode_image(content, alpha_background=alpha_background)
-        except ImageError as error:
-            raise ImageError(error.problem, where=row[0]) from error
-        return reduced(image), max(image.shape) > LARGEST_PX
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(read, table.select("path", "sha256").iter_rows()))
 
 
 def reduced(image: Picture) -> Picture:
@@ -206,7 +229,7 @@ def _answers(
     for fold, network in enumerate(networks):
         rows = np.flatnonzero(folds == fold) if len(networks) > 1 else np.arange(len(pictures))
         if rows.size:
-            seen = _fitted([pictures[row] for row in rows], network.card.pixels)
+            seen = _fitted([pictures[int(row)] for row in rows], network.card.pixels)
             probabilities[rows] = softmax(network.predict_logits(seen))
             predicted[rows] = network.decide(probabilities[rows])
     return Answers(probabilities, predicted)

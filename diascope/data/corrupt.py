@@ -69,12 +69,14 @@ class Corruption:
         if strength == self.none:
             return image.copy()
         changed = self.change(image, strength, rng)
-        return np.where(black_ground(image)[..., None], 0, changed) if self.keeps_ground else changed
+        return (
+            np.where(black_ground(image)[..., None], 0, changed) if self.keeps_ground else changed
+        )
 
 
 def black_ground(image: Picture) -> NDArray[np.bool_]:
     """Mark exactly black pixels that hang together with the edge of the image: bool (H, W)."""
-    is_black = ~image.any(axis=2)
+    is_black = image.max(axis=2) == 0
     edge = np.concatenate([is_black[0], is_black[-1], is_black[:, 0], is_black[:, -1]])
     if not edge.any():
         return np.zeros(is_black.shape, bool)
@@ -158,10 +160,11 @@ def turn(image: Picture, degrees: float, rng: np.random.Generator) -> Picture:
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
     if not black_ground(image).any():
         border = cv2.BORDER_REFLECT_101
-        return np.asarray(cv2.warpAffine(image, matrix, (width, height), borderMode=border))
+        turned = cv2.warpAffine(image, matrix, (width, height), borderMode=border)
+        return np.asarray(turned, np.uint8)
     across = int(np.ceil(np.hypot(height, width)))
     matrix[:, 2] += (across - width) / 2, (across - height) / 2
-    turned = np.asarray(cv2.warpAffine(image, matrix, (across, across)))
+    turned = np.asarray(cv2.warpAffine(image, matrix, (across, across)), np.uint8)
     rows, columns = np.flatnonzero(turned.any((1, 2))), np.flatnonzero(turned.any((0, 2)))
     if not rows.size:
         return image.copy()

@@ -120,10 +120,10 @@ def compare_answers(
     }
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before = _metrics(images, first, weights, positive_index)
+        before = _metrics(first, weights, positive_index)
         found = {}
         for name, prepared in second.items():
-            after = _metrics(images, prepared, weights, positive_index)
+            after = _metrics(prepared, weights, positive_index)
             found |= {f"{name}/value/{key}": after[key] for key in after}
             found |= {f"{name}/change/{key}": after[key] - before[key] for key in after}
             found[f"{name}/flipped"] = divide(weights @ flips[name], weights @ sizes)
@@ -171,12 +171,11 @@ def _prepared(images: ScoredImages, answers: Answers, positive_index: int | None
             n_groups=n_groups,
             n_classes=n_classes,
         ),
-        certainty=np.bincount(images.group_of, answers.certainty, minlength=n_groups),
+        certainty=np.bincount(images.group_of, answers.certainty, minlength=n_groups).astype(float),
     )
 
 
 def _metrics(
-    images: ScoredImages,
     prepared: _Prepared,
     weights: NDArray[np.float64],
     positive_index: int | None,
