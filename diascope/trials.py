@@ -19,7 +19,7 @@ from diascope.home import home
 from diascope.predictions import Predictions
 from diascope.prepared import Prepared
 from diascope.progress import Watch
-from diascope.robustness import Material, check_robustness, read_material
+from diascope.robustness.trying import Material, check_robustness, read_material
 from diascope.run import Run
 
 

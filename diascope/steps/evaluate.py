@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diascope.atomic import write_json
 from diascope.bundle import Bundle, Card
 from diascope.calibrating import check_target, choose_operating_point, recalibrated
-from diascope.controls.verdicts import warnings_of
+from diascope.controls import verdicts
 from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
@@ -34,7 +34,8 @@ from diascope.networks import find_features_of
 from diascope.predictions import Predictions, softmax
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
-from diascope.robustness import MOST_IMAGES
+from diascope.robustness import words
+from diascope.robustness.trying import MOST_IMAGES
 from diascope.run import Run
 from diascope.scoring import join, score_rows
 from diascope.trials import controls_of, material_of, robustness_of
@@ -171,8 +172,11 @@ def evaluate(
     }
     of_split = independence_warnings(card.group_kind) if external else run.split_warnings
     of_members = [OF_MEMBERS.format(run.card.group_kind)] if is_watched else []
-    of_controls = warnings_of(metrics["controls"])
-    metrics["warnings"] = [*of_split, *of_members, *of_controls, *metrics["warnings"]]
+    of_trials = [
+        *verdicts.warnings_of(metrics["controls"]),
+        *words.warnings_of(metrics["robustness"]),
+    ]
+    metrics["warnings"] = [*of_split, *of_members, *of_trials, *metrics["warnings"]]
     watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
     return run.metrics(name)

@@ -30,6 +30,7 @@ from diascope.metrics.paired import Answers, Comparison, compare_answers
 from diascope.metrics.scored import scored_images
 from diascope.predictions import Predictions, softmax
 from diascope.progress import Progress, Watch, silent
+from diascope.robustness.words import said
 from diascope.task import Task
 
 MOST_IMAGES = 200
@@ -145,8 +146,8 @@ def check_robustness(
     -------
     dict
         Ready for JSON: ``n_images, n_of, n_groups, largest_px, n_reduced, n_resamples, level``,
-        ``clean`` (the values before) and ``rows``: ``corruption, strength, said`` and what
-        `Comparison.as_dict` says, strength by strength.
+        ``clean`` (the values before), ``rows`` (``corruption, strength, said`` and what
+        `Comparison.as_dict` says, strength by strength), and ``said``, sentences.
     """
     number_of = {image_id: number for number, image_id in enumerate(predictions.image_ids)}
     chosen = predictions.at(np.array([number_of[one] for one in material.table["image_id"]]))
@@ -174,7 +175,7 @@ def check_robustness(
         positive_index=task.positive_index,
         resampling=Resampling(N_RESAMPLES, LEVEL, seed, group_kind),
     )
-    return {
+    found = {
         "n_images": images.n_images,
         "n_of": material.n_of,
         "n_groups": images.n_groups,
@@ -186,6 +187,7 @@ def check_robustness(
         "clean": compared["clean"].as_dict()["values"],
         "rows": [_row(kind, level, compared[f"{kind.name}/{level}"]) for kind, level in tried],
     }
+    return {**found, "said": said(found)}
 
 
 def _row(kind: Corruption, level: int, found: Comparison) -> dict[str, Any]:
