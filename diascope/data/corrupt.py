@@ -189,8 +189,8 @@ def _pixels(values: NDArray[np.floating]) -> Picture:
 
 # fmt: off
 ALWAYS = (
-    Corruption("blur", (0.005, 0.01, 0.02), ("sigma 0.5 % of the long side",
-               "sigma 1 % of the long side", "sigma 2 % of the long side"), 0, blur),
+    Corruption("blur", (0.0075, 0.015, 0.03), ("sigma 0.75 % of the long side",
+               "sigma 1.5 % of the long side", "sigma 3 % of the long side"), 0, blur),
     Corruption("noise", (5, 10, 20),
                ("sigma 5 grey levels", "sigma 10 grey levels", "sigma 20 grey levels"), 0, noise),
     Corruption("JPEG", (70, 40, 15), ("quality 70", "quality 40", "quality 15"), 0, jpeg,
@@ -206,15 +206,15 @@ ALWAYS = (
 )
 STAINED = (
     Corruption("stain", (0.1, 0.2, 0.4),
-               ("each stain +-10 %", "each stain +-20 %", "each stain +-40 %"), 0, stain),
+               ("each stain ±10 %", "each stain ±20 %", "each stain ±40 %"), 0, stain),
 )
 PHOTOGRAPHED = (
-    Corruption("hue", (5, 10, 20), ("+-5 degrees", "+-10 degrees", "+-20 degrees"), 0, hue),
-    Corruption("white balance", (0.05, 0.1, 0.2), ("red and blue +-5 %", "red and blue +-10 %",
-               "red and blue +-20 %"), 0, white_balance),
+    Corruption("hue", (5, 10, 20), ("±5 degrees", "±10 degrees", "±20 degrees"), 0, hue),
+    Corruption("white balance", (0.05, 0.1, 0.2), ("red and blue ±5 %", "red and blue ±10 %",
+               "red and blue ±20 %"), 0, white_balance),
 )
 MOVED = (
-    Corruption("turned", (10, 20, 45), ("+-10 degrees", "+-20 degrees", "+-45 degrees"), 0, turn,
+    Corruption("turned", (10, 20, 45), ("±10 degrees", "±20 degrees", "±45 degrees"), 0, turn,
                keeps_ground=False),
     Corruption("mirrored", (1, 2, 3), ("left to right", "upside down", "a quarter turn"), 0, flip,
                keeps_ground=False),

@@ -40,3 +40,42 @@ def spread_rows(
     _, group_of = np.unique(np.array(groups), return_inverse=True)
     order = np.lexsort((chance, group_of, labels))
     return np.sort(order[np.arange(most) * len(labels) // most])
+
+
+def balanced_rows(
+    labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
+) -> NDArray[np.intp]:
+    """Choose at most so many images: as many of each class, as far as there are, from many groups.
+
+    What rare classes do not fill, the others share.
+
+    Parameters
+    ----------
+    labels : int (N,)
+    groups : sequence of str (N,)
+    most : int
+        At least 1.
+    seed : int
+        Of which images of a class and group are taken.
+
+    Returns
+    -------
+    intp (n,)
+        Row numbers, ascending.
+
+    Examples
+    --------
+    >>> labels = np.array([0] * 9 + [1] * 2)
+    >>> np.bincount(labels[balanced_rows(labels, ["a"] * 11, 6, seed=0)]).tolist()
+    [4, 2]
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    left, chosen = most, []
+    for place, number in enumerate(np.argsort(counts, kind="stable")):
+        quota = min(int(counts[number]), left // (len(classes) - place))
+        left -= quota
+        rows = np.flatnonzero(labels == classes[number])
+        of_class = [groups[int(row)] for row in rows]
+        if quota:
+            chosen.append(rows[spread_rows(labels[rows], of_class, quota, seed=seed)])
+    return np.sort(np.concatenate(chosen))

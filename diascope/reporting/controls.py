@@ -37,10 +37,10 @@ def _basis_text(found: dict[str, Any], facts: Facts) -> str:
     each = " in each fold" if facts.is_cross_validation else ""
     sample = "" if n_learned == n_of else f" (taken evenly from the {n_of:,} of train)"
     return (
-        f"Controls learn from {n_learned:,} images{sample}{each} that the network learned from, and "
-        "are judged on the same images as the network. They see colours and outlines of the pixels "
-        "that the network gets; boosted trees learn from them, and nothing is tuned. Differences "
-        f"are of the same images, {kind} by {kind} resampled."
+        f"Controls learn from {n_learned:,} images{sample}{each} that the network learned from, "
+        "and are judged on the same images as the network. They see colours and outlines of the "
+        "pixels that the network gets; boosted trees learn from them, and nothing is tuned. "
+        f"Differences are of the same images, {kind} by {kind} resampled."
     )
 
 

@@ -47,5 +47,5 @@ def _chart(found: dict[str, Any]) -> Chart:
         "uri": figure_to_svg(figure),
         "alt": f"Changes of AUROC and balanced accuracy. Balanced accuracy: {listed}.",
         "caption": "Each line is the interval of the change from the same images as they are; left "
-        "of zero the network is worse.",
+        "of zero the network is worse. Mirrored: left to right, upside down, a quarter turn.",
     }

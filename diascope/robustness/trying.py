@@ -23,7 +23,7 @@ from diascope.data.files import FileTree
 from diascope.data.image import decode_image, fit_image
 from diascope.data.manifest import label_indices
 from diascope.data.pack import Pixels, read_unchanged
-from diascope.data.sample import spread_rows
+from diascope.data.sample import balanced_rows
 from diascope.errors import ImageError, SettingsError
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.paired import Answers, Comparison, compare_answers
@@ -69,7 +69,7 @@ def read_material(
     most_images: int = MOST_IMAGES,
     seed: int = 0,
 ) -> Material:
-    """Choose images evenly over classes and groups, and read them.
+    """Choose images, as many of each class as there are, from many groups, and read them.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def read_material(
     if most_images < 1:
         raise SettingsError("At least one image must be spoilt.", where="--most-images")
     labels = label_indices(table, task.classes).to_numpy()
-    chosen = table[spread_rows(labels, table["group"].to_list(), most_images, seed=seed)]
+    chosen = table[balanced_rows(labels, table["group"].to_list(), most_images, seed=seed)]
 
     def read(row: tuple[str, str]) -> Picture:
         try:

@@ -29,9 +29,9 @@ def said(found: Mapping[str, Any]) -> list[str]:
         sentences.append(f"Already at its mildest strength, it loses with {_named(mild)}.")
     else:
         sentences.append("At the mildest strengths no loss can be told from chance.")
-    unnoticed = [row for row in rows if is_lost(row) and not _is_less_sure(row)]
+    unnoticed = mildest([row for row in rows if is_lost(row) and not _is_less_sure(row)])
     if unnoticed:
-        sentences.append(f"It is wrong more often and as sure as before with {_named(unnoticed)}.")
+        sentences.append(f"It is wrong more often and no less sure with {_named(unnoticed)}.")
     return sentences
 
 
@@ -78,7 +78,9 @@ def _largest(row: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
         return "No balanced accuracy is lost with anything that was tried."
     before, after = (values["balanced_accuracy"]["value"] for values in (clean, row["values"]))
     flipped = row["flipped"]["value"]
-    beginning = "The largest loss" if is_lost(row) else "The largest loss, which may be chance,"
+    beginning = "The largest loss"
+    if not is_lost(row):
+        beginning = "The largest loss, which cannot be told from chance,"
     return (
         f"{beginning} is with {row['corruption']} ({row['said']}): balanced accuracy {before:.3f} "
         f"to {after:.3f}, {_interval(change)}; {flipped:.1%} of the answers are other ones."
@@ -100,7 +102,7 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> str:
 def basis_text(found: Mapping[str, Any], group_kind: str) -> str:
     """Say what was spoilt, where, and what the intervals are."""
     n_images, n_of = found["n_images"], found["n_of"]
-    of_all = "" if n_images == n_of else f" of {n_of:,}, taken evenly from classes and groups"
+    of_all = "" if n_images == n_of else f" of {n_of:,}, as many of each class as there are"
     reduced = ""
     if found["n_reduced"]:
         reduced = (
@@ -112,5 +114,6 @@ def basis_text(found: Mapping[str, Any], group_kind: str) -> str:
         "pixels of the files are spoilt, and only then brought to the size that the network sees; "
         f"threshold and temperature stay as they are.{reduced} Intervals: {found['level']:.0%}, of "
         f"the change of the same images, {group_kind} by {group_kind} resampled "
-        f"{found['n_resamples']} times; of {len(found['rows'])} of them one or two miss by chance."
+        f"{found['n_resamples']} times. Of {len(found['rows'])} intervals one or two miss by "
+        "chance, and the largest of so many losses is overestimated."
     )
