@@ -109,7 +109,7 @@ def test_shuffled_labels_are_at_chance_even_where_colours_tell_all():
 
 def test_a_leak_of_labels_into_what_is_judged_is_noticed():
     """Let the shuffled probe see the true label of what it is judged on, ever so little."""
-    images, table = draw(planted="nothing")
+    _, table = draw(planted="nothing")
     labels = (table["label"] == "ill").to_numpy().astype(int)
     seen = np.random.default_rng(0).normal(size=(len(labels), 20)).astype(np.float32)
     scores = shuffled_scores(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diascope.metrics.bootstrap import NO_SPREAD
 from diascope.metrics.estimate import counted
 
 MATTERS = 0.02  # of balanced accuracy: less is not spoken of in warnings
 STILL_SURE = 0.02  # less of certainty than this is as sure as before
+ENOUGH_ALIKE = 6  # groups that all lose: by chance once in 2^6 times
 
 
 def said(found: Mapping[str, Any]) -> list[str]:
@@ -58,9 +60,12 @@ def mildest(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def is_lost(row: Mapping[str, Any]) -> bool:
-    """Tell whether balanced accuracy falls, by the whole interval."""
-    high = row["changes"]["balanced_accuracy"]["high"]
-    return high is not None and high < 0
+    """Tell whether balanced accuracy falls: by the whole interval, or in every group alike."""
+    change = row["changes"]["balanced_accuracy"]
+    if change["high"] is not None:
+        return change["high"] < 0
+    is_alike = NO_SPREAD in change["note"] and change["n_groups"] >= ENOUGH_ALIKE
+    return is_alike and change["value"] < 0
 
 
 def _is_less_sure(row: Mapping[str, Any]) -> bool:
