@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
-from diascope.metrics.confusion import count_bases, count_metrics, divide, group_confusion
-from diascope.metrics.discrimination import Ranking, fold_rankings, mean_rank_metrics, rank_basis
+from diascope.metrics.bootstrap import Basis, Resampling, replicate
+from diascope.metrics.confusion import divide, group_confusion
+from diascope.metrics.discrimination import fold_rankings
 from diascope.metrics.estimate import Estimate
+from diascope.metrics.replicates import Replicates, pooled_replicates, rank_replicates
 from diascope.metrics.scored import ScoredImages
 
 COMPARED = ("auroc", "balanced_accuracy", "accuracy")
@@ -71,15 +72,6 @@ class Comparison:
         }
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """Answers, counted by group and sorted, so that a weighting of the groups costs little."""
-
-    rankings: list[tuple[Ranking, ...]]
-    confusion: NDArray[np.float64]  # (G, K, K)
-    certainty: NDArray[np.float64]  # sums, (G,)
-
-
 def compare_answers(
     images: ScoredImages,
     reference: Answers,
@@ -91,7 +83,7 @@ def compare_answers(
     """Compare answers with those of a reference, image by image.
 
     AUROC is computed within folds and averaged, the rest is pooled over them, as in
-    `diascope.metrics.evaluation.evaluate_predictions`; groups are drawn within folds for all of it.
+    `diascope.metrics.evaluation.evaluate_predictions`.
 
     Parameters
     ----------
@@ -109,110 +101,75 @@ def compare_answers(
     dict of str to Comparison
         By the names of ``others``.
     """
-    first = _prepared(images, reference, positive_index)
-    second = {name: _prepared(images, one, positive_index) for name, one in others.items()}
-    sizes = np.bincount(images.group_of, minlength=images.n_groups).astype(np.float64)
-    flips = {
-        name: np.bincount(
-            images.group_of, one.predicted != reference.predicted, minlength=images.n_groups
-        )
-        for name, one in others.items()
-    }
-
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before = _metrics(first, weights, positive_index)
-        found = {}
-        for name, prepared in second.items():
-            after = _metrics(prepared, weights, positive_index)
-            found |= {f"{name}/value/{key}": after[key] for key in after}
-            found |= {f"{name}/change/{key}": after[key] - before[key] for key in after}
-            found[f"{name}/flipped"] = divide(weights @ flips[name], weights @ sizes)
-        return found
-
-    points = statistic(np.ones((1, images.n_groups)))
-    replicates = replicate(
-        statistic,
-        images.fold_of_group,
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
-
-    def told(key: str, basis: Basis) -> Estimate:
-        return estimate(float(points[key][0]), replicates[key], basis=basis, resampling=resampling)
-
+    before = _replicates(images, reference, positive_index, resampling)
     compared = {}
-    for name, prepared in second.items():
-        bases = _bases(images, prepared, positive_index)
+    for name, answers in others.items():
+        after = _replicates(images, answers, positive_index, resampling)
+        flips = (answers.predicted != reference.predicted).astype(np.float64)
+        flipped = _mean(images, flips, after.bases["accuracy"], resampling)
         compared[name] = Comparison(
-            values={key: told(f"{name}/value/{key}", basis) for key, basis in bases.items()},
-            changes={
-                key: told(f"{name}/change/{key}", _of_a_change(basis))
-                for key, basis in bases.items()
-            },
-            flipped=told(f"{name}/flipped", bases["accuracy"]),
+            values=after.estimates(resampling),
+            changes=_changes(before, after).estimates(resampling),
+            flipped=flipped.estimates(resampling)["mean"],
         )
     return compared
 
 
-def _prepared(images: ScoredImages, answers: Answers, positive_index: int | None) -> _Prepared:
-    n_groups, n_classes = images.n_groups, answers.probabilities.shape[1]
-    return _Prepared(
-        rankings=fold_rankings(
-            images.labels,
-            answers.probabilities,
-            group_of=images.group_of,
-            fold_of=images.fold_of,
-            positive_index=positive_index,
-        ),
-        confusion=group_confusion(
-            images.labels,
-            answers.predicted,
-            group_of=images.group_of,
-            n_groups=n_groups,
-            n_classes=n_classes,
-        ),
-        certainty=np.bincount(images.group_of, answers.certainty, minlength=n_groups).astype(float),
+def _replicates(
+    images: ScoredImages, answers: Answers, positive_index: int | None, resampling: Resampling
+) -> Replicates:
+    """Return what is compared, of one model."""
+    scored = replace(images, probabilities=answers.probabilities)
+    by_group = group_confusion(
+        images.labels,
+        answers.predicted,
+        group_of=images.group_of,
+        n_groups=images.n_groups,
+        n_classes=answers.probabilities.shape[1],
+    )
+    rankings = fold_rankings(
+        images.labels,
+        answers.probabilities,
+        group_of=images.group_of,
+        fold_of=images.fold_of,
+        positive_index=positive_index,
+    )
+    found = pooled_replicates(
+        scored, by_group, {}, positive_index=positive_index, resampling=resampling
+    )
+    found |= rank_replicates(scored, by_group, rankings, resampling=resampling)
+    basis = replace(found.bases["accuracy"], is_mean_of_fractions=False)
+    certainty = _mean(images, answers.certainty, basis, resampling)
+    names = COMPARED if positive_index is None else (*COMPARED, *TWO_CLASS_COMPARED)
+    return Replicates(
+        {name: found.points[name] for name in names} | {"certainty": certainty.points["mean"]},
+        {name: found.draws[name] for name in names} | {"certainty": certainty.draws["mean"]},
+        {name: found.bases[name] for name in names} | {"certainty": basis},
     )
 
 
-def _metrics(
-    prepared: _Prepared,
-    weights: NDArray[np.float64],
-    positive_index: int | None,
-) -> dict[str, NDArray[np.float64]]:
-    """Return what is compared, for each weighting of the groups: float64 (r,) each."""
-    by_group = prepared.confusion
-    confusion = (weights @ by_group.reshape(len(by_group), -1)).reshape(-1, *by_group.shape[1:])
-    present = by_group.sum(axis=(0, 2)) > 0
-    counted = count_metrics(confusion, present=present, positive_index=positive_index)
-    found = {"auroc": mean_rank_metrics(prepared.rankings, weights)["auroc"]}
-    found |= {key: counted[key] for key in _names(positive_index) if key in counted}
-    found["certainty"] = divide(weights @ prepared.certainty, confusion.sum(axis=(1, 2)))
-    return found
-
-
-def _names(positive_index: int | None) -> tuple[str, ...]:
-    return COMPARED if positive_index is None else (*COMPARED, *TWO_CLASS_COMPARED)
-
-
-def _bases(
-    images: ScoredImages, prepared: _Prepared, positive_index: int | None
-) -> dict[str, Basis]:
-    bases = count_bases(prepared.confusion, positive_index=positive_index)
-    ranked = rank_basis(
-        prepared.rankings,
-        prepared.confusion.sum(axis=2),
-        fold_of_group=images.fold_of_group,
+def _mean(
+    images: ScoredImages, values: NDArray[np.float64], basis: Basis, resampling: Resampling
+) -> Replicates:
+    """Return the mean over images of a value of each, float64 (N,), 0-1."""
+    sums = np.bincount(images.group_of, values, minlength=images.n_groups)
+    sizes = np.bincount(images.group_of, minlength=images.n_groups).astype(np.float64)
+    draws = replicate(
+        lambda weights: {"mean": divide(weights @ sums, weights @ sizes)},
+        np.zeros(images.n_groups, np.intp),
+        n_resamples=resampling.n_resamples,
+        seed=resampling.seed,
     )
-    found = {"auroc": ranked}
-    found |= {
-        key: replace(bases[key], n_strata=images.n_folds)
-        for key in _names(positive_index)
-        if key in bases
-    }
-    found["certainty"] = replace(found["accuracy"], is_mean_of_fractions=False)
-    return found
+    return Replicates({"mean": float(values.mean())}, draws, {"mean": basis})
 
 
-def _of_a_change(basis: Basis) -> Basis:
-    return replace(basis, is_mean_of_fractions=False, bounds=(-1.0, 1.0))
+def _changes(before: Replicates, after: Replicates) -> Replicates:
+    """Return the differences; both were drawn by the same seed, so each draw is of equal groups."""
+    return Replicates(
+        {name: after.points[name] - before.points[name] for name in after.points},
+        {name: after.draws[name] - before.draws[name] for name in after.draws},
+        {
+            name: replace(basis, is_mean_of_fractions=False, bounds=(-1.0, 1.0))
+            for name, basis in after.bases.items()
+        },
+    )
