@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.metrics.bootstrap import Basis, Resampling, replicate
-from diascope.metrics.confusion import divide, group_confusion
-from diascope.metrics.discrimination import fold_rankings
+from diascope.metrics.confusion import divide
 from diascope.metrics.estimate import Estimate
-from diascope.metrics.replicates import Replicates, pooled_replicates, rank_replicates
+from diascope.metrics.replicates import Replicates, model_replicates
 from diascope.metrics.scored import ScoredImages
 
 COMPARED = ("auroc", "balanced_accuracy", "accuracy")
@@ -120,24 +119,7 @@ def _replicates(
 ) -> Replicates:
     """Return what is compared, of one model."""
     scored = replace(images, probabilities=answers.probabilities)
-    by_group = group_confusion(
-        images.labels,
-        answers.predicted,
-        group_of=images.group_of,
-        n_groups=images.n_groups,
-        n_classes=answers.probabilities.shape[1],
-    )
-    rankings = fold_rankings(
-        images.labels,
-        answers.probabilities,
-        group_of=images.group_of,
-        fold_of=images.fold_of,
-        positive_index=positive_index,
-    )
-    found = pooled_replicates(
-        scored, by_group, {}, positive_index=positive_index, resampling=resampling
-    )
-    found |= rank_replicates(scored, by_group, rankings, resampling=resampling)
+    found = model_replicates(scored, answers.predicted, positive_index, resampling)
     basis = replace(found.bases["accuracy"], is_mean_of_fractions=False)
     certainty = _mean(images, answers.certainty, basis, resampling)
     names = COMPARED if positive_index is None else (*COMPARED, *TWO_CLASS_COMPARED)
