@@ -63,7 +63,16 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "data", "split", "examples", "training", "results"),
-        *("curves", "trust", "errors", "feature-maps", "settings", "limits"),
+        *(
+            "curves",
+            "controls",
+            "robustness",
+            "trust",
+            "errors",
+            "feature-maps",
+            "settings",
+            "limits",
+        ),
     ]
     assert set(re.findall(r'href="#([a-z-]+)"', page)) <= set(sections)
 
