@@ -252,7 +252,7 @@ def rank_basis(
     n_independent, n_effective = class_limits(informing)
     return Basis(
         n_images=int(informing.sum()),
-        n_groups=informing.shape[0],
+        n_groups=int(np.count_nonzero(informing.any(axis=1))),
         n_independent=n_independent,
         n_effective=n_effective,
         n_strata=max(1, int(np.count_nonzero(ranked))),

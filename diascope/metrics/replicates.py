@@ -48,6 +48,15 @@ class Replicates:
             for name, basis in self.bases.items()
         }
 
+    def only(self, names: Iterable[str]) -> Replicates:
+        """Return some of the metrics."""
+        names = list(names)
+        return Replicates(
+            {name: self.points[name] for name in names},
+            {name: self.draws[name] for name in names},
+            {name: self.bases[name] for name in names},
+        )
+
     def __or__(self, other: Replicates) -> Replicates:
         return Replicates(
             self.points | other.points, self.draws | other.draws, self.bases | other.bases
@@ -183,6 +192,7 @@ def model_replicates(
         fold_of=images.fold_of,
         positive_index=positive_index,
     )
+    rankings += [()] * (images.n_folds - len(rankings))  # of folds that hold none of these images
     return pooled_replicates(
         images, by_group, {}, positive_index=positive_index, resampling=resampling
     ) | rank_replicates(images, by_group, rankings, resampling=resampling)

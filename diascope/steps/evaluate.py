@@ -38,6 +38,7 @@ from diascope.robustness import words
 from diascope.robustness.trying import MOST_IMAGES
 from diascope.run import Run
 from diascope.scoring import join, score_rows
+from diascope.subgrouping import subgroups_of
 from diascope.trials import controls_of, material_of, robustness_of
 
 OF_MEMBERS = (
@@ -166,6 +167,14 @@ def evaluate(
         "n_calibrated": [network.card.n_calibrated for network in networks],
         "temperatures": [network.card.temperature for network in networks],
         "sets_chosen": [_as_dict(network.card.prediction_sets) for network in networks],
+        "subgroups": subgroups_of(
+            external.manifest if external else run.manifest,
+            predictions,
+            task,
+            group_kind=card.group_kind,
+            has_folds=run.is_cross_validation or is_watched,
+            seed=run.plan.seed,
+        ),
         "controls": controls_of(run, name, predictions, watch),
         "robustness": robustness_of(run, card, networks, material, predictions, watch),
         **openings,
