@@ -90,12 +90,12 @@ def read_answers(path: Path) -> dict[str, str]:
             fix="Mend these lines; without the file, `diascope report` writes one with all "
             "questions.",
         )
-    said = {key: str(content.get(key) or "").strip() for key in find_questions()}
+    said = {key: str(content.get(key) or "").replace("\0", "").strip() for key in find_questions()}
     return {key: answer for key, answer in said.items() if answer}
 
 
 def _keys(text: str) -> list[str]:
-    """Return the keys as they stand in the file: a mapping would lose those that are there twice."""
+    """Return the keys of the file, those that are there twice, too: a mapping loses them."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(node, yaml.MappingNode):
         return []

@@ -37,7 +37,7 @@ def dossier_of(facts: Facts, answers: Mapping[str, str], names: Names) -> dict[s
     -------
     dict
         ``checklists`` (each ``name, title, source, counts`` by state, and ``sections`` of ``name``
-        and ``items``, see `judge`), ``said`` (``key, title, answer``) and ``unsaid`` (``key, title,
+        and ``rows``, see `judge`), ``said`` (``key, title, answer``) and ``unsaid`` (``key, title,
         asks``).
     """
     questions = find_questions()
@@ -57,10 +57,10 @@ def dossier_of(facts: Facts, answers: Mapping[str, str], names: Names) -> dict[s
 
 def _table(checklist: Checklist, facts: Facts, answers: Mapping[str, str]) -> dict[str, Any]:
     sections = [
-        {"name": section.name, "items": [judge(item, facts, answers) for item in section.items]}
+        {"name": section.name, "rows": [judge(item, facts, answers) for item in section.items]}
         for section in checklist.sections
     ]
-    counts = Counter(item["state"] for section in sections for item in section["items"])
+    counts = Counter(item["state"] for section in sections for item in section["rows"])
     return {
         "name": checklist.name,
         "title": checklist.title,

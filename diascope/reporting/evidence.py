@@ -53,6 +53,8 @@ def _has(key: str) -> Callable[[Facts], bool]:
 NOT_TESTED = "Test is still sealed here: judge the run with `diascope evaluate`."
 EVALUATE_AGAIN = "The metrics are of a version without it: train and evaluate again."
 
+SETTINGS = Evidence("every setting with its reason", "every-setting", _always, "")
+
 EVIDENCE = {
     "data_source": Evidence(
         "source and licence",
@@ -71,11 +73,12 @@ EVIDENCE = {
     "partition": Evidence("how the data were divided", "split", _always, ""),
     "disjointness": Evidence("what the parts share", "split", _always, ""),
     "predictions": Evidence("predictions kept and checked", "split", _always, ""),
-    "preprocessing": Evidence("settings", "settings", _always, ""),
-    "model": Evidence("settings", "settings", _always, ""),
-    "settings": Evidence("settings", "settings", _always, ""),
-    "initial_weights": Evidence("settings", "settings", _always, ""),
-    "imbalance": Evidence("settings", "settings", _always, ""),
+    "preprocessing": SETTINGS,
+    "model": SETTINGS,
+    "settings": SETTINGS,
+    "initial_weights": SETTINGS,
+    "imbalance": SETTINGS,
+    "threshold": SETTINGS,
     "software": Evidence(
         "software and machine",
         "provenance",
@@ -108,7 +111,6 @@ EVIDENCE = {
         lambda facts: facts.is_grouped and any((facts.metrics.get("per_group") or {}).values()),
         "Nothing is known of single groups.",
     ),
-    "threshold": Evidence("settings and trust", "trust", _has("calibration"), EVALUATE_AGAIN),
     "calibration": Evidence("calibration", "trust", _has("calibration"), EVALUATE_AGAIN),
     "referral": Evidence(
         "what to refer",

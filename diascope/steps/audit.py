@@ -14,12 +14,14 @@ from diascope.audit.findings import Findings, examine
 from diascope.audit.measure import measure_images
 from diascope.data.files import FileTree, open_files
 from diascope.data.image import decode_image
+from diascope.data.manifest import labelled_digest
 from diascope.data.pack import read_unchanged
 from diascope.errors import SettingsError
-from diascope.prepared import Prepared, dataset_name, load_prepared
+from diascope.prepared import Prepared, dataset_name, load_prepared, save_audit
 from diascope.progress import Watch, silent
-from diascope.reporting.audit_page import render_audit
+from diascope.reporting.audit_page import headlines, render_audit
 from diascope.reporting.audit_pictures import Names, draw_pictures
+from diascope.reporting.data_card import data_card
 from diascope.reporting.pseudonyms import pseudonyms, true_names
 
 MOST_IMAGES = 15_000
@@ -58,8 +60,8 @@ def audit(
     Returns
     -------
     path : Path
-        ``audit.html``; beside it are ``audit.json`` and, where labels could be judged,
-        ``suspects.csv``, which has true ids: it is for whoever mends the labels.
+        ``audit.html``; beside it are ``audit.json``, ``data_card.md`` and, where labels could be
+        judged, ``suspects.csv``, which has true ids: it is for whoever mends the labels.
     facts : dict
         The content of ``audit.json``.
 
@@ -101,7 +103,9 @@ def audit(
         "data": card.name,
         "seed": seed,
         "n_in_data": prepared.manifest.height,
+        "labelled_sha256": labelled_digest(prepared.manifest),
         "near_duplicates_searched": bool(fingerprint.get("near_duplicates", False)),
+        "headlines": headlines(findings),
         **findings.as_dict(),
     }
     if findings.suspects is not None:
@@ -109,6 +113,10 @@ def audit(
     else:
         (folder / "suspects.csv").unlink(missing_ok=True)  # of an audit before
     write_json(folder / "audit.json", facts)
+    save_audit(card, facts)
+    write_text(
+        folder / "data_card.md", data_card(card, fingerprint, prepared.manifest, names, audit=facts)
+    )
     page = render_audit(
         findings, facts, pictures, card=card, notes=list(fingerprint.get("notes", []))
     )
