@@ -120,7 +120,7 @@ def _kinds(fingerprint: Mapping[str, Any]) -> str:
 def _content(card: DatasetCard, fingerprint: Mapping[str, Any], manifest: pl.DataFrame) -> str:
     own = {*COLUMNS, *MEASURED, "split"}
     others = [name for name in manifest.columns if name not in own and "split_fold" not in name]
-    known = f"Besides the label, it has {', '.join(others)}." if others else "It has labels alone."
+    known = f"Besides the label, it has {', '.join(others)}." if others else "There is no metadata but the label."
     found = [content_text(fingerprint, card.modality), known]
     return words(" ".join([*found, *data_notes(fingerprint)]))
 
@@ -169,7 +169,7 @@ def _left_out(fingerprint: Mapping[str, Any], names: Names) -> str:
 
 def _audit(audit: Mapping[str, Any] | None, names: Names) -> str:
     if audit is None:
-        return words("These data were not audited: run `diascope audit` on them.")
+        return "These data were not audited: run `diascope audit` on them."
     seen = f"{audit['n_images']:,} of {audit['n_in_data']:,} images were looked at"
     headlines = names.cleaned_all(list(audit["headlines"])) or ["Nothing was flagged."]
     suspects = audit.get("suspects")

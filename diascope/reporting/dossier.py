@@ -95,15 +95,14 @@ def judge(item: Item, facts: Facts, answers: Mapping[str, str]) -> dict[str, Any
     unsaid = [key for key in item.human if key not in said]
     if item.either and (said or (here and not lacking)):
         lacking, unsaid = [], []
-    links = {EVIDENCE[key].anchor: EVIDENCE[key].title for key in here}
-    titles = find_questions()
-    links |= {f"said-{key.replace('_', '-')}": titles[key].title for key in said}
-    ways = " or " if item.either and lacking else " and "
-    asked = [f"To be answered: {ways.join(unsaid)}."] if unsaid else []
+    links = [(EVIDENCE[key].anchor, EVIDENCE[key].title) for key in here]
+    links += [(f"said-{key.replace('_', '-')}", find_questions()[key].title) for key in said]
+    ask = "Or to be answered" if item.either else "To be answered"
+    asked = [f"{ask}: {', '.join(unsaid)}."] if unsaid else []
     return {
         **row,
         "state": _state(item, lacking, unsaid, answers),
-        "links": [{"anchor": anchor, "title": title} for anchor, title in links.items()],
+        "links": [{"anchor": anchor, "title": title} for anchor, title in dict.fromkeys(links)],
         "notes": [*dict.fromkeys(lacking), *asked],
     }
 

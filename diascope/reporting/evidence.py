@@ -50,7 +50,7 @@ def _has(key: str) -> Callable[[Facts], bool]:
     return lambda facts: bool(facts.metrics.get(key))
 
 
-NOT_TESTED = "Test is still sealed here: judge the run with `diascope evaluate`."
+NOT_TESTED = "Test is still sealed here: run diascope evaluate."
 EVALUATE_AGAIN = "The metrics are of a version without it: train and evaluate again."
 
 SETTINGS = Evidence("every setting with its reason", "every-setting", _always, "")
@@ -122,7 +122,7 @@ EVIDENCE = {
         "on other data",
         "external",
         lambda facts: bool(facts.external),
-        "Not done: no data from elsewhere were tried (`diascope evaluate RUN --on DATA`).",
+        "Not done: no data from elsewhere were tried (diascope evaluate RUN --on DATA).",
     ),
     "robustness": Evidence(
         "robustness", "robustness", _has("robustness"), "Not done: no spoilt images were tried."
