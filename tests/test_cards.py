@@ -164,7 +164,7 @@ def test_a_bundle_is_what_it_was_with_a_card_beside_it(run):
 def test_figures_of_another_threshold_are_left_out(tmp_path):
     run = Run(make_run(tmp_path))
     card = Card.load(run.network_folders[0])
-    point = OperatingPoint("sensitivity", 0.9, 0.95, 0.31, 60, "exact")
+    point = OperatingPoint("sensitivity", 0.9, 0.95, 0.31, 60, 600, 0.93, "betting")
     moved = card.model_copy(update={"operating_point": point, "threshold": 0.31})
     (run.network_folders[0] / "card.json").write_text(moved.model_dump_json(), "utf-8")
     text = model_card(run, {})

@@ -120,7 +120,8 @@ def _kinds(fingerprint: Mapping[str, Any]) -> str:
 def _content(card: DatasetCard, fingerprint: Mapping[str, Any], manifest: pl.DataFrame) -> str:
     own = {*COLUMNS, *MEASURED, "split"}
     others = [name for name in manifest.columns if name not in own and "split_fold" not in name]
-    known = f"Besides the label, it has {', '.join(others)}." if others else "There is no metadata but the label."
+    known = f"Besides the label, it has {', '.join(others)}."
+    known = known if others else "There is no metadata but the label."
     found = [content_text(fingerprint, card.modality), known]
     return words(" ".join([*found, *data_notes(fingerprint)]))
 
