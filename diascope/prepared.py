@@ -62,9 +62,10 @@ def save_manifest(manifest: pl.DataFrame, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
-def save_audit(card: DatasetCard, facts: dict[str, Any]) -> None:
+def save_audit(prepared: Prepared, facts: Mapping[str, Any]) -> None:
     """Remember beside a prepared data set what an audit found, for reports to say."""
-    write_json(dataset_folder(card.name) / "audit.json", facts)
+    of_these = {"labelled_sha256": labelled_digest(prepared.manifest)}
+    write_json(dataset_folder(prepared.card.name) / "audit.json", {**of_these, **facts})
 
 
 def find_audit(card: DatasetCard, manifest: pl.DataFrame) -> dict[str, Any] | None:

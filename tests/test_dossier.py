@@ -98,7 +98,7 @@ def test_what_was_not_tested_is_not_answered(tmp_path, facts):
         assert state_of(facts, "CLAIM 2024", number)["state"] == ANSWERED
         row = state_of(only_val, "CLAIM 2024", number)
         assert row["state"] == NOT_DONE
-        assert "Test is still sealed here: run diascope evaluate." in row["notes"]
+        assert "The run was not judged on test: run diascope evaluate." in row["notes"]
 
 
 def test_evidence_that_a_run_lacks_is_not_claimed(facts):

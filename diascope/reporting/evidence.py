@@ -50,7 +50,7 @@ def _has(key: str) -> Callable[[Facts], bool]:
     return lambda facts: bool(facts.metrics.get(key))
 
 
-NOT_TESTED = "Test is still sealed here: run diascope evaluate."
+NOT_TESTED = "The run was not judged on test: run diascope evaluate."
 EVALUATE_AGAIN = "The metrics are of a version without it: train and evaluate again."
 
 SETTINGS = Evidence("every setting with its reason", "every-setting", _always, "")

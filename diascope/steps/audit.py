@@ -14,7 +14,6 @@ from diascope.audit.findings import Findings, examine
 from diascope.audit.measure import measure_images
 from diascope.data.files import FileTree, open_files
 from diascope.data.image import decode_image
-from diascope.data.manifest import labelled_digest
 from diascope.data.pack import read_unchanged
 from diascope.errors import SettingsError
 from diascope.prepared import Prepared, dataset_name, load_prepared, save_audit
@@ -38,7 +37,8 @@ def audit(
 ) -> tuple[Path, dict[str, Any]]:
     """Look for shortcuts, leaks, duplicates, wrong labels and bad images in a prepared data set.
 
-    Labels are read of train and val alone: those of the test images are sealed. The same data and
+    Labels are read of train and val alone: those of the test images are sealed, and but for the
+    counts of ``prepare``, which the data card repeats, nothing depends on them. The same data and
     seed give the same bytes.
 
     Parameters
@@ -103,7 +103,6 @@ def audit(
         "data": card.name,
         "seed": seed,
         "n_in_data": prepared.manifest.height,
-        "labelled_sha256": labelled_digest(prepared.manifest),
         "near_duplicates_searched": bool(fingerprint.get("near_duplicates", False)),
         "headlines": headlines(findings),
         **findings.as_dict(),
@@ -113,7 +112,7 @@ def audit(
     else:
         (folder / "suspects.csv").unlink(missing_ok=True)  # of an audit before
     write_json(folder / "audit.json", facts)
-    save_audit(card, facts)
+    save_audit(prepared, facts)
     write_text(
         folder / "data_card.md", data_card(card, fingerprint, prepared.manifest, names, audit=facts)
     )
