@@ -260,6 +260,32 @@ def print_audit(facts: dict[str, Any]) -> None:
         print(f"{one['name']}: {counted(one['n_images'], 'image')}")
 
 
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Print what can be said of each pair of models, and their differences."""
+    from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
+
+    console = Console()
+    console.print(basis_text(facts), markup=False, soft_wrap=True)
+    by_pair: dict[str, list[dict[str, Any]]] = {}
+    for one in facts["differences"]:
+        by_pair.setdefault(f"{one['first']} minus {one['second']}", []).append(one)
+    for title, rows in by_pair.items():
+        columns = ["", "difference", "95 % interval", "p", "p, corrected", "verdict"]
+        table = Table(*columns, title=escape(title), title_justify="left")
+        for one in rows:
+            low, high = one["low"], one["high"]
+            table.add_row(
+                metric_name(one["metric"]),
+                "-" if one["value"] is None else f"{one['value']:+.4f}",
+                one["note"] or "-" if low is None else f"{low:+.4f} to {high:+.4f}",
+                *("-" if p is None else f"{p:.4f}" for p in (one["p"], one["p_holm"])),
+                one["verdict"],
+            )
+        console.print(table)
+    for text in [*sentences(facts), openings_text(facts)]:
+        console.print(text, markup=False, soft_wrap=True)
+
+
 def list_datasets(*, as_json: bool) -> None:
     """Print the data sets, a block each: their lines are too long for a table."""
     known = find_all("datasets")

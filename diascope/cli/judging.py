@@ -41,6 +41,35 @@ def evaluate(
     print(Run(run).metrics_path(metrics["split"]))
 
 
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs, two or more.")
+    ],
+    split: Annotated[
+        str, typer.Option(help="test, or val to choose a model without a look at test.")
+    ] = "test",
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="The data from elsewhere that all were evaluated on."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the page and of comparison.json.")] = Path(
+        "comparison"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Say which of several runs is better on the same images, or that it cannot be told."""
+    from diascope.display import print_comparison, shown
+    from diascope.steps.compare import compare as step
+
+    with shown():
+        path, facts = step(runs, split=split, on=on, out=out)
+    if as_json:
+        print_json(facts)
+        return
+    print_comparison(facts)
+    print(path)
+
+
 def report(
     run: RunFolder,
     show_ids: Annotated[
