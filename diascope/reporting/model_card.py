@@ -108,20 +108,23 @@ def _front(
     said = one_line(licence).lower()
     terms: dict[str, str] = {"license": said}
     if said not in LICENCES:
-        slug = re.sub(r"[^a-z0-9.]+", "-", said).strip("-")
-        terms = {"license": "other", "license_name": slug or "not-stated"}
+        terms = {"license": "other", "license_name": _slug(said) or "not-stated"}
     results = [_result(part, metrics, data) for part, metrics in judged.items()]
     types = dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
     front: dict[str, Any] = {
         **terms,
         "library_name": "diascope",
         "pipeline_tag": "image-classification",
-        "tags": [one_line(tag) for tag in ("medical-imaging", data.modality, card.model)],
+        "tags": [_slug(tag) for tag in ("medical-imaging", data.modality, card.model)],
         "datasets": [one_line(data.name)],
     }
     if results:
         front |= {"metrics": list(types), "model-index": [{"name": name, "results": results}]}
     return front
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
 def _result(part: str, metrics: Mapping[str, Any], data: DatasetCard) -> dict[str, Any]:
