@@ -109,7 +109,7 @@ EVIDENCE = {
         "group by group",
         "by-group",
         lambda facts: facts.is_grouped and any((facts.metrics.get("per_group") or {}).values()),
-        "Nothing is known of single groups.",
+        "Not done: performance within single groups was not judged.",
     ),
     "calibration": Evidence("calibration", "trust", _has("calibration"), EVALUATE_AGAIN),
     "referral": Evidence(
