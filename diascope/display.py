@@ -197,6 +197,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     for name, counts in zip(metrics["classes"], metrics["confusion"], strict=True):
         confusion.add_row(name, *map(str, counts))
     console.print(confusion)
+    _print_trials(metrics, console)
     for warning in metrics["warnings"]:
         console.print(f"note: {warning}", markup=False, soft_wrap=True)
     if "openings" in metrics:
@@ -207,6 +208,16 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             f"{counted(counts['overlapping'], 'opening')} of test sets that share images with it",
             soft_wrap=True,
         )
+
+
+def _print_trials(metrics: dict[str, Any], console: Console) -> None:
+    """Print how the network stands to its controls, and what spoilt images cost."""
+    controls, robustness = metrics.get("controls"), metrics.get("robustness")
+    sentences = [controls["said"]] if controls and "said" in controls else []
+    sentences += robustness["said"] if robustness else []
+    for sentence in sentences:
+        if sentence not in metrics["warnings"]:
+            console.print(sentence, markup=False, soft_wrap=True)
 
 
 def _cells(estimate: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -71,7 +71,7 @@ def test_a_checklist_has_all_its_items_in_order_and_only_keys_that_exist(checkli
     ]
     assert len(numbers) == ROWS[checklist.name]
     for item in checklist.items:
-        assert set(item.evidence) <= set(EVIDENCE)
+        assert {*item.evidence, *item.see} <= set(EVIDENCE)
         assert set(item.human) <= set(find_questions())
         assert not item.not_applicable or item.not_applicable.unless in {"", *EVIDENCE}
         assert len(item.text) <= 80  # in words of our own, and short
@@ -126,6 +126,21 @@ def test_an_external_test_is_said_not_to_be_done_until_it_is(tmp_path):
     assert row["state"] == ANSWERED
     assert row["links"] == [{"anchor": "external", "title": "on other data"}]
     assert 'id="external"' in report(run).read_text("utf-8")
+
+
+def test_what_is_there_besides_is_linked_to_and_not_asked_for(facts):
+    row = state_of(facts, "CLAIM 2024", "28")
+    assert (row["state"], [link["anchor"] for link in row["links"]]) == (ANSWERED, ["results"])
+    judged = {**facts.metrics, "controls": {"network": {}}}
+    row = state_of(replace(facts, metrics=judged), "CLAIM 2024", "28")
+    assert [link["anchor"] for link in row["links"]] == ["results", "controls"]
+    none = {**facts.metrics, "controls": {"why_not": "too few"}}
+    assert len(state_of(replace(facts, metrics=none), "CLAIM 2024", "28")["links"]) == 1
+    own = replace(facts, card=replace(facts.card, citation="", homepage=""))  # of one's own data
+    said = {"data_collection": "Routine."}
+    assert state_of(own, "STARD-AI", "11", **said)["state"] == ANSWERED
+    assert state_of(own, "CLAIM 2024", "7", **said)["state"] == ANSWERED
+    assert state_of(own, "CLAIM 2024", "7")["state"] == NOT_DONE
 
 
 def test_people_answer_what_they_are_asked(facts):

@@ -63,8 +63,8 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "data", "split", "examples", "training", "results"),
-        *("curves", "trust", "errors", "feature-maps", "settings", "limits"),
-        "dossier",
+        *("curves", "controls", "robustness", "trust", "errors", "feature-maps"),
+        *("settings", "limits", "dossier"),
     ]
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))
 

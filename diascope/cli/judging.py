@@ -25,6 +25,16 @@ def evaluate(
             "such as sensitivity=0.95.",
         ),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also let it answer to spoilt images: blur, noise, JPEG, light, colours, turns.",
+        ),
+    ] = False,
+    most_images: Annotated[
+        int, typer.Option(help="Of more images, as many are spoilt, of all classes and groups.")
+    ] = 200,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run, with intervals by group. Each opening of the test images is counted."""
@@ -33,7 +43,15 @@ def evaluate(
     from diascope.steps.evaluate import evaluate as step
 
     with shown() as watch:
-        metrics = step(run, split=split, on=on, target=target, watch=watch)
+        metrics = step(
+            run,
+            split=split,
+            on=on,
+            target=target,
+            robustness=robustness,
+            most_images=most_images,
+            watch=watch,
+        )
     if as_json:
         print_json(metrics)
         return

@@ -25,14 +25,11 @@ from diascope.metrics.bootstrap import (
     Basis,
     Resampling,
 )
-from diascope.metrics.confusion import group_confusion
-from diascope.metrics.discrimination import fold_rankings
 from diascope.metrics.estimate import counted
 from diascope.metrics.replicates import (
     Replicates,
     mean_replicates,
-    pooled_replicates,
-    rank_replicates,
+    model_replicates,
 )
 from diascope.metrics.scored import ScoredImages, checked_labels, scored_images
 from diascope.task import Task
@@ -168,7 +165,7 @@ def compare_models(  # noqa: PLR0913 - each is one plain value of the protocol
     }
     seeds = {
         name: [
-            _replicates(images, predicted, task.positive_index, resampling)
+            model_replicates(images, predicted, task.positive_index, resampling)
             for images, predicted in zip(scored[name], called[name], strict=True)
         ]
         for name in answers
@@ -198,31 +195,6 @@ def compare_models(  # noqa: PLR0913 - each is one plain value of the protocol
         "differences": [asdict(one) for one in _corrected(found)],
         "mcnemar": _mcnemar(images, called),
     }
-
-
-def _replicates(
-    images: ScoredImages,
-    predicted: NDArray[np.intp],
-    positive_index: int | None,
-    resampling: Resampling,
-) -> Replicates:
-    by_group = group_confusion(
-        images.labels,
-        predicted,
-        group_of=images.group_of,
-        n_groups=images.n_groups,
-        n_classes=images.probabilities.shape[1],
-    )
-    rankings = fold_rankings(
-        images.labels,
-        images.probabilities,
-        group_of=images.group_of,
-        fold_of=images.fold_of,
-        positive_index=positive_index,
-    )
-    return pooled_replicates(
-        images, by_group, {}, positive_index=positive_index, resampling=resampling
-    ) | rank_replicates(images, by_group, rankings, resampling=resampling)
 
 
 def _model_row(

@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
 from diascope.metrics.calibration import squared_errors
-from diascope.metrics.confusion import count_bases, count_metrics, divide
-from diascope.metrics.discrimination import Ranking, mean_rank_metrics, rank_basis
+from diascope.metrics.confusion import count_bases, count_metrics, divide, group_confusion
+from diascope.metrics.discrimination import (
+    Ranking,
+    fold_rankings,
+    mean_rank_metrics,
+    rank_basis,
+)
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.per_group import group_bases, group_means
 from diascope.metrics.scored import ScoredImages
@@ -146,3 +151,38 @@ def rank_replicates(
         draws,
         dict.fromkeys(points, basis),
     )
+
+
+def model_replicates(
+    images: ScoredImages,
+    predicted: NDArray[np.intp],
+    positive_index: int | None,
+    resampling: Resampling,
+) -> Replicates:
+    """Return every metric of the answers of one model.
+
+    Parameters
+    ----------
+    images : ScoredImages
+    predicted : intp (N,)
+        The classes that are called.
+    positive_index : int or None
+    resampling : Resampling
+    """
+    by_group = group_confusion(
+        images.labels,
+        predicted,
+        group_of=images.group_of,
+        n_groups=images.n_groups,
+        n_classes=images.probabilities.shape[1],
+    )
+    rankings = fold_rankings(
+        images.labels,
+        images.probabilities,
+        group_of=images.group_of,
+        fold_of=images.fold_of,
+        positive_index=positive_index,
+    )
+    return pooled_replicates(
+        images, by_group, {}, positive_index=positive_index, resampling=resampling
+    ) | rank_replicates(images, by_group, rankings, resampling=resampling)

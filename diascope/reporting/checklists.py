@@ -60,6 +60,8 @@ class Item(BaseModel):
         What it wants, in words of our own.
     evidence : tuple of str
         Keys of the evidence that it takes, all of it.
+    see : tuple of str
+        Keys of more evidence that is linked to where the run has it, and not asked for.
     human : tuple of str
         Keys of the questions that people have to answer, all of them.
     either : bool
@@ -72,6 +74,7 @@ class Item(BaseModel):
     number: str
     text: str
     evidence: tuple[str, ...] = ()
+    see: tuple[str, ...] = ()
     human: tuple[str, ...] = ()
     either: bool = False
     not_applicable: NotApplicable | None = None

@@ -93,8 +93,9 @@ def judge(item: Item, facts: Facts, answers: Mapping[str, str]) -> dict[str, Any
     lacking = [EVIDENCE[key].otherwise for key in item.evidence if key not in here]
     said = [key for key in item.human if key in answers]
     unsaid = [key for key in item.human if key not in said]
-    if item.either and (said or (here and not lacking)):
+    if item.either and (said or not lacking):
         lacking, unsaid = [], []
+    here += [key for key in item.see if EVIDENCE[key].is_there(facts)]
     links = [(EVIDENCE[key].anchor, EVIDENCE[key].title) for key in here]
     links += [(f"said-{key.replace('_', '-')}", find_questions()[key].title) for key in said]
     ask = "Or to be answered" if item.either else "To be answered"

@@ -125,7 +125,28 @@ EVIDENCE = {
         "Not done: no data from elsewhere were tried (diascope evaluate RUN --on DATA).",
     ),
     "robustness": Evidence(
-        "robustness", "robustness", _has("robustness"), "Not done: no spoilt images were tried."
+        "answers to spoilt images",
+        "robustness",
+        _has("robustness"),
+        "Not done: no spoilt images were tried (diascope evaluate RUN --robustness).",
+    ),
+    "controls": Evidence(
+        "what simpler things reach",
+        "controls",
+        lambda facts: "why_not" not in (facts.metrics.get("controls") or {"why_not": ""}),
+        "No controls were judged.",
+    ),
+    "promise": Evidence(
+        "operating point",
+        "trust",
+        lambda facts: any(facts.metrics.get("operating_points") or ()),
+        "No target was set.",
+    ),
+    "audit": Evidence(
+        "audit of the data",
+        "audit",
+        lambda facts: facts.audit is not None,
+        "These data were not audited.",
     ),
     "subgroups": Evidence(
         "subgroups", "subgroups", _has("subgroups"), "Not done: no subgroups were judged."

@@ -7,7 +7,16 @@ from typing import Any, TypedDict
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, division, openings, summary, tables, trust
+from diascope.reporting import (
+    charts,
+    controls,
+    division,
+    openings,
+    robustness,
+    summary,
+    tables,
+    trust,
+)
 from diascope.reporting.facts import Facts
 from diascope.reporting.filling import fill_template
 from diascope.reporting.pseudonyms import Names
@@ -19,6 +28,8 @@ CONTENTS = (
     ("training", "Training"),
     ("results", "Results"),
     ("curves", "Curves"),
+    ("controls", "Controls"),
+    ("robustness", "Robustness"),
     ("trust", "Trust"),
     ("errors", "Errors"),
     ("feature-maps", "Feature maps"),
@@ -164,6 +175,8 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "curves": charts.curve_charts(facts),
         "thresholds": charts.threshold_charts(facts),
         "histograms": charts.histogram_charts(facts),
+        "controls": controls.controls_of(facts),
+        "robustness": robustness.robustness_of(facts),
         "trust": trust.trust_of(facts),
     }
 
