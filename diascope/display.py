@@ -31,6 +31,7 @@ from diascope.plugins import find_all
 from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
+from diascope.reporting.answers import ANSWERS, open_questions, read_answers
 
 MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
@@ -63,6 +64,14 @@ def shown() -> Iterator[Watch]:
             bars.update(tasks[sign.stage], completed=sign.done, total=sign.total, note=sign.note)
 
         yield watch
+
+
+def print_open_questions(folder: Path) -> None:
+    """Print how much of a run's dossier waits for people."""
+    path = folder / ANSWERS
+    n_open = len(open_questions(read_answers(path)))
+    if n_open:
+        print(f"{counted(n_open, 'question')} of the dossier open, to be answered in {path}")
 
 
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:

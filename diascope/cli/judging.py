@@ -94,12 +94,17 @@ def report(
         bool, typer.Option("--show-ids", help="Print real group and image ids, not pseudonyms.")
     ] = False,
 ) -> None:
-    """Write one self-contained page: data, proof of the split, figures, errors, settings."""
-    from diascope.display import shown
+    """Write one self-contained page: data, proof of the split, figures, errors, settings, dossier.
+
+    Questions that only people can answer are in dossier.yaml beside it: answer them there, and run
+    the same command again.
+    """
+    from diascope.display import print_open_questions, shown
     from diascope.steps.report import report as step
 
     with shown():
         path = step(run, show_ids=show_ids)
+    print_open_questions(path.parent)
     print(path)
 
 

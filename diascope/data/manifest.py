@@ -139,6 +139,12 @@ def content_digests(table: pl.DataFrame) -> tuple[str, str]:
     return digest(sorted(lines)), digest(sorted(lines, key=lambda line: (line[1], line[0])))
 
 
+def labelled_digest(table: pl.DataFrame) -> str:
+    """Digest a set of images with their labels and groups; neither order nor split matters."""
+    rows = table.select("sha256", "label", "group").iter_rows()
+    return hashlib.sha256("\n".join(sorted(map("\t".join, rows))).encode()).hexdigest()
+
+
 def images_digest(sha256s: Iterable[str]) -> str:
     """Digest a set of images by the checksums of their files; the order does not matter."""
     return hashlib.sha256("\n".join(sorted(sha256s)).encode()).hexdigest()

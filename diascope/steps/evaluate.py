@@ -34,6 +34,8 @@ from diascope.networks import find_features_of
 from diascope.predictions import Predictions, softmax
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
+from diascope.reporting.answers import ANSWERS, read_answers
+from diascope.reporting.model_card import save_model_card
 from diascope.robustness import words
 from diascope.robustness.trying import MOST_IMAGES
 from diascope.run import Run
@@ -109,6 +111,7 @@ def evaluate(
         return run.metrics(name)
     if not external:
         _check_has_images(run, split)
+    answers = read_answers(run.folder / ANSWERS)
     networks = run.load_networks()
     if wanted:
         networks = [_with_operating_point(run, networks, wanted)]
@@ -188,6 +191,7 @@ def evaluate(
     metrics["warnings"] = [*of_split, *of_members, *of_trials, *metrics["warnings"]]
     watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
+    save_model_card(run, answers)
     return run.metrics(name)
 
 
