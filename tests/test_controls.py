@@ -210,3 +210,42 @@ def test_an_ensemble_has_controls_on_test_and_says_why_not_on_val(prepared, tmp_
     splits = run.fingerprint["splits"]
     learned = splits["train"]["n_images"] + splits["val"]["n_images"]
     assert evaluate(run)["controls"]["n_learned"] == learned
+
+
+@pytest.mark.slow
+def test_on_malaria_colours_come_far_and_outlines_do_not(malaria_source, home):
+    """Controls on the real cells, against a network that says nothing; in under 15 seconds."""
+    import time
+    from pathlib import Path
+
+    from diascope.data.files import open_files
+    from diascope.data.manifest import rows_of
+    from diascope.data.pack import Pixels, pack_images
+    from diascope.steps.prepare import prepare
+
+    data = prepare("malaria", source=malaria_source, near_duplicates=False)
+    table = data.manifest
+    with open_files(Path(data.fingerprint["source"])) as files:
+        images = pack_images(files, table, Pixels(64, "pad", "black"), home=home)
+    test = table[rows_of(table, "test")]
+    labels = (test["label"] == "parasitized").to_numpy().astype(np.int32)
+    nothing = np.zeros((test.height, 2), np.float32)
+    ids, groups = test["image_id"].to_list(), test["group"].to_list()
+    zeros, ones = np.zeros(test.height, np.int32), np.ones(test.height, np.float32)
+    predictions = Predictions(ids, groups, labels, zeros, nothing, zeros, ones)
+    started = time.perf_counter()
+    found = judge_controls(
+        images,
+        table,
+        predictions,
+        [rows_of(table, "train")],
+        task=data.card.task,
+        group_kind="patient",
+        decision="balanced",
+    )
+    assert time.perf_counter() - started < 15
+    rows = by_name(found)
+    assert rows["colour histogram"]["values"]["auroc"]["value"] > 0.95
+    assert 0.5 < rows["outline and size"]["values"]["auroc"]["value"] < 0.75
+    assert rows["colour histogram"]["verdict"] == "worse"
+    assert found["shuffled"]["is_at_chance"]

@@ -63,7 +63,7 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "data", "split", "examples", "training", "results"),
-        *("curves", "controls", "robustness", "trust", "errors", "feature-maps"),
+        *("curves", "subgroups", "controls", "robustness", "trust", "errors", "feature-maps"),
         *("settings", "limits", "dossier"),
     ]
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))

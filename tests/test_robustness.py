@@ -16,7 +16,7 @@ from diascope.atomic import write_json
 from diascope.bundle import Bundle
 from diascope.cli import app
 from diascope.data.sample import balanced_rows, spread_rows
-from diascope.errors import SettingsError
+from diascope.errors import DiascopeError, SettingsError
 from diascope.predictions import Predictions
 from diascope.robustness.trying import (
     LARGEST_PX,
@@ -236,6 +236,28 @@ def test_bad_wishes_are_refused_before_the_test_set_is_opened(trained, home, cel
     assert done.exit_code != 0
     assert "no such file" in str(done.exception)
     assert not (home / "ledger" / "openings.jsonl").exists()
+
+
+def test_external_images_are_spoilt_too_and_those_of_other_classes_are_refused(trained, tmp_path):
+    from own_images import CLASSES, draw_folder
+
+    from diascope.datasets.own import own_dataset
+    from diascope.steps.prepare import prepare
+
+    for name, classes in (("other", CLASSES), ("same", ("Uninfected", "Parasitized"))):
+        folder = draw_folder(tmp_path / name)
+        for old, new in zip(CLASSES, classes, strict=True):
+            (folder / old).rename(folder / new.lower())
+        prepare(
+            own_dataset(str(folder), name=name, group_from=r"P\d+", positive=classes[1].lower())
+        )
+    with pytest.raises(DiascopeError, match="class"):
+        evaluate(trained, on="other", robustness=True)
+    metrics = evaluate(trained, on="same", robustness=True, most_images=8)
+    assert metrics["robustness"]["n_images"] == 8
+    assert "why_not" in metrics["controls"]
+    kinds = {row["corruption"] for row in metrics["robustness"]["rows"]}
+    assert not kinds & {"stain", "hue", "white balance"}  # grey images
 
 
 def test_the_robustness_of_an_ensemble_is_not_judged_on_what_it_learned(prepared, tmp_path):

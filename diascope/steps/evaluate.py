@@ -109,7 +109,9 @@ def evaluate(
     run.check_is_trained()
     if _is_up_to_date(run, name, wanted, robustness=robustness):
         return run.metrics(name)
-    if not external:
+    if external:
+        check_external(run, external)
+    else:
         _check_has_images(run, split)
     answers = read_answers(run.folder / ANSWERS)
     networks = run.load_networks()
@@ -118,7 +120,6 @@ def evaluate(
     material = material_of(run, name, external, most_images=most_images) if robustness else None
     card, openings = run.card, {}
     if external:
-        check_external(run, external)
         card = external.card
         images = _read_images(external.manifest, external.fingerprint, run, watch)
         openings = _open(run, networks, external.manifest)
