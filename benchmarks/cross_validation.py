@@ -4,9 +4,10 @@ After ``diascope prepare DATA``::
 
     python benchmarks/cross_validation.py ham10000 --control majority
     python benchmarks/cross_validation.py ham10000 --control colour_histogram
+    python benchmarks/cross_validation.py ham10000 --control outline_and_size
     python benchmarks/cross_validation.py ham10000 --model timm:tf_efficientnet_lite0 --finetune all
 
-Controls know nothing of what is seen in the images, and are judged on the same folds.
+Controls are those of every report, judged on the same folds.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 import numpy as np
 from conditions import conditions
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
+from diascope.controls.features import COLOURS, OUTLINE, describe
+from diascope.controls.learning import boosted_scores
 from diascope.data.files import open_files
 from diascope.data.folds import fold_column, lay_out_folds
 from diascope.data.manifest import label_indices
@@ -34,6 +36,7 @@ from diascope.prepared import Prepared, load_prepared
 from diascope.steps.evaluate import evaluate
 from diascope.steps.train import train
 
+SEES = {"colour_histogram": COLOURS, "outline_and_size": OUTLINE}
 FIGURES = ("balanced_accuracy", "auroc", "accuracy")
 TWO_CLASS_FIGURES = ("sensitivity", "specificity", "ppv")
 
@@ -42,7 +45,7 @@ def main() -> None:
     """Print the row, and what else is worth knowing."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
-    parser.add_argument("--control", choices=("majority", "colour_histogram"))
+    parser.add_argument("--control", choices=("majority", *SEES))
     parser.add_argument("--recipe")
     parser.add_argument("--model")
     parser.add_argument("--finetune")
@@ -92,18 +95,18 @@ def judge_control(asked: argparse.Namespace) -> tuple[dict[str, Any], float]:
     probabilities = np.zeros((table.height, task.n_classes))
     predicted = np.zeros(table.height, np.int64)
     started = time.perf_counter()
-    histograms = colour_histograms(prepared) if asked.control == "colour_histogram" else None
+    seen = features(prepared)[SEES[asked.control]] if asked.control in SEES else None
     for fold in range(asked.folds):
         split = table[fold_column(fold)].to_numpy()
         train_rows, test_rows = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
         shares = class_shares(labels[train_rows], task.n_classes)
-        if histograms is None:
+        if seen is None:
             probabilities[test_rows] = shares
             predicted[test_rows] = shares.argmax()
             continue
-        model = HistGradientBoostingClassifier(random_state=asked.seed)
-        model.fit(histograms[train_rows], labels[train_rows])
-        probabilities[test_rows] = model.predict_proba(histograms[test_rows])
+        probabilities[test_rows] = boosted_scores(
+            seen[train_rows], labels[train_rows], seen[test_rows], n_classes=task.n_classes
+        )
         weights = decision_weights("balanced", shares)
         predicted[test_rows] = (probabilities[test_rows] * weights).argmax(axis=1)
     metrics = evaluate_predictions(
@@ -119,18 +122,12 @@ def judge_control(asked: argparse.Namespace) -> tuple[dict[str, Any], float]:
     return metrics, (time.perf_counter() - started) / asked.folds
 
 
-def colour_histograms(prepared: Prepared) -> NDArray[np.float32]:
-    """Count 4 x 4 x 4 colours and 32 levels a channel of each image: float32 (N, 160)."""
+def features(prepared: Prepared) -> dict[str, NDArray[np.float32]]:
+    """Return what the controls see of each image, by their names."""
     pixels = Pixels(64, "stretch", prepared.card.alpha_background)
     with open_files(Path(prepared.fingerprint["source"])) as files:
         images = pack_images(files, prepared.manifest, pixels, home=home())
-    rows = np.empty((len(images), 64 + 3 * 32), np.float32)
-    for number, image in enumerate(images):
-        coarse = (image // 64).astype(np.int64)
-        colour = (coarse[..., 0] * 4 + coarse[..., 1]) * 4 + coarse[..., 2]
-        levels = [np.bincount(image[..., c].ravel() // 8, minlength=32) for c in range(3)]
-        rows[number] = np.concatenate([np.bincount(colour.ravel(), minlength=64), *levels])
-    return rows / images[0, ..., 0].size
+    return describe(images, prepared.manifest, np.arange(len(images)))
 
 
 def _print_row(metrics: dict[str, Any], seconds: float) -> None:

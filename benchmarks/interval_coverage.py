@@ -10,6 +10,7 @@ share of studies whose interval by group lies above the truth, 2.5 % at best. In
 each fold's model has its own level of scores. Studies too small for an interval are passed over.
 
 Run: python benchmarks/interval_coverage.py [--trials 800] [--resamples 400] [--seed 0]
+[--patients 8 20 50 200]
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=800)
     parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patients", type=int, nargs="*", help="these numbers, and no other rows")
     chosen = parser.parse_args()
     start = time.perf_counter()
     print(
@@ -175,6 +177,8 @@ def main() -> None:
         (Population(20, likeness=0.5, distance=5.0), METRICS),
         (Population(60, likeness=0.5, n_folds=5), ("auroc", "average_precision")),
     )
+    if chosen.patients:
+        populations = tuple((Population(n, likeness=0.5), METRICS) for n in chosen.patients)
     for number, (population, metrics) in enumerate(populations):
         for row in measure(
             metrics,

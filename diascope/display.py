@@ -32,6 +32,7 @@ from diascope.prediction_table import read_columns
 from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
+from diascope.reporting.answers import ANSWERS, open_questions, read_answers
 
 MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
@@ -64,6 +65,14 @@ def shown() -> Iterator[Watch]:
             bars.update(tasks[sign.stage], completed=sign.done, total=sign.total, note=sign.note)
 
         yield watch
+
+
+def print_open_questions(folder: Path) -> None:
+    """Print how much of a run's dossier waits for people."""
+    path = folder / ANSWERS
+    n_open = len(open_questions(read_answers(path)))
+    if n_open:
+        print(f"{counted(n_open, 'question')} of the dossier open, to be answered in {path}")
 
 
 def print_fingerprint(title: str, facts: dict[str, Any]) -> None:
@@ -189,6 +198,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     for name, counts in zip(metrics["classes"], metrics["confusion"], strict=True):
         confusion.add_row(name, *map(str, counts))
     console.print(confusion)
+    _print_trials(metrics, console)
     for warning in metrics["warnings"]:
         console.print(f"note: {warning}", markup=False, soft_wrap=True)
     if "openings" in metrics:
@@ -199,6 +209,16 @@ def print_metrics(metrics: dict[str, Any]) -> None:
             f"{counted(counts['overlapping'], 'opening')} of test sets that share images with it",
             soft_wrap=True,
         )
+
+
+def _print_trials(metrics: dict[str, Any], console: Console) -> None:
+    """Print how the network stands to its controls, and what spoilt images cost."""
+    controls, robustness = metrics.get("controls"), metrics.get("robustness")
+    sentences = [controls["said"]] if controls and "said" in controls else []
+    sentences += robustness["said"] if robustness else []
+    for sentence in sentences:
+        if sentence not in metrics["warnings"]:
+            console.print(sentence, markup=False, soft_wrap=True)
 
 
 def _cells(estimate: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -249,6 +269,32 @@ def print_audit(facts: dict[str, Any]) -> None:
         print(f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}")
     for one in facts["quality"]:
         print(f"{one['name']}: {counted(one['n_images'], 'image')}")
+
+
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Print what can be said of each pair of models, and their differences."""
+    from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
+
+    console = Console()
+    console.print(basis_text(facts), markup=False, soft_wrap=True)
+    by_pair: dict[str, list[dict[str, Any]]] = {}
+    for one in facts["differences"]:
+        by_pair.setdefault(f"{one['first']} minus {one['second']}", []).append(one)
+    for title, rows in by_pair.items():
+        columns = ["", "difference", "95 % interval", "p", "p, corrected", "verdict"]
+        table = Table(*columns, title=escape(title), title_justify="left")
+        for one in rows:
+            low, high = one["low"], one["high"]
+            table.add_row(
+                metric_name(one["metric"]),
+                "-" if one["value"] is None else f"{one['value']:+.4f}",
+                one["note"] or "-" if low is None else f"{low:+.4f} to {high:+.4f}",
+                *("-" if p is None else f"{p:.4f}" for p in (one["p"], one["p_holm"])),
+                one["verdict"],
+            )
+        console.print(table)
+    for text in [*sentences(facts), openings_text(facts)]:
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def list_datasets(*, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from diascope.atomic import write_bytes, write_json
+from diascope.data.manifest import labelled_digest
 from diascope.data.spec import DatasetCard
 from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
 from diascope.home import dataset_folder, home
@@ -59,6 +60,25 @@ def save_manifest(manifest: pl.DataFrame, path: Path) -> None:
     content = io.BytesIO()
     manifest.write_parquet(content)
     write_bytes(path, content.getvalue())
+
+
+def save_audit(prepared: Prepared, facts: Mapping[str, Any]) -> None:
+    """Remember beside a prepared data set what an audit found, for reports to say."""
+    of_these = {"labelled_sha256": labelled_digest(prepared.manifest)}
+    write_json(dataset_folder(prepared.card.name) / "audit.json", {**of_these, **facts})
+
+
+def find_audit(card: DatasetCard, manifest: pl.DataFrame) -> dict[str, Any] | None:
+    """Return what the last audit of a data set found.
+
+    None where there was none, or one of other images, labels or groups than those of the manifest.
+    """
+    try:
+        facts = json.loads((dataset_folder(card.name) / "audit.json").read_text("utf-8"))
+        is_of_these = facts["labelled_sha256"] == labelled_digest(manifest)
+        return facts if is_of_these and isinstance(facts["headlines"], list) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_card(fingerprint: Mapping[str, Any], *, where: Path) -> DatasetCard:

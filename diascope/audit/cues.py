@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.audit.measure import SIDE_PX, Measures
-from diascope.data.manifest import COLUMNS, MEASURED
+from diascope.data.manifest import metadata_columns
 
 BLOCK_PX = 4  # of the small copy; its outermost blocks are the border
 PLAIN_TOLERANCE = 12  # grey levels by which a plain background may vary
@@ -22,7 +22,6 @@ PLAIN_SHARE = 0.02  # of an image, to count as a plain background
 FEWEST_PLAIN = 0.1  # of the images, for silhouettes to be worth a probe
 COARSE_COLOURS, LEVELS = 4, 32
 MOST_COLUMNS, MOST_VALUES = 20, 30  # of metadata; and of one column's texts
-NOT_METADATA = {*COLUMNS, *MEASURED, "split", "member"}
 
 
 @dataclass(frozen=True)
@@ -203,11 +202,7 @@ def metadata_cues(table: pl.DataFrame) -> list[Cue]:
     table : DataFrame
         The manifest of N images.
     """
-    names = [
-        name
-        for name in table.columns
-        if name not in NOT_METADATA and not name.startswith(("split_fold_", "member_fold_"))
-    ]
+    names = metadata_columns(table)
     cues = []
     for name in names[:MOST_COLUMNS]:
         column = table[name]

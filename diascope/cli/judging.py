@@ -25,6 +25,16 @@ def evaluate(
             "such as sensitivity=0.95.",
         ),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also let it answer to spoilt images: blur, noise, JPEG, light, colours, turns.",
+        ),
+    ] = False,
+    most_images: Annotated[
+        int, typer.Option(help="Of more images, as many are spoilt, of all classes and groups.")
+    ] = 200,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run, with intervals by group. Each opening of the test images is counted."""
@@ -33,12 +43,49 @@ def evaluate(
     from diascope.steps.evaluate import evaluate as step
 
     with shown() as watch:
-        metrics = step(run, split=split, on=on, target=target, watch=watch)
+        metrics = step(
+            run,
+            split=split,
+            on=on,
+            target=target,
+            robustness=robustness,
+            most_images=most_images,
+            watch=watch,
+        )
     if as_json:
         print_json(metrics)
         return
     print_metrics(metrics)
     print(Run(run).metrics_path(metrics["split"]))
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs, two or more.")
+    ],
+    split: Annotated[
+        str, typer.Option(help="test, or val to choose a model without a look at test.")
+    ] = "test",
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="The data from elsewhere that all were evaluated on."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the page and of comparison.json.")] = Path(
+        "comparison"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Say which of several runs is better on the same images, or that it cannot be told."""
+    from diascope.display import print_comparison, shown
+    from diascope.steps.compare import compare as step
+
+    with shown():
+        path, facts = step(runs, split=split, on=on, out=out)
+    if as_json:
+        print_json(facts)
+        return
+    print_comparison(facts)
+    print(path)
 
 
 def report(
@@ -47,12 +94,17 @@ def report(
         bool, typer.Option("--show-ids", help="Print real group and image ids, not pseudonyms.")
     ] = False,
 ) -> None:
-    """Write one self-contained page: data, proof of the split, figures, errors, settings."""
-    from diascope.display import shown
+    """Write one self-contained page: data, proof of the split, figures, errors, settings, dossier.
+
+    Questions that only people can answer are in dossier.yaml beside it: answer them there, and run
+    the same command again.
+    """
+    from diascope.display import print_open_questions, shown
     from diascope.steps.report import report as step
 
     with shown():
         path = step(run, show_ids=show_ids)
+    print_open_questions(path.parent)
     print(path)
 
 

@@ -23,6 +23,7 @@ from diascope.task import Task
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image_id", "path", "label", "group")
 MEASURED = ("sha256", "width", "height", "n_bytes", "pixel_digest", "fold")
+NOT_METADATA = {*COLUMNS, *MEASURED, "split", "member"}
 
 
 def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
@@ -66,6 +67,15 @@ def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
     if problems:
         raise DataError("; ".join(problems) + ".", fix="Mend the table or the file names.")
     return table.sort("image_id")
+
+
+def metadata_columns(table: pl.DataFrame) -> list[str]:
+    """Return the columns that a data set has besides those that every one has."""
+    return [
+        name
+        for name in table.columns
+        if name not in NOT_METADATA and not name.startswith(("split_fold_", "member_fold_"))
+    ]
 
 
 def label_indices(table: pl.DataFrame, classes: Iterable[str]) -> pl.Series:
@@ -127,6 +137,12 @@ def content_digests(table: pl.DataFrame) -> tuple[str, str]:
         return hashlib.sha256("".join(line for *_, line in order).encode()).hexdigest()
 
     return digest(sorted(lines)), digest(sorted(lines, key=lambda line: (line[1], line[0])))
+
+
+def labelled_digest(table: pl.DataFrame) -> str:
+    """Digest a set of images with their labels and groups; neither order nor split matters."""
+    rows = table.select("sha256", "label", "group").iter_rows()
+    return hashlib.sha256("\n".join(sorted(map("\t".join, rows))).encode()).hexdigest()
 
 
 def images_digest(sha256s: Iterable[str]) -> str:

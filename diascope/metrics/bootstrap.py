@@ -23,6 +23,8 @@ FEWEST_GROUPS = 3
 CARE_BELOW_GROUPS = 10
 MOST_UNDEFINED = 0.05
 LEAST_SHARE = 0.2
+NO_SPREAD = "the same in every resample: no interval"
+AT_AN_END = "at the end of its range, though not in every resample: no interval"
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,9 @@ def _interval(
             low, high = exact_binomial(value, n=n, level=level)
             method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
             return low, high, method, notes
-        return None, None, "none", [*notes, "the same in every resample: no interval"]
+        return None, None, "none", [*notes, NO_SPREAD]
+    if value in basis.bounds:
+        return None, None, "none", [*notes, AT_AN_END]
     low, high = logit_student(value, defined, basis=basis, level=level)
     within = " within folds" if basis.n_strata > 1 else ""
     method = (

@@ -145,9 +145,9 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     dict of str to Basis
         With the keys of `count_metrics`.
     """
-    n_groups, n_classes = by_group.shape[:2]
+    n_classes = by_group.shape[1]
     true, predicted = by_group.sum(axis=2), by_group.sum(axis=1)
-    n_images = int(true.sum())
+    n_images, n_groups = int(true.sum()), int(np.count_nonzero(true.any(axis=1)))
     overall = Basis(n_images, n_groups, n_groups, effective_number(true.sum(axis=1)))
     balanced = Basis(n_images, n_groups, *class_limits(true))
     bases: dict[str, Basis] = {

@@ -18,21 +18,29 @@ CHUNK_ELEMENTS = 2**15
 
 @dataclass(frozen=True)
 class Ranking:
-    """Images in descending order of score.
+    """Images in descending order of score, and where the P positive ones among them lie.
 
     Parameters
     ----------
-    is_positive : float64 (N,)
-        1 for positive images, 0 for negative ones.
     group_of : intp (N,)
         The group of each image.
-    tie_ends : intp (B,)
-        The last place of each run of equal scores; B is N where no two scores are equal.
+    positives : intp (P,)
+        The places of the positive images.
+    run_starts, run_ends : intp (P,)
+        The first and the last place of the run of equal scores that each of these lies in.
+    first_found, last_found : intp (P,)
+        Which of them are the first and the last one in the same run.
+    has_ties : bool
+        Whether any two scores are equal.
     """
 
-    is_positive: NDArray[np.float64]
     group_of: NDArray[np.intp]
-    tie_ends: NDArray[np.intp]
+    positives: NDArray[np.intp]
+    run_starts: NDArray[np.intp]
+    run_ends: NDArray[np.intp]
+    first_found: NDArray[np.intp]
+    last_found: NDArray[np.intp]
+    has_ties: bool
 
 
 def ranking(
@@ -51,7 +59,18 @@ def ranking(
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), scores.size - 1)
-    return Ranking(is_positive[order].astype(np.float64), group_of[order], ends)
+    starts = np.append(0, ends[:-1] + 1)
+    positives = np.flatnonzero(is_positive[order])
+    runs = np.searchsorted(ends, positives)
+    return Ranking(
+        group_of=group_of[order],
+        positives=positives,
+        run_starts=starts[runs],
+        run_ends=ends[runs],
+        first_found=np.searchsorted(positives, starts[runs]),
+        last_found=np.searchsorted(positives, ends[runs], side="right") - 1,
+        has_ties=ends.size < scores.size,
+    )
 
 
 def rank_metrics(
@@ -68,8 +87,8 @@ def rank_metrics(
     ----------
     images : Ranking
         The images, sorted.
-    weights : float64 (R, G), not negative
-        How often each group counts; ones for the plain metrics.
+    weights : float64 (R, G)
+        How often each group counts, whole numbers; ones for the plain metrics.
 
     Returns
     -------
@@ -79,9 +98,10 @@ def rank_metrics(
         NaN there too: without negatives it is 1 whatever the scores.
     """
     n_rows = max(1, CHUNK_ELEMENTS // images.group_of.size)
+    counts = weights.astype(np.int64)  # sums of whole numbers are faster, and exact
     chunks = [
-        _rank_chunk(images, weights[start : start + n_rows])
-        for start in range(0, weights.shape[0], n_rows)
+        _rank_chunk(images, counts[start : start + n_rows])
+        for start in range(0, counts.shape[0], n_rows)
     ]
     return (
         np.concatenate([auroc for auroc, _ in chunks]),
@@ -90,23 +110,29 @@ def rank_metrics(
 
 
 def _rank_chunk(
-    images: Ranking, weights: NDArray[np.float64]
+    images: Ranking, counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    weight = weights[:, images.group_of]
+    """Sum over the positive images: of each, what lies above it, and what of that is positive."""
+    weight = counts[:, images.group_of]
     flagged = np.cumsum(weight, axis=1)
-    weight *= images.is_positive
+    n_all = flagged[:, -1]
+    weight = weight[:, images.positives]
     found = np.cumsum(weight, axis=1)
-    if images.tie_ends.size < images.group_of.size:
-        flagged, found = flagged[:, images.tie_ends], found[:, images.tie_ends]
-    n_positive, n_negative = found[:, -1], flagged[:, -1] - found[:, -1]
-    new_found = np.diff(found, axis=1, prepend=0)
-    new_negative = np.diff(flagged, axis=1, prepend=0) - new_found
-    concordant = np.einsum("rb,rb->r", new_negative, found - new_found / 2)
-    precision = found / np.maximum(flagged, np.finfo(np.float64).tiny)
-    precision_sum = np.einsum("rb,rb->r", new_found, precision)
+    n_positive = weight.sum(axis=1)
+    n_negative = n_all - n_positive
+    if images.has_ties:
+        above = flagged[:, images.run_starts] - counts[:, images.group_of[images.run_starts]]
+        above -= (found - weight)[:, images.first_found]
+        flagged, found = flagged[:, images.run_ends], found[:, images.last_found]
+        twice_worse = 2 * n_negative[:, None] - above - (flagged - found)
+    else:
+        flagged = flagged[:, images.positives]
+        twice_worse = 2 * (n_negative[:, None] - (flagged - found))
+    concordant = np.einsum("rp,rp->r", weight, twice_worse) / 2
+    precision = np.einsum("rp,rp->r", weight, found / np.maximum(flagged, 1))
     return (
-        divide(concordant, n_positive * n_negative),
-        divide(precision_sum, np.where(n_negative > 0, n_positive, 0.0)),
+        divide(concordant, n_positive * n_negative.astype(np.float64)),
+        divide(precision, np.where(n_negative > 0, n_positive, 0).astype(np.float64)),
     )
 
 
@@ -226,7 +252,7 @@ def rank_basis(
     n_independent, n_effective = class_limits(informing)
     return Basis(
         n_images=int(informing.sum()),
-        n_groups=informing.shape[0],
+        n_groups=int(np.count_nonzero(informing.any(axis=1))),
         n_independent=n_independent,
         n_effective=n_effective,
         n_strata=max(1, int(np.count_nonzero(ranked))),

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diascope.errors import SettingsError
-from diascope.metrics.bootstrap import Resampling, estimate, replicate
-from diascope.metrics.calibration import squared_errors
+from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.caveats import caveats, guessing_caveats
 from diascope.metrics.confusion import (
     REPORT_COLUMNS,
-    count_bases,
-    count_metrics,
     decide,
-    divide,
     group_confusion,
 )
 from diascope.metrics.discrimination import (
     Ranking,
     fold_rankings,
     macro_rank_metrics,
-    mean_rank_metrics,
-    rank_basis,
 )
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.per_group import (
     distribution,
-    group_bases,
-    group_means,
     group_rows,
     group_values,
 )
+from diascope.metrics.replicates import pooled_replicates, rank_replicates
 from diascope.metrics.scored import ScoredImages, checked_labels, scored_images
 from diascope.task import Task
 
@@ -142,8 +134,10 @@ def evaluate_predictions(  # noqa: PLR0913 - each is one plain value of the prot
         positive_index=index,
     )
     of_group = _group_values(images, by_group, index)
-    estimates = _pooled_estimates(images, by_group, of_group, index, resampling)
-    estimates |= _rank_estimates(images, by_group, rankings, resampling)
+    replicates = pooled_replicates(
+        images, by_group, of_group, positive_index=index, resampling=resampling
+    ) | rank_replicates(images, by_group, rankings, resampling=resampling)
+    estimates = replicates.estimates(resampling)
     by_fold = _fold_rows(images, by_group, rankings)
     two_class = TWO_CLASS_HEADLINES if index is not None else ()
     return {
@@ -208,74 +202,6 @@ def _group_values(
         group_of=images.group_of,
         positive_index=positive_index,
     )
-
-
-def _pooled_estimates(
-    images: ScoredImages,
-    by_group: NDArray[np.float64],
-    of_group: dict[str, NDArray[np.float64]],
-    positive_index: int | None,
-    resampling: Resampling,
-) -> dict[str, Estimate]:
-    """Estimate what is pooled over folds: groups are drawn from all of them alike."""
-    images_by_class = by_group.sum(axis=2)
-    present = images_by_class.any(axis=0)
-    sizes = images_by_class.sum(axis=1)
-    errors = np.bincount(
-        images.group_of,
-        squared_errors(images.labels, images.probabilities, positive_index=positive_index),
-        minlength=images.n_groups,
-    )
-    flat = by_group.reshape(images.n_groups, -1)
-
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        confusion = (weights @ flat).reshape(-1, *by_group.shape[1:])
-        metrics = count_metrics(confusion, present=present, positive_index=positive_index)
-        metrics["brier"] = divide(weights @ errors, weights @ sizes)
-        return metrics | group_means(of_group, weights)
-
-    bases = count_bases(by_group, positive_index=positive_index)
-    greatest = 2.0 if positive_index is None else 1.0
-    bases["brier"] = replace(bases["accuracy"], is_mean_of_fractions=False, bounds=(0.0, greatest))
-    if positive_index is not None:
-        bases |= group_bases(
-            of_group,
-            images_by_class,
-            positive_index=positive_index,
-            group_kind=resampling.group_kind,
-        )
-    points = statistic(np.ones((1, images.n_groups)))
-    replicates = replicate(
-        statistic,
-        np.zeros(images.n_groups, dtype=np.intp),
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
-    return {
-        name: estimate(points[name][0], replicates[name], basis=basis, resampling=resampling)
-        for name, basis in bases.items()
-    }
-
-
-def _rank_estimates(
-    images: ScoredImages,
-    by_group: NDArray[np.float64],
-    rankings: list[tuple[Ranking, ...]],
-    resampling: Resampling,
-) -> dict[str, Estimate]:
-    """Estimate what is averaged over folds: groups are drawn within each of them."""
-    points = mean_rank_metrics(rankings, np.ones((1, images.n_groups)))
-    replicates = replicate(
-        lambda weights: mean_rank_metrics(rankings, weights),
-        images.fold_of_group,
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
-    basis = rank_basis(rankings, by_group.sum(axis=2), fold_of_group=images.fold_of_group)
-    return {
-        name: estimate(points[name][0], replicates[name], basis=basis, resampling=resampling)
-        for name in points
-    }
 
 
 def _per_class(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.confusion import group_confusion
+from diascope.metrics.net_benefit import decision_curve
 from diascope.metrics.prevalence import predictive_values
 from diascope.metrics.referral import judge_sets, risk_coverage
 from diascope.metrics.reliability import reliability
@@ -49,7 +50,8 @@ def evaluate_trust(  # noqa: PLR0913 - each is one plain value of the protocol
     -------
     dict
         ``calibration``, see `reliability`; ``prediction_sets``, see `judge_sets`, or None;
-        ``risk_coverage``; ``predictive_values``, empty without a positive class.
+        ``risk_coverage``; ``predictive_values`` and ``decision_curve``, empty without a positive
+        class.
     """
     task = Task(classes=tuple(classes), positive=positive)
     images = scored_images(labels, probabilities, groups=groups, folds=None, task=task)
@@ -72,4 +74,7 @@ def evaluate_trust(  # noqa: PLR0913 - each is one plain value of the protocol
         "predictive_values": []
         if index is None
         else predictive_values(by_group, positive_index=index, resampling=resampling),
+        "decision_curve": []
+        if index is None
+        else decision_curve(images, positive_index=index, resampling=resampling),
     }

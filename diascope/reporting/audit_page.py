@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from diascope.audit.duplicates import count_pairs
 from diascope.audit.findings import Findings
 from diascope.audit.probes import MARGIN, NONE, SOME, STRONG, STRONG_SHARE, Probe
 from diascope.data.spec import UNGROUPED, DatasetCard
@@ -44,7 +45,7 @@ def render_audit(
         card=card,
         facts=facts,
         seen=_seen(findings, facts, card.group_kind),
-        headlines=[*headlines(findings, facts), *notes],
+        headlines=[*facts["headlines"], *notes],
         probes=[_probe_row(probe, card.group_kind) for probe in findings.probes],
         chart=_chart(findings.probes),
         has_within=any(probe.within for probe in findings.probes),
@@ -61,14 +62,12 @@ def render_audit(
     )
 
 
-def headlines(findings: Findings, facts: dict[str, Any]) -> list[str]:
+def headlines(findings: Findings) -> list[str]:
     """Say in a sentence each what a reader must know, the gravest first.
 
     Parameters
     ----------
     findings : Findings
-    facts : dict
-        The content of ``audit.json``.
     """
     found = []
     if findings.untold:
@@ -83,7 +82,7 @@ def headlines(findings: Findings, facts: dict[str, Any]) -> list[str]:
         for gap in findings.gaps
         if gap.flatters
     ]
-    for row in facts["duplicates"] or []:
+    for row in [] if findings.pairs is None else count_pairs(findings.pairs):
         what = "equal" if row["kind"] == "equal" else "nearly equal"
         if row["conflicts"]:
             found.append(f"{counted(row['conflicts'], 'pair')} of {what} pictures have two labels.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from diascope.metrics.estimate import counted, plural
 from diascope.reporting.facts import Facts
@@ -108,14 +109,14 @@ def _near_duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str
     )
 
 
-def data_notes(facts: Facts) -> list[str]:
+def data_notes(fingerprint: Mapping[str, Any]) -> list[str]:
     """Say which images are not among those that were used, and how the data were read."""
     found = []
-    n_left = facts.fingerprint.get("left_out") or 0
+    n_left = fingerprint.get("left_out") or 0
     if n_left:
         found.append(f"{counted(n_left, 'image')} in no list of the official split were left out.")
-    n_unlisted = (facts.fingerprint.get("unlisted") or {}).get("n_files", 0)
+    n_unlisted = (fingerprint.get("unlisted") or {}).get("n_files", 0)
     if n_unlisted:
         found.append(f"{counted(n_unlisted, 'image file')} in no row of the data were not used.")
-    remarks = facts.fingerprint.get("remarks") or []
+    remarks = fingerprint.get("remarks") or []
     return [*found, *(f"{remark[:1].upper()}{remark[1:]}." for remark in remarks)]

@@ -50,6 +50,8 @@ class Facts:
         Whether the ledger that is here goes on from there.
     external : mapping of str to mapping
         The metrics on other data sets, by their names.
+    audit : mapping, optional
+        What `diascope audit` found in these data; None where they were not audited.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Facts:
     ledger: Head | None = None
     ledger_is_continued: bool = True
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    audit: Mapping[str, Any] | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -86,7 +89,7 @@ class Facts:
     @property
     def patient(self) -> str:
         """Who or what would be diagnosed, in the singular: the kind of group, if that tells."""
-        return "patient" if self.group_kind in (UNGROUPED, "group") else self.group_kind
+        return patient_of(self.group_kind)
 
     @property
     def split_mode(self) -> str:
@@ -117,10 +120,16 @@ class Facts:
         """The predicted label index of every image, intp (N,): by the rule of the card."""
         return self.predictions.predicted.astype(np.intp)
 
-    def parts(self) -> dict[str, pl.DataFrame]:
-        """Return the rows of the manifest by split, or by fold in a cross-validation."""
-        if self.is_cross_validation:
-            folds = self.manifest["fold"].drop_nulls().unique().sort()
-            return {f"fold {n + 1}": self.manifest.filter(pl.col("fold") == n) for n in folds}
-        parts = {name: self.manifest.filter(pl.col("split") == name) for name in SPLITS}
-        return {name: part for name, part in parts.items() if part.height}
+
+def patient_of(group_kind: str) -> str:
+    """Return who or what would be diagnosed: the kind of group, if that tells."""
+    return "patient" if group_kind in (UNGROUPED, "group") else group_kind
+
+
+def parts_of(manifest: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the rows of a manifest by split, or by fold where it has folds."""
+    if "fold" in manifest.columns:
+        folds = manifest["fold"].drop_nulls().unique().sort()
+        return {f"fold {n + 1}": manifest.filter(pl.col("fold") == n) for n in folds}
+    parts = {name: manifest.filter(pl.col("split") == name) for name in SPLITS}
+    return {name: part for name, part in parts.items() if part.height}

@@ -7,7 +7,17 @@ from typing import Any, TypedDict
 
 from diascope.figures.style import class_colours
 from diascope.metrics.estimate import counted, plural
-from diascope.reporting import charts, division, openings, summary, tables, trust
+from diascope.reporting import (
+    charts,
+    controls,
+    division,
+    openings,
+    robustness,
+    subgroups,
+    summary,
+    tables,
+    trust,
+)
 from diascope.reporting.facts import Facts
 from diascope.reporting.filling import fill_template
 from diascope.reporting.pseudonyms import Names
@@ -19,11 +29,15 @@ CONTENTS = (
     ("training", "Training"),
     ("results", "Results"),
     ("curves", "Curves"),
+    ("subgroups", "Subgroups"),
+    ("controls", "Controls"),
+    ("robustness", "Robustness"),
     ("trust", "Trust"),
     ("errors", "Errors"),
     ("feature-maps", "Feature maps"),
     ("settings", "Make it again"),
     ("limits", "Limits"),
+    ("dossier", "Dossier"),
 )
 N_HARDEST = 8
 
@@ -46,6 +60,7 @@ def render_page(
     proof: Mapping[str, Any],
     gallery: Mapping[str, Any],
     feature_maps: Sequence[MapPicture],
+    dossier: Mapping[str, Any],
 ) -> str:
     """Return the page.
 
@@ -60,6 +75,8 @@ def render_page(
     gallery : mapping
         From `diascope.reporting.gallery.draw_gallery`.
     feature_maps : sequence of MapPicture
+    dossier : mapping
+        From `diascope.reporting.dossier.dossier_of`.
     """
     return fill_template(
         "report.html.j2",
@@ -75,6 +92,7 @@ def render_page(
         **_results(facts, names),
         **gallery,
         feature_maps=feature_maps,
+        dossier=dossier,
         **_settings(facts, names),
     )
 
@@ -86,6 +104,7 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
         "title": names.cleaned(facts.card.title),
         "licence": facts.card.licence,
         "citation": facts.card.citation,
+        "homepage": facts.card.homepage,
         "provenance_line": f"trained {started[:10]}" if started else "date unknown",
         "version": facts.provenance.get("diascope", ""),
         "commit": facts.provenance.get("commit", "unknown"),
@@ -103,7 +122,7 @@ def _identity(facts: Facts, names: Names) -> dict[str, Any]:
         "size_px": facts.plan.size_px,
         "headline": summary.headline(facts),
         "warnings": names.cleaned_all(summary.warnings_about(facts)),
-        "limits": summary.limits(facts),
+        "limits": summary.limits(facts.group_kind, is_cross_validation=facts.is_cross_validation),
     }
 
 
@@ -118,11 +137,12 @@ def _data(facts: Facts, names: Names) -> dict[str, Any]:
             "n_images": fingerprint["n_images"],
             "n_groups": fingerprint["n_groups"],
         },
-        "split_rows": tables.split_rows(facts),
+        "split_rows": tables.split_rows(facts.manifest, facts.classes),
         "group_kinds": ", ".join(f"{name} {n:,}" for name, n in kinds.items()),
-        "rejected": tables.rejected_reasons(facts, names),
-        "content_text": summary.content_text(facts),
-        "data_notes": names.cleaned_all(division.data_notes(facts)),
+        "rejected": tables.rejected_reasons(fingerprint, names),
+        "content_text": summary.content_text(fingerprint, facts.card.modality),
+        "audit": facts.audit and names.cleaned_all(list(facts.audit["headlines"])),
+        "data_notes": names.cleaned_all(division.data_notes(fingerprint)),
     }
 
 
@@ -157,6 +177,9 @@ def _results(facts: Facts, names: Names) -> dict[str, Any]:
         "curves": charts.curve_charts(facts),
         "thresholds": charts.threshold_charts(facts),
         "histograms": charts.histogram_charts(facts),
+        "subgroups": subgroups.subgroups_of(facts),
+        "controls": controls.controls_of(facts),
+        "robustness": robustness.robustness_of(facts),
         "trust": trust.trust_of(facts),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 from diascope.metrics.estimate import counted, plural
 from diascope.plan import PRETRAINED, RANDOM
 from diascope.reporting.division import leak_warning
-from diascope.reporting.facts import Facts
+from diascope.reporting.facts import Facts, patient_of
 from diascope.reporting.openings import openings_warnings, times
 from diascope.reporting.pseudonyms import Names
 
@@ -108,7 +108,7 @@ def warnings_about(facts: Facts) -> list[str]:
     others = [text for text in facts.metrics["warnings"] if text not in in_red]
     first = [text for text in others if text in of_split]
     others = [text for text in others if text not in of_split]
-    return [*first, *_about_test(facts), *_about_data(facts), *others]
+    return [*first, *_about_test(facts), *data_warnings(facts.fingerprint), *others]
 
 
 def _about_test(facts: Facts) -> list[str]:
@@ -122,8 +122,8 @@ def _about_test(facts: Facts) -> list[str]:
     return [*found, *openings_warnings(facts)]
 
 
-def _about_data(facts: Facts) -> list[str]:
-    fingerprint = facts.fingerprint
+def data_warnings(fingerprint: Mapping[str, Any]) -> list[str]:
+    """Return what speaks against the data, by their fingerprint."""
     found = list(fingerprint.get("notes", ()))
     expected = fingerprint.get("expected_images")
     if not fingerprint.get("complete", True):
@@ -146,14 +146,14 @@ def _about_data(facts: Facts) -> list[str]:
     if rejected:
         found.append(
             f"{counted(len(rejected), 'file')} could not be used and "
-            f"{'was' if len(rejected) == 1 else 'were'} left out; the reasons are under “Data”."
+            f"{'was' if len(rejected) == 1 else 'were'} left out."
         )
     return found
 
 
-def limits(facts: Facts) -> list[str]:
-    """Return what the figures cannot say, for this run."""
-    kind, patient = facts.group_kind, facts.patient
+def limits(group_kind: str, *, is_cross_validation: bool) -> list[str]:
+    """Return what the figures of a run cannot say."""
+    kind, patient = group_kind, patient_of(group_kind)
     found = [
         f"Single images were judged. That says nothing of how well a {patient} would be diagnosed: "
         f"no rule from images to {patient} was tested.",
@@ -168,7 +168,7 @@ def limits(facts: Facts) -> list[str]:
         f"The intervals describe the choice of {plural(kind)}. They do not describe another "
         "training seed, another data set or wrong labels.",
     ]
-    if facts.is_cross_validation:
+    if is_cross_validation:
         found.append(
             "The folds share most of their training images, so their spread understates how much "
             "a new training on new data would differ (Bengio & Grandvalet 2004)."
@@ -262,9 +262,8 @@ def _prepare_command(facts: Facts) -> str:
     return shlex.join(words)
 
 
-def content_text(facts: Facts) -> str:
+def content_text(fingerprint: Mapping[str, Any], modality: str) -> str:
     """Say what the images are, and whether they are the published ones."""
-    fingerprint, modality = facts.fingerprint, facts.card.modality
     spans = " and ".join(
         f"{_span(fingerprint[f'{side}_px'])} px {word}"
         for side, word in (("width", "wide"), ("height", "high"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from diascope.data.spec import UNGROUPED
-from diascope.reporting.facts import Facts
+from diascope.reporting.facts import Facts, parts_of
 from diascope.reporting.pseudonyms import Names
 
 MEASURES: dict[str, tuple[str, str]] = {
@@ -68,7 +68,7 @@ def external_table(name: str, metrics: Mapping[str, Any], names: Names) -> dict[
     }
 
 
-def split_rows(facts: Facts) -> list[dict[str, Any]]:
+def split_rows(manifest: pl.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Count images and groups of every class in every split (or fold), and in all.
 
     Returns
@@ -78,8 +78,8 @@ def split_rows(facts: Facts) -> list[dict[str, Any]]:
         order.
     """
     rows = []
-    for name, part in {**facts.parts(), "all": facts.manifest}.items():
-        per_class = [part.filter(pl.col("label") == label) for label in facts.classes]
+    for name, part in {**parts_of(manifest), "all": manifest}.items():
+        per_class = [part.filter(pl.col("label") == label) for label in classes]
         rows.append(
             {
                 "name": name,
@@ -94,9 +94,9 @@ def split_rows(facts: Facts) -> list[dict[str, Any]]:
     return rows
 
 
-def rejected_reasons(facts: Facts, names: Names) -> list[dict[str, Any]]:
+def rejected_reasons(fingerprint: Mapping[str, Any], names: Names) -> list[dict[str, Any]]:
     """Count the files left out by reason; their names are given only where names are true."""
-    rejected = facts.fingerprint.get("rejected") or []
+    rejected = fingerprint.get("rejected") or []
     counts = Counter(str(one["reason"]) for one in rejected)
     return [
         {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from diascope.figures.net_benefit import net_benefit_figure
 from diascope.figures.reliability import reliability_figure
 from diascope.figures.style import PALETTE, SOFT_INK, figure_to_svg
 from diascope.metrics.estimate import counted, plural
+from diascope.metrics.net_benefit import useful_range
 from diascope.reporting.charts import Chart
 from diascope.reporting.facts import Facts
 
@@ -21,7 +23,8 @@ def trust_of(facts: Facts) -> dict[str, Any] | None:
     -------
     dict
         ``calibration_text, chart, calibration`` (rows of ``name, before, after``), ``slope,
-        intercept``, ``promises`` (sentences), ``predictive_values``, ``sets_text, sets`` (rows of
+        intercept``, ``promises`` (sentences), ``predictive_values``,
+        ``decision_curve, decision_text``, ``sets_text, sets`` (rows of
         ``name, coverage, n_groups``), ``sets_found``, ``risk_coverage``.
     """
     found = facts.metrics.get("calibration")
@@ -42,6 +45,8 @@ def trust_of(facts: Facts) -> dict[str, Any] | None:
         "intercept": found["intercept"],
         "promises": _promises(facts),
         "predictive_values": facts.metrics["predictive_values"],
+        "decision_curve": _decision_curve(facts),
+        "decision_text": _decision_text(facts),
         "sets_text": _sets_text(facts),
         "sets": _set_rows(facts),
         "sets_found": facts.metrics["prediction_sets"],
@@ -84,6 +89,39 @@ def _chart(facts: Facts) -> Chart:
         f"are 95 % intervals by {facts.group_kind}. On the diagonal, what was said happened as "
         "often as it was said.",
     }
+
+
+def _decision_curve(facts: Facts) -> Chart | None:
+    rows = facts.metrics.get("decision_curve")
+    if not rows:
+        return None
+    return {
+        "uri": figure_to_svg(net_benefit_figure(rows)),
+        "alt": "Decision curve: net benefit of the network, of acting on all and on none.",
+        "caption": f"Net benefit in images of all images, with the 95 % interval by "
+        f"{facts.group_kind}.",
+    }
+
+
+def _decision_text(facts: Facts) -> str:
+    """Say at which thresholds acting by the network is better than acting on all or on none."""
+    rows = facts.metrics.get("decision_curve")
+    if not rows:
+        return ""
+    found = useful_range(rows)
+    told = (
+        "At no threshold can it be shown that acting by the network is better than acting on all "
+        "or on none."
+        if found is None
+        else f"From a threshold of {found[0]:.2f} to {found[1]:.2f}, acting by the network is "
+        "better than acting on all and on none (the interval of the gain lies above zero)."
+    )
+    return (
+        f"{told} Who acts at a probability of 0.20 says with it that one missed image is as bad as "
+        "four needless actions; net benefit weighs errors so (Vickers & Elkin 2006). It holds for "
+        f"the share of {facts.positive} that these images have, "
+        f"{facts.metrics['decision_curve'][0]['prevalence']:.0%}, and for no other."
+    )
 
 
 def _promises(facts: Facts) -> list[str]:

@@ -16,10 +16,11 @@ from diascope.data.files import FileTree, open_files
 from diascope.data.image import decode_image
 from diascope.data.pack import read_unchanged
 from diascope.errors import SettingsError
-from diascope.prepared import Prepared, dataset_name, load_prepared
+from diascope.prepared import Prepared, dataset_name, load_prepared, save_audit
 from diascope.progress import Watch, silent
-from diascope.reporting.audit_page import render_audit
+from diascope.reporting.audit_page import headlines, render_audit
 from diascope.reporting.audit_pictures import Names, draw_pictures
+from diascope.reporting.data_card import data_card
 from diascope.reporting.pseudonyms import pseudonyms, true_names
 
 MOST_IMAGES = 15_000
@@ -36,7 +37,8 @@ def audit(
 ) -> tuple[Path, dict[str, Any]]:
     """Look for shortcuts, leaks, duplicates, wrong labels and bad images in a prepared data set.
 
-    Labels are read of train and val alone: those of the test images are sealed. The same data and
+    Labels are read of train and val alone: those of the test images are sealed, and but for the
+    counts of ``prepare``, which the data card repeats, nothing depends on them. The same data and
     seed give the same bytes.
 
     Parameters
@@ -58,8 +60,8 @@ def audit(
     Returns
     -------
     path : Path
-        ``audit.html``; beside it are ``audit.json`` and, where labels could be judged,
-        ``suspects.csv``, which has true ids: it is for whoever mends the labels.
+        ``audit.html``; beside it are ``audit.json``, ``data_card.md`` and, where labels could be
+        judged, ``suspects.csv``, which has true ids: it is for whoever mends the labels.
     facts : dict
         The content of ``audit.json``.
 
@@ -102,6 +104,7 @@ def audit(
         "seed": seed,
         "n_in_data": prepared.manifest.height,
         "near_duplicates_searched": bool(fingerprint.get("near_duplicates", False)),
+        "headlines": headlines(findings),
         **findings.as_dict(),
     }
     if findings.suspects is not None:
@@ -109,6 +112,10 @@ def audit(
     else:
         (folder / "suspects.csv").unlink(missing_ok=True)  # of an audit before
     write_json(folder / "audit.json", facts)
+    save_audit(prepared, facts)
+    write_text(
+        folder / "data_card.md", data_card(card, fingerprint, prepared.manifest, names, audit=facts)
+    )
     page = render_audit(
         findings, facts, pictures, card=card, notes=list(fingerprint.get("notes", []))
     )

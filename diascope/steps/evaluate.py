@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from diascope.atomic import write_json
 from diascope.bundle import Bundle, Card
 from diascope.calibrating import check_target, choose_operating_point, recalibrated
+from diascope.controls import verdicts
 from diascope.data.assign import independence_warnings
 from diascope.data.files import open_files
 from diascope.data.pack import pack_images
@@ -33,8 +34,14 @@ from diascope.networks import find_features_of
 from diascope.predictions import Predictions, softmax
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
+from diascope.reporting.answers import ANSWERS, read_answers
+from diascope.reporting.model_card import save_model_card
+from diascope.robustness import words
+from diascope.robustness.trying import MOST_IMAGES
 from diascope.run import Run
 from diascope.scoring import join, score_rows, sets_of
+from diascope.subgrouping import subgroups_of
+from diascope.trials import controls_of, material_of, robustness_of
 
 OF_MEMBERS = (
     "These are all images outside test, each scored by the one member of the ensemble that did not "
@@ -48,6 +55,8 @@ def evaluate(
     split: str = "test",
     on: str | None = None,
     target: str | None = None,
+    robustness: bool = False,
+    most_images: int = MOST_IMAGES,
     watch: Watch = silent,
 ) -> dict[str, Any]:
     """Judge a run on its test images, look at its validation images, or judge it on other data.
@@ -65,6 +74,11 @@ def evaluate(
     target : str, optional
         What the threshold is to promise of new groups, such as ``"sensitivity=0.95"``: it is chosen
         on the validation images, as ``train --target`` does, and stays in the bundle.
+    robustness : bool
+        Also spoil the images (blur, noise, compression, light, colours, turns) and say how the
+        answers change, see `diascope.robustness`.
+    most_images : int
+        Of more images, as many are spoilt.
     watch : callable
         Told the progress.
 
@@ -93,16 +107,19 @@ def evaluate(
     is_watched = name == "val" and run.plan.members > 0  # each image by a member of its own
     wanted = parse_target(target) if target else None
     run.check_is_trained()
-    if run.metrics_path(name).is_file() and _is_up_to_date(run, name, wanted):
+    if _is_up_to_date(run, name, wanted, robustness=robustness):
         return run.metrics(name)
-    if not external:
+    if external:
+        check_external(run, external)
+    else:
         _check_has_images(run, split)
+    answers = read_answers(run.folder / ANSWERS)
     networks = run.load_networks()
     if wanted:
         networks = [_with_operating_point(run, networks, wanted)]
+    material = material_of(run, name, external, most_images=most_images) if robustness else None
     card, openings = run.card, {}
     if external:
-        check_external(run, external)
         card = external.card
         images = _read_images(external.manifest, external.fingerprint, run, watch)
         openings = _open(run, networks, external.manifest)
@@ -154,13 +171,28 @@ def evaluate(
         "n_calibrated": [network.card.n_calibrated for network in networks],
         "temperatures": [network.card.temperature for network in networks],
         "sets_chosen": [_as_dict(network.card.prediction_sets) for network in networks],
+        "subgroups": subgroups_of(
+            external.manifest if external else run.manifest,
+            predictions,
+            task,
+            group_kind=card.group_kind,
+            has_folds=run.is_cross_validation or is_watched,
+            seed=run.plan.seed,
+        ),
+        "controls": controls_of(run, name, predictions, watch),
+        "robustness": robustness_of(run, card, networks, material, predictions, watch),
         **openings,
     }
     of_split = independence_warnings(card.group_kind) if external else run.split_warnings
     of_members = [OF_MEMBERS.format(run.card.group_kind)] if is_watched else []
-    metrics["warnings"] = [*of_split, *of_members, *metrics["warnings"]]
+    of_trials = [
+        *verdicts.warnings_of(metrics["controls"]),
+        *words.warnings_of(metrics["robustness"]),
+    ]
+    metrics["warnings"] = [*of_split, *of_members, *of_trials, *metrics["warnings"]]
     watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
+    save_model_card(run, answers)
     return run.metrics(name)
 
 
@@ -172,11 +204,15 @@ def _operating_points(cards: list[Card]) -> list[dict[str, Any] | None]:
     return [_as_dict(card.operating_point) for card in cards]
 
 
-def _is_up_to_date(run: Run, name: str, wanted: Target | None) -> bool:
+def _is_up_to_date(run: Run, name: str, wanted: Target | None, *, robustness: bool) -> bool:
     """Tell whether stored metrics are of the operating point of the bundle, and that of a target.
 
     Metrics of versions without operating points are up to date where no target is asked for.
     """
+    if not run.metrics_path(name).is_file():
+        return False
+    if robustness and run.metrics(name).get("robustness") is None:
+        return False
     now = _operating_points([Card.load(folder) for folder in run.network_folders])
     if run.metrics(name).get("operating_points", [None] * len(now)) != now:
         return False

@@ -14,8 +14,13 @@ from diascope.explain.feature_maps import first_layer_maps
 from diascope.figures.pictures import image_uri, map_mosaic
 from diascope.home import home
 from diascope.ledger import LEDGER, Head, Openings, count_openings, is_continued
+from diascope.prepared import find_audit
+from diascope.reporting.answers import ANSWERS, empty_answers, read_answers
+from diascope.reporting.data_card import data_card
+from diascope.reporting.dossier import dossier_of
 from diascope.reporting.facts import Facts
 from diascope.reporting.gallery import Images, draw_gallery, read_images, typical_answers
+from diascope.reporting.model_card import save_model_card
 from diascope.reporting.page import MapPicture, render_page
 from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import pseudonyms, true_names
@@ -25,9 +30,13 @@ from diascope.run import Run
 def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     """Write ``report.html`` into the run's folder: one file, complete, no network needed.
 
-    The same run and ledger give the same bytes. Groups bear pseudonyms and no file name occurs,
-    unless asked for. Where only the validation split was evaluated, the report is about that, and
-    says so.
+    Beside it go ``data_card.md``, the bundle's model card (``bundle/README.md``) and, where there
+    is none, ``dossier.yaml`` with the questions that people have to answer: it is read from then
+    on, and never written again.
+
+    The same run, ledger, audit and answers give the same bytes. Groups bear pseudonyms and no file
+    name occurs, unless asked for. Where only the validation split was evaluated, the report is
+    about that, and says so.
 
     Parameters
     ----------
@@ -45,10 +54,13 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     ------
     RunError
         The run is missing, unfinished or not evaluated, or the ledger is damaged.
+    SettingsError
+        The answers in ``dossier.yaml`` cannot be read, or are to questions that nobody asked.
     LeakageError
         The split is not disjoint: there is no report of such a run.
     """
     run = Run.open(run)
+    said = read_answers(run.folder / ANSWERS)
     facts = read_facts(run)
     proof = {"proof": disjointness(facts), "n_checked": check_predictions(facts)}
     manifest, kind = facts.manifest, facts.group_kind
@@ -58,7 +70,21 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     images = read_images(facts, also=[image_id for _, image_id in answers])
     gallery = draw_gallery(facts, names, images)
     maps = draw_feature_maps(run, facts, answers, images)
-    page = render_page(facts, names, proof=proof, gallery=gallery, feature_maps=maps)
+    page = render_page(
+        facts,
+        names,
+        proof=proof,
+        gallery=gallery,
+        feature_maps=maps,
+        dossier=dossier_of(facts, said, names),
+    )
+    save_model_card(run, said)
+    card = data_card(
+        facts.card, facts.fingerprint, facts.manifest, names, audit=facts.audit, answers=said
+    )
+    write_text(run.folder / "data_card.md", card)
+    if not (run.folder / ANSWERS).exists():
+        write_text(run.folder / ANSWERS, empty_answers())
     return write_text(run.folder / "report.html", page)
 
 
@@ -92,6 +118,7 @@ def read_facts(run: Run) -> Facts:
         ledger=ledger,
         ledger_is_continued=ledger is None or is_continued(home() / LEDGER, ledger),
         external=run.external_metrics(),
+        audit=find_audit(run.card, manifest),
     )
 
 

@@ -46,6 +46,7 @@ from diascope.predictions import Predictions
 from diascope.prepared import dataset_name
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
+from diascope.reporting.model_card import save_model_card
 from diascope.run import Run
 from diascope.scoring import join, score_rows
 
@@ -132,6 +133,7 @@ def train(  # noqa: PLR0913 - each is one wish of the user
         _begin(run, wishes, watch)
     with _alone(run):
         _train_networks(run, watch)
+        save_model_card(run, {})
     shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
     return run
 

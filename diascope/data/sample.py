@@ -1,0 +1,81 @@
+"""Take some of many images, so that they stand for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def spread_rows(
+    labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
+) -> NDArray[np.intp]:
+    """Choose at most so many images: of each class its share, and of each group in it too.
+
+    Parameters
+    ----------
+    labels : int (N,)
+    groups : sequence of str (N,)
+    most : int
+        At least 1.
+    seed : int
+        Of which images of a class and group are taken.
+
+    Returns
+    -------
+    intp (n,)
+        Row numbers, ascending; all of them where there are no more than ``most``.
+
+    Examples
+    --------
+    >>> labels, groups = np.array([0, 0, 0, 0, 1, 1]), ["a", "a", "b", "b", "a", "b"]
+    >>> rows = spread_rows(labels, groups, 3, seed=0)
+    >>> labels[rows].tolist(), [groups[row] for row in rows][:2]
+    ([0, 0, 1], ['a', 'b'])
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    chance = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+    _, group_of = np.unique(np.array(groups), return_inverse=True)
+    order = np.lexsort((chance, group_of, labels))
+    return np.sort(order[np.arange(most) * len(labels) // most])
+
+
+def balanced_rows(
+    labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
+) -> NDArray[np.intp]:
+    """Choose at most so many images: as many of each class, as far as there are, from many groups.
+
+    What rare classes do not fill, the others share.
+
+    Parameters
+    ----------
+    labels : int (N,)
+    groups : sequence of str (N,)
+    most : int
+        At least 1.
+    seed : int
+        Of which images of a class and group are taken.
+
+    Returns
+    -------
+    intp (n,)
+        Row numbers, ascending.
+
+    Examples
+    --------
+    >>> labels = np.array([0] * 9 + [1] * 2)
+    >>> np.bincount(labels[balanced_rows(labels, ["a"] * 11, 6, seed=0)]).tolist()
+    [4, 2]
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    left, chosen = most, []
+    for place, number in enumerate(np.argsort(counts, kind="stable")):
+        quota = min(int(counts[number]), left // (len(classes) - place))
+        left -= quota
+        rows = np.flatnonzero(labels == classes[number])
+        of_class = [groups[int(row)] for row in rows]
+        if quota:
+            chosen.append(rows[spread_rows(labels[rows], of_class, quota, seed=seed)])
+    return np.sort(np.concatenate(chosen))

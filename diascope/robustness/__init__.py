@@ -1,0 +1,1 @@
+"""What a bundle answers to images that were spoilt at stated strengths."""
