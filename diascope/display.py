@@ -33,6 +33,7 @@ from diascope.prepared import prepared_cards
 from diascope.progress import Progress as Sign
 from diascope.progress import Watch
 from diascope.reporting.answers import ANSWERS, open_questions, read_answers
+from diascope.reporting.labels import label_notes
 
 MOST_CLASSES, MOST_KINDS = 20, 8  # shown on a screen
 INTERVAL_NAMES = {
@@ -157,6 +158,7 @@ def _describe_split(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"CONFLICTING LABELS: {counted(n_pictures, 'picture')} filed under several classes"
         )
+    lines += [f"LABELS CORRECTED: {note}" for note in label_notes(facts)]
     notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
     return [*lines, *notes, *how["warnings"]]
 

@@ -11,8 +11,11 @@ import typer
 from diascope.cli.app import AsJson, print_json
 from diascope.errors import GroupsUnknownError, SettingsError
 
+WITH_LABELS = ("data", "labels", "correct_test", "as_folders", "as_json")
+
 
 def prepare(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -71,6 +74,18 @@ def prepare(
             help="Look for pictures that are nearly the same, and join their groups.",
         ),
     ] = True,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Correct labels of what is prepared: the suspects.csv of an audit, with new_label "
+            "filled in (a class, or exclude).",
+        ),
+    ] = None,
+    correct_test: Annotated[
+        bool,
+        typer.Option("--correct-test", help="Also labels of test images; every report says so."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Get a data set, check every image, group, join duplicates, split by group, and measure."""
@@ -78,6 +93,7 @@ def prepare(
     from diascope.display import print_fingerprint, shown
     from diascope.home import dataset_folder
     from diascope.steps.as_folders import as_folders as write_folders
+    from diascope.steps.correct_labels import correct_labels
     from diascope.steps.prepare import prepare as step
 
     wishes = {
@@ -89,20 +105,24 @@ def prepare(
     }
     if as_folders is not None:
         check_is_free(as_folders)
-    dataset = _own_or_name(data, source, wishes)
+    _check_alone(context, labels, correct_test=correct_test)
+    dataset = data if labels is not None else _own_or_name(data, source, wishes)
     with shown() as watch:
-        prepared = step(
-            dataset,
-            source=source,
-            size_px=size,
-            seed=seed,
-            split=split,
-            i_know_this_leaks=i_know_this_leaks,
-            max_rejected=max_rejected,
-            accept_large_groups=accept_large_groups,
-            near_duplicates=near_duplicates,
-            watch=watch,
-        )
+        if labels is not None:
+            prepared = correct_labels(data, labels, correct_test=correct_test)
+        else:
+            prepared = step(
+                dataset,
+                source=source,
+                size_px=size,
+                seed=seed,
+                split=split,
+                i_know_this_leaks=i_know_this_leaks,
+                max_rejected=max_rejected,
+                accept_large_groups=accept_large_groups,
+                near_duplicates=near_duplicates,
+                watch=watch,
+            )
         if as_folders is not None:
             write_folders(prepared, as_folders, watch=watch)
     if as_json:
@@ -110,6 +130,28 @@ def prepare(
         return
     print_fingerprint(prepared.card.title, prepared.fingerprint)
     print(as_folders or dataset_folder(prepared.card.name))
+
+
+def _check_alone(context: typer.Context, labels: Path | None, *, correct_test: bool) -> None:
+    """Check that corrections are asked for without what would prepare the data anew."""
+    if labels is None:
+        if correct_test:
+            raise SettingsError("--correct-test is for --labels.", fix="Pass the table, too.")
+        return
+    given = [
+        name for name in context.params if name not in WITH_LABELS and _is_given(context, name)
+    ]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise SettingsError(
+            f"--labels corrects what is prepared, and {names} would prepare it anew.",
+            fix="Prepare first, then correct with `diascope prepare DATA --labels TABLE` alone.",
+        )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _own_or_name(data: str, source: Path | None, wishes: dict[str, str | None]) -> Any:

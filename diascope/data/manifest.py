@@ -2,7 +2,8 @@
 
 Columns: ``image_id, path, label, group`` from the data set's ``index``; ``sha256, width, height,
 n_bytes, pixel_digest`` from looking at every image; ``split`` (train, val, test) from splitting;
-and whatever else the data set knows (age, site, coordinates). ``path`` is relative to the source,
+``label_original``, the first label of each image, once labels were corrected; and whatever else the
+data set knows (age, site, coordinates). ``path`` is relative to the source,
 with ``/``. A ``split`` that ``index`` returns is the one that came with the data, null where an
 image is in none.
 """
@@ -22,7 +23,8 @@ from diascope.task import Task
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image_id", "path", "label", "group")
-MEASURED = ("sha256", "width", "height", "n_bytes", "pixel_digest", "fold")
+ORIGINAL = "label_original"
+MEASURED = ("sha256", "width", "height", "n_bytes", "pixel_digest", "fold", ORIGINAL)
 NOT_METADATA = {*COLUMNS, *MEASURED, "split", "member"}
 
 

@@ -49,6 +49,37 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     """
     import polars as pl
 
+    table, remarks = open_table(path)
+    table = _named(table, path)
+    columns = [as_text(table, name, path) for name in OWN_COLUMNS if name in table.columns]
+    table = table.with_columns(columns).with_columns(
+        pl.col("path").str.replace_all("\\", "/", literal=True)
+    )
+    _check(table, path)
+    for name in ("group", "split"):
+        if name in table.columns and table[name].null_count() == table.height:
+            table = table.drop(name)
+            remarks.append(f"the column {name} is empty and was not used")
+    return table, remarks
+
+
+def open_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """Read a file of the user's as a table, whatever its columns.
+
+    Returns
+    -------
+    table : DataFrame
+        Of CSV, every column is text.
+    remarks : list of str
+        What the user should know of how it was read.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read or is too big.
+    DataError
+        It is no table.
+    """
     try:
         n_bytes = path.stat().st_size
         if n_bytes > MAX_BYTES:
@@ -61,18 +92,7 @@ def read_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     except OSError as error:
         raise SourceError(f"The table cannot be read: {error.strerror}.", where=path) from error
     is_parquet = path.suffix.lower() == ".parquet"
-    table, remarks = _parquet(content, path) if is_parquet else _csv(content, path)
-    table = _named(table, path)
-    columns = [_as_text(table, name, path) for name in OWN_COLUMNS if name in table.columns]
-    table = table.with_columns(columns).with_columns(
-        pl.col("path").str.replace_all("\\", "/", literal=True)
-    )
-    _check(table, path)
-    for name in ("group", "split"):
-        if name in table.columns and table[name].null_count() == table.height:
-            table = table.drop(name)
-            remarks.append(f"the column {name} is empty and was not used")
-    return table, remarks
+    return _parquet(content, path) if is_parquet else _csv(content, path)
 
 
 def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:
@@ -140,7 +160,7 @@ def _named(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     return table.rename({old: new for old, new in known.items() if new in OWN_COLUMNS})
 
 
-def _as_text(table: pl.DataFrame, name: str, path: Path) -> pl.Expr:
+def as_text(table: pl.DataFrame, name: str, path: Path) -> pl.Expr:
     """Return a column as text: 3 and 3.0 as "3"; blanks around it and empty text go."""
     import polars as pl
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,6 +68,41 @@ def guessing_caveats(auroc: Estimate) -> list[str]:
         f"The interval of the AUROC begins at {auroc.low:.2f}: these figures cannot be told from "
         "guessing."
     ]
+
+
+def correction_caveat(
+    n_corrected: int,
+    n_excluded: int,
+    n_images: int,
+    *,
+    now: Mapping[str, Any],
+    before: Mapping[str, Any],
+) -> str:
+    """Return the warning of figures on labels that were corrected by hand.
+
+    Parameters
+    ----------
+    n_corrected, n_excluded, n_images : int
+        Labels that were changed among the images judged, images that were left out of them, and
+        images that were judged.
+    now, before : mapping
+        The estimates on the labels as they are and as they were, as dictionaries.
+    """
+    done = []
+    if n_corrected:
+        done.append(f"the labels of {n_corrected:,} of the {n_images:,} images judged were changed")
+    if n_excluded:
+        done.append(f"{counted(n_excluded, 'image')} left out")
+    told = [
+        f"{name.replace('_', ' ').replace('auroc', 'AUROC')} {now[name]['value']:.4f} now, "
+        f"{before[name]['value']:.4f} with the labels as they were"
+        for name in ("auroc", "balanced_accuracy")
+        if before.get(name) and None not in (now[name]["value"], before[name]["value"])
+    ]
+    return (
+        f"CORRECTED BY HAND: {', '.join(done)}. These figures cannot be compared with those on the "
+        f"labels that came with the data{': ' if told else ''}{'; '.join(told)}."
+    )
 
 
 def _class_caveats(

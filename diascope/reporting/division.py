@@ -7,6 +7,7 @@ from typing import Any
 
 from diascope.metrics.estimate import counted, plural
 from diascope.reporting.facts import Facts
+from diascope.reporting.labels import label_notes
 
 
 def leak_warning(facts: Facts) -> str:
@@ -119,4 +120,5 @@ def data_notes(fingerprint: Mapping[str, Any]) -> list[str]:
     if n_unlisted:
         found.append(f"{counted(n_unlisted, 'image file')} in no row of the data were not used.")
     remarks = fingerprint.get("remarks") or []
+    found += label_notes(fingerprint)
     return [*found, *(f"{remark[:1].upper()}{remark[1:]}." for remark in remarks)]

@@ -11,6 +11,7 @@ from diascope.metrics.estimate import counted, plural
 from diascope.plan import PRETRAINED, RANDOM
 from diascope.reporting.division import leak_warning
 from diascope.reporting.facts import Facts, patient_of
+from diascope.reporting.labels import label_warning
 from diascope.reporting.openings import openings_warnings, times
 from diascope.reporting.pseudonyms import Names
 
@@ -103,7 +104,7 @@ def _known(estimates: Mapping[str, Any], name: str) -> bool:
 
 def warnings_about(facts: Facts) -> list[str]:
     """Return everything that a reader must know before the figures, loudest first."""
-    in_red = leak_warning(facts)
+    in_red = leak_warning(facts) + label_warning(facts)
     of_split = (facts.fingerprint.get("split") or {}).get("warnings") or []
     others = [text for text in facts.metrics["warnings"] if text not in in_red]
     first = [text for text in others if text in of_split]
@@ -232,6 +233,7 @@ def commands(facts: Facts, names: Names) -> str:
     return "\n".join(
         [
             _prepare_command(facts),
+            *_label_commands(facts),
             f"{shlex.join(train)} --out {run}",
             f"diascope evaluate {run}",
             f"diascope report {run}",
@@ -260,6 +262,17 @@ def _prepare_command(facts: Facts) -> str:
     words += ["--accept-large-groups"] if asked.get("accept_large_groups") else []
     words += [] if asked.get("near_duplicates", True) else ["--no-near-duplicates"]
     return shlex.join(words)
+
+
+def _label_commands(facts: Facts) -> list[str]:
+    """Return how labels were corrected; TABLE is the reader's own, told by its digest."""
+    data = "DATA" if facts.fingerprint.get("data_path") else facts.recipe.data
+    tables = (facts.fingerprint.get("labels") or {}).get("tables", ())
+    return [
+        shlex.join(["diascope", "prepare", data, "--labels", f"TABLE-{one['sha256'][:12]}"])
+        + " --correct-test" * one["correct_test"]
+        for one in tables
+    ]
 
 
 def content_text(fingerprint: Mapping[str, Any], modality: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ from diascope.bundle import Bundle, Card
 from diascope.calibrating import check_target, choose_operating_point, recalibrated
 from diascope.controls import verdicts
 from diascope.data.assign import independence_warnings
+from diascope.data.corrections import original_labels
 from diascope.data.files import open_files
+from diascope.data.manifest import SPLITS
 from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
 from diascope.external import check_external
 from diascope.home import home
 from diascope.ledger import LEDGER, record_opening, save_head
+from diascope.metrics.caveats import correction_caveat
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.metrics.operating_point import OperatingPoint, Target, parse_target
 from diascope.metrics.prediction_sets import PredictionSets
@@ -140,20 +145,32 @@ def evaluate(
     watch(Progress("computing intervals", 0, None))
     task = run.card.task
     thresholds = [network.card.threshold for network in networks]
+    judge = partial(
+        evaluate_predictions,
+        probabilities=predictions.probabilities,
+        groups=np.array(predictions.groups),
+        folds=predictions.folds if run.is_cross_validation or is_watched else None,
+        predicted=predictions.predicted,
+        threshold=float(np.mean([0.5 if t is None else t for t in thresholds])),
+        classes=task.classes,
+        positive=task.positive,
+        group_kind=card.group_kind,
+        seed=run.plan.seed,
+        part="" if run.is_cross_validation else card.name if external else split,
+    )
+    judged = judge(predictions.labels)
+    manifest = external.manifest if external else run.manifest
+    is_of_all = external is not None or is_watched or run.is_cross_validation
     metrics = {
         "split": name,
-        **evaluate_predictions(
+        **judged,
+        "corrected_labels": _corrected_labels(
+            external.fingerprint if external else run.fingerprint,
+            original_labels(manifest, predictions.image_ids, task.classes),
             predictions.labels,
-            predictions.probabilities,
-            np.array(predictions.groups),
-            folds=predictions.folds if run.is_cross_validation or is_watched else None,
-            predicted=predictions.predicted,
-            threshold=float(np.mean([0.5 if t is None else t for t in thresholds])),
-            classes=task.classes,
-            positive=task.positive,
-            group_kind=card.group_kind,
-            seed=run.plan.seed,
-            part="" if run.is_cross_validation else card.name if external else split,
+            judge,
+            judged["estimates"],
+            parts=SPLITS if is_of_all else (split,),
         ),
         **evaluate_trust(
             predictions.labels,
@@ -172,7 +189,7 @@ def evaluate(
         "temperatures": [network.card.temperature for network in networks],
         "sets_chosen": [_as_dict(network.card.prediction_sets) for network in networks],
         "subgroups": subgroups_of(
-            external.manifest if external else run.manifest,
+            manifest,
             predictions,
             task,
             group_kind=card.group_kind,
@@ -185,15 +202,50 @@ def evaluate(
     }
     of_split = independence_warnings(card.group_kind) if external else run.split_warnings
     of_members = [OF_MEMBERS.format(run.card.group_kind)] if is_watched else []
-    of_trials = [
-        *verdicts.warnings_of(metrics["controls"]),
-        *words.warnings_of(metrics["robustness"]),
-    ]
-    metrics["warnings"] = [*of_split, *of_members, *of_trials, *metrics["warnings"]]
+    metrics["warnings"] = [*of_split, *of_members, *_warnings(metrics)]
     watch(Progress("computing intervals", 1, 1))
     write_json(run.metrics_path(name), metrics)
     save_model_card(run, answers)
     return run.metrics(name)
+
+
+def _warnings(metrics: dict[str, Any]) -> list[str]:
+    """Return what each part of the metrics warns of, the gravest first."""
+    corrected = metrics["corrected_labels"]
+    return [
+        *([corrected["warning"]] if corrected else []),
+        *verdicts.warnings_of(metrics["controls"]),
+        *words.warnings_of(metrics["robustness"]),
+        *metrics["warnings"],
+    ]
+
+
+def _corrected_labels(
+    fingerprint: dict[str, Any],
+    original: NDArray[np.int32] | None,
+    labels: NDArray[np.int32],
+    judge: Callable[..., dict[str, Any]],
+    estimates: dict[str, Any],
+    *,
+    parts: Sequence[str],
+) -> dict[str, Any] | None:
+    """Return what was corrected by hand among the images judged, and the figures without that."""
+    corrections = fingerprint.get("labels") or {}
+    excluded = [one for one in corrections.get("excluded", ()) if one["split"] in parts]
+    n_excluded = sum(one["n_images"] for one in excluded)
+    if original is None and not n_excluded:
+        return None
+    before = {} if original is None else judge(original)["estimates"]
+    n_corrected = 0 if original is None else int((original != labels).sum())
+    return {
+        "n_images": n_corrected,
+        "n_excluded": n_excluded,
+        "tables": [one["sha256"] for one in corrections.get("tables", ())],
+        "estimates": before,
+        "warning": correction_caveat(
+            n_corrected, n_excluded, len(labels), now=estimates, before=before
+        ),
+    }
 
 
 def _as_dict(content: OperatingPoint | PredictionSets | None) -> dict[str, Any] | None:
