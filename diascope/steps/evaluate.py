@@ -144,14 +144,13 @@ def evaluate(
         predictions.save(run.predictions_path(name))
     watch(Progress("computing intervals", 0, None))
     task = run.card.task
-    thresholds = [network.card.threshold for network in networks]
     judge = partial(
         evaluate_predictions,
         probabilities=predictions.probabilities,
         groups=np.array(predictions.groups),
         folds=predictions.folds if run.is_cross_validation or is_watched else None,
         predicted=predictions.predicted,
-        threshold=float(np.mean([0.5 if t is None else t for t in thresholds])),
+        threshold=_threshold(networks),
         classes=task.classes,
         positive=task.positive,
         group_kind=card.group_kind,
@@ -160,7 +159,6 @@ def evaluate(
     )
     judged = judge(predictions.labels)
     manifest = external.manifest if external else run.manifest
-    is_of_all = external is not None or is_watched or run.is_cross_validation
     metrics = {
         "split": name,
         **judged,
@@ -170,7 +168,7 @@ def evaluate(
             predictions.labels,
             judge,
             judged["estimates"],
-            parts=SPLITS if is_of_all else (split,),
+            parts=SPLITS if external or is_watched or run.is_cross_validation else (split,),
         ),
         **evaluate_trust(
             predictions.labels,
@@ -207,6 +205,12 @@ def evaluate(
     write_json(run.metrics_path(name), metrics)
     save_model_card(run, answers)
     return run.metrics(name)
+
+
+def _threshold(networks: list[Bundle]) -> float:
+    """Return the mean threshold of the networks; 0.5 where one has none."""
+    thresholds = [network.card.threshold for network in networks]
+    return float(np.mean([0.5 if t is None else t for t in thresholds]))
 
 
 def _warnings(metrics: dict[str, Any]) -> list[str]:
