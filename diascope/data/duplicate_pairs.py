@@ -6,7 +6,7 @@ import polars as pl
 
 from diascope.data.files import FileTree
 from diascope.data.image import decode_image
-from diascope.data.near_duplicates import SCHEMA, find_near_duplicates
+from diascope.data.near_duplicates import NUMBERS, find_near_duplicates
 from diascope.progress import Watch, silent
 
 
@@ -43,11 +43,10 @@ def near_pairs(
     groups = pictures["group"].rank("dense").to_numpy()
     found = find_near_duplicates(read, groups, watch=watch)
     ids = pictures["image_id"]
-    numbers = [name for name in SCHEMA if name not in ("first", "second")]
     return found.select(
         ids.gather(found["first"]).alias("image_id"),
         ids.gather(found["second"]).alias("other_id"),
-        *numbers,
+        *NUMBERS,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -63,6 +63,7 @@ SUFFICIENT = (
 
 Value = TypeVar("Value")
 Read = Callable[[int], NDArray[np.uint8]]
+Candidate = tuple[int, int, bool]
 SCHEMA = {
     "first": pl.Int32,
     "second": pl.Int32,
@@ -76,6 +77,7 @@ SCHEMA = {
     "rotation_degrees": pl.Float64,
     "scale": pl.Float64,
 }
+NUMBERS = tuple(name for name in SCHEMA if name not in ("first", "second"))
 
 
 def find_near_duplicates(
@@ -124,16 +126,42 @@ def find_near_duplicates(
         watch(Progress("proposing pairs", 0, None))
         proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
         watch(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
+        candidates = [(one, two, bool(mirror)) for one, two, mirror, _ in proposed.tolist()]
+        return _verify_all(pictures, candidates, pool, watch)
 
-        def verify(candidate: NDArray[np.int32]) -> tuple | None:
-            first, second, is_mirrored, _ = candidate.tolist()
-            return _verify(pictures, first, second, bool(is_mirrored))
 
-        rows = []
-        for start in range(0, len(proposed), CHUNK):
-            rows += pool.map(verify, proposed[start : start + CHUNK])
-            done = min(start + CHUNK, len(proposed))
-            watch(Progress("comparing pairs", done, len(proposed)))
+def verify_pairs(
+    read: Read, n_images: int, candidates: Sequence[Candidate], *, watch: Watch = silent
+) -> pl.DataFrame:
+    """Keep, of pairs that somebody proposes, those that show the same thing.
+
+    Parameters
+    ----------
+    read : callable
+        As of `find_near_duplicates`.
+    n_images : int
+    candidates : sequence of (int, int, bool)
+        Rows of the first and of the second picture, and whether the second is mirrored.
+    watch : callable
+        Told the progress.
+
+    Returns
+    -------
+    DataFrame
+        As of `find_near_duplicates`.
+    """
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return _verify_all(_Pictures(read, n_images), candidates, pool, watch)
+
+
+def _verify_all(
+    pictures: _Pictures, candidates: Sequence[Candidate], pool: ThreadPoolExecutor, watch: Watch
+) -> pl.DataFrame:
+    rows = []
+    for start in range(0, len(candidates), CHUNK):
+        chunk = candidates[start : start + CHUNK]
+        rows += pool.map(lambda candidate: _verify(pictures, *candidate), chunk)
+        watch(Progress("comparing pairs", min(start + CHUNK, len(candidates)), len(candidates)))
     found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
     best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
     return best_first.unique(["first", "second"], keep="first", maintain_order=True)

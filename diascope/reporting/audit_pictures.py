@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from diascope.audit.duplicates import KINDS
 from diascope.audit.findings import Findings
 from diascope.data.manifest import COLUMNS
 from diascope.figures.mosaic import tile
@@ -20,7 +22,7 @@ __all__ = ["Names", "Pictures", "draw_pictures"]
 
 Read = Callable[[str, str], NDArray[np.uint8]]
 
-MOST_SUSPECTS, MOST_PAIRS, MOST_ODD = 36, 12, 8
+MOST_SUSPECTS, MOST_PAIRS, MOST_ODD = 36, 8, 8
 PICTURE_PX = 120
 SEALED = "sealed"
 
@@ -34,7 +36,8 @@ class Pictures:
     suspects : list of dict
         ``number, uri, label, suggested, margin, group, image_id``.
     pairs : list of dict
-        ``kind, conflict, sides``; a side has ``uri, label, split, group``.
+        ``kind, across_groups, n_pairs, pairs``; of these the first, with ``conflict,
+        across_splits, sides``; a side has ``uri, label, split, group``.
     oddities : list of dict
         ``name, rule, n_images, images``; an image has ``uri, split, group``.
     """
@@ -101,17 +104,24 @@ def _suspects(findings: Findings, rows: pl.DataFrame, shown: Callable) -> list[d
 
 
 def _pairs(findings: Findings, rows: pl.DataFrame, shown: Callable) -> list[dict[str, Any]]:
-    """Draw conflicting pairs first, then those across splits, across groups, and the rest."""
+    """Draw each kind across and within groups: first where labels conflict, or splits are two."""
     if findings.pairs is None:
         return []
-    order = [pl.col("conflict").fill_null(value=False), "across_splits", "across_groups", "kind"]
-    first = findings.pairs.sort(order, descending=True, maintain_order=True).head(MOST_PAIRS)
+    order = [pl.col("conflict").fill_null(value=False), "across_splits"]
+    pairs = findings.pairs.sort(order, descending=True, maintain_order=True)
     row_of = {row["image_id"]: row for row in rows.iter_rows(named=True)}
-    return [
-        {
-            "kind": pair["kind"],
-            "conflict": bool(pair["conflict"]),
-            "sides": [shown(row_of[pair[name]]) for name in ("image_id", "other_id")],
-        }
-        for pair in first.iter_rows(named=True)
-    ]
+    found = []
+    for kind, is_across in product(KINDS, (True, False)):
+        here = pairs.filter((pl.col("kind") == kind) & (pl.col("across_groups") == is_across))
+        drawn = [
+            {
+                "conflict": bool(pair["conflict"]),
+                "across_splits": pair["across_splits"],
+                "sides": [shown(row_of[pair[name]]) for name in ("image_id", "other_id")],
+            }
+            for pair in here.head(MOST_PAIRS).iter_rows(named=True)
+        ]
+        if drawn:
+            place = {"kind": kind, "across_groups": is_across, "n_pairs": here.height}
+            found.append({**place, "pairs": drawn})
+    return found

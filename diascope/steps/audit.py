@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from diascope.atomic import write_json, write_text
 from diascope.audit.findings import Findings, examine
-from diascope.audit.measure import measure_images
+from diascope.audit.measure import Measures, measure_images
+from diascope.audit.near_within import WithinGroups, near_within_groups
 from diascope.data.files import FileTree, open_files
 from diascope.data.image import decode_image
 from diascope.data.pack import read_unchanged
@@ -82,13 +83,14 @@ def audit(
     with open_files(Path(fingerprint["source"])) as files:
         background = card.alpha_background
         measures = measure_images(files, images, alpha_background=background, watch=watch)
+        within = _near_within(prepared, images, measures, files, watch)
         findings = examine(
             images,
             measures,
             task=card.task,
             group_kind=card.group_kind,
             mode=fingerprint.get("split", {}).get("mode", "grouped"),
-            pairs=prepared.pairs,
+            pairs=_together(prepared.pairs, within),
             seed=seed,
             watch=watch,
         )
@@ -103,7 +105,12 @@ def audit(
         "data": card.name,
         "seed": seed,
         "n_in_data": prepared.manifest.height,
-        "near_duplicates_searched": bool(fingerprint.get("near_duplicates", False)),
+        "near_duplicates_searched": within is not None,
+        "near_within_groups": within
+        and {
+            "n_alike": within.n_proposed,
+            "n_compared": within.n_compared,
+        },
         "headlines": headlines(findings),
         **findings.as_dict(),
     }
@@ -120,6 +127,29 @@ def audit(
         findings, facts, pictures, card=card, notes=list(fingerprint.get("notes", []))
     )
     return write_text(folder / "audit.html", page), facts
+
+
+def _together(pairs: pl.DataFrame | None, within: WithinGroups | None) -> pl.DataFrame | None:
+    if pairs is None or within is None:
+        return pairs
+    return pl.concat([pairs, within.pairs], how="diagonal_relaxed")
+
+
+def _near_within(
+    prepared: Prepared, images: pl.DataFrame, measures: Measures, files: FileTree, watch: Watch
+) -> WithinGroups | None:
+    """Look within groups as well, where ``prepare`` looked across them."""
+    searched = (prepared.fingerprint.get("duplicates") or {}).get("near_searched")
+    if prepared.pairs is None or not searched:
+        return None
+    places = list(images.select("path", "sha256").iter_rows())
+    background = prepared.card.alpha_background
+
+    def read(row: int) -> NDArray[np.uint8]:
+        path, sha256 = places[row]
+        return _read(files, path, sha256, background)
+
+    return near_within_groups(images, measures.small, read, known=prepared.pairs, watch=watch)
 
 
 def _names(prepared: Prepared, *, show_ids: bool) -> Names:
