@@ -1,165 +1,32 @@
 """The bundle: a trained network and all that is needed to use it rightly.
 
-Two files: ``model.safetensors`` and ``card.json``. What was trained is what is evaluated, predicted
+Its files are ``model.safetensors``, ``card.json`` and, where images were enough to tell what is
+familiar, ``familiar.safetensors``. What was trained is what is evaluated, predicted
 and served: the one preprocessing lives here. Nothing is pickled and no code is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diascope.atomic import atomic_path, write_text
-from diascope.data.image import ALPHA_BACKGROUNDS, FITS, fit_image
-from diascope.data.pack import Pixels
+from diascope.card import Card, damaged, no_bundle
+from diascope.data.image import fit_image
 from diascope.errors import DataError, ImageError, RunError, SourceError
-from diascope.metrics.operating_point import OperatingPoint
-from diascope.metrics.prediction_sets import PredictionSets
 from diascope.models.find import find_model
-from diascope.models.spec import Head
+from diascope.out_of_distribution import FILE, Familiar
 from diascope.predictions import is_finite, softmax
-from diascope.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH_SIZE = 128
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(gt=0)]
-Deviation = Annotated[float, Field(ge=0.001, le=1)]
-
-
-class Card(BaseModel):
-    """What a bundle says of itself.
-
-    Parameters
-    ----------
-    diascope : str
-        Version that made it.
-    model : str
-        Name of the architecture.
-    data, group_kind, licence : str
-        What it was trained on, and under which licence those images are.
-    data_sha256 : str
-        Digest of the training images.
-    classes : tuple of str
-        The K classes in the order of the logits.
-    positive : str or None
-        With two classes, the positive one.
-    threshold : float or None
-        With two classes: the positive class is predicted from this probability on.
-    prior : tuple of float
-        Share of each class among the training images, which the probabilities refer to.
-    logit_offset : tuple of float (K,)
-        Added to the network's logits, so that they refer to the prior: a training that makes up
-        for unequal classes teaches another one.
-    temperature : float
-        What the logits are divided by after that, see `diascope.metrics.temperature`.
-    decision_weights : tuple of float (K,)
-        With more than two classes: the class is called whose probability times this is largest.
-    operating_point : OperatingPoint, optional
-        Where the threshold comes from, if it keeps a promise.
-    prediction_sets : PredictionSets, optional
-        From which probability on a class belongs to the set of an image.
-    n_calibrated : int
-        Images, of groups that were not learned from, that temperature, threshold and sets were
-        chosen on.
-    size_px, fit, alpha_background : int, str, str
-        How a file becomes pixels, see `diascope.data.pack.Pixels`.
-    mean, std : tuple of float
-        Per channel, of pixel values in 0-1.
-    views : int
-        Turns and mirrors of each image whose logits are averaged.
-    first_layer : str
-        Name of the first convolution.
-    head : Head or None
-        What stands behind a pretrained backbone.
-    initial_weights : str
-        SHA-256 of the file of weights that the training began with, or nothing.
-    seed : int
-        Of the first member, in an ensemble.
-    members : int
-        Networks whose logits are averaged, each with a normalisation of its own; 0 is one network.
-    weights_sha256 : str
-        Digest of ``model.safetensors``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    diascope: str
-    model: str
-    data: str
-    data_sha256: str
-    group_kind: str
-    licence: str
-    classes: tuple[str, ...] = Field(min_length=2)
-    positive: str | None
-    threshold: Share | None
-    prior: tuple[Share, ...]
-    logit_offset: tuple[float, ...]
-    temperature: Weight = 1.0
-    decision_weights: tuple[Weight, ...]
-    operating_point: OperatingPoint | None = None
-    prediction_sets: PredictionSets | None = None
-    n_calibrated: int = Field(default=0, ge=0)
-    size_px: int = Field(ge=8, le=2048)
-    fit: str
-    alpha_background: str
-    mean: tuple[Share, ...] = Field(min_length=3, max_length=3)
-    std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
-    views: int = Field(ge=1, le=8)
-    first_layer: str
-    head: Head | None = None
-    initial_weights: str = ""
-    seed: int
-    members: int = Field(default=0, ge=0, le=100)
-    weights_sha256: str = ""
-    intended_use: str = "Research. Not a medical device; never the only ground for a decision."
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Card:
-        try:
-            Task(self.classes, self.positive)
-        except DataError as error:
-            raise ValueError(error.problem) from error
-        if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
-            raise ValueError("the prior does not share 1 among the classes")
-        if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):
-            raise ValueError("there is not one offset and one weight a class")
-        if self.prediction_sets and len(self.prediction_sets.least) != len(self.classes):
-            raise ValueError("there is not one limit a class")
-        if self.fit not in FITS or self.alpha_background not in ALPHA_BACKGROUNDS:
-            raise ValueError("there is no such fit or background")
-        return self
-
-    @classmethod
-    def load(cls, folder: Path) -> Card:
-        """Read the card of a bundle, and nothing of its weights.
-
-        Raises
-        ------
-        RunError
-            It is missing or damaged.
-        """
-        try:
-            return cls.model_validate(json.loads((folder / "card.json").read_text("utf-8")))
-        except FileNotFoundError as error:
-            raise _no_bundle(folder) from error
-        except (OSError, ValueError) as error:
-            raise _damaged(folder) from error
-
-    @property
-    def pixels(self) -> Pixels:
-        """How an image becomes the square that the network sees."""
-        return Pixels(self.size_px, self.fit, self.alpha_background)
 
 
 class Bundle:
@@ -170,12 +37,15 @@ class Bundle:
     card : Card
     module : nn.Module
         Maps (B, 3, S, S) to logits (B, K).
+    familiar : Familiar, optional
+        What the training images are like.
     """
 
-    def __init__(self, card: Card, module: nn.Module) -> None:
+    def __init__(self, card: Card, module: nn.Module, familiar: Familiar | None = None) -> None:
         import torch
 
         self.card = card
+        self.familiar = familiar
         self.module = module.eval().to(memory_format=torch.channels_last)  # the faster order
 
     @property
@@ -208,19 +78,66 @@ class Bundle:
         -------
         float32 (N, K)
         """
+        return self._look_at(images, n_views=self.card.views)[0]
+
+    def predict_with_unlikeness(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Score images as `predict_logits` does, and tell how unlike the training images they are.
+
+        Returns
+        -------
+        logits : float32 (N, K)
+        unlikeness : float32 (N,) or None
+            Above 1 an image is to be refused, see `diascope.out_of_distribution`; None for a bundle
+            that does not know what is familiar.
+        """
+        logits, features = self._look_at(images, n_views=self.card.views)
+        if self.familiar is None or features is None:
+            return logits, None
+        return logits, self.familiar.unlikeness(features, images)
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Return what the network has of images in front of its last linear layer.
+
+        Of an ensemble it is that of the last member.
+
+        Returns
+        -------
+        float32 (N, D), or None for a network without such a layer
+        """
+        return self._look_at(images, n_views=1)[1]
+
+    def _look_at(
+        self, images: NDArray[np.uint8], *, n_views: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return the logits, and the features of the first view."""
         import torch
 
         from diascope.data.augment import dihedral
         from diascope.device import full_precision
 
+        last = [m for m in self.module.modules() if isinstance(m, torch.nn.Linear)][-1:]
+        seen: list[Tensor] = []  # of every view of a batch
+        hooks = [m.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for m in last]
         logits = [np.empty((0, len(self.classes)), dtype=np.float32)]
-        with torch.inference_mode(), full_precision():
-            for start in range(0, len(images), BATCH_SIZE):
-                batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
-                x = self.to_input(batch)
-                views = [self.module(dihedral(x, view)) for view in range(self.card.views)]
-                logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
-        return self._calibrated(np.concatenate(logits))
+        features = []
+        try:
+            with torch.inference_mode(), full_precision():
+                for start in range(0, len(images), BATCH_SIZE):
+                    batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
+                    x = self.to_input(batch)
+                    seen.clear()
+                    views = [self.module(dihedral(x, view)) for view in range(n_views)]
+                    logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
+                    features += [values.flatten(1).cpu().numpy() for values in seen[:1]]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return (
+            self._calibrated(np.concatenate(logits)),
+            np.concatenate(features) if features else None,
+        )
 
     def _calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         offset = np.array(self.card.logit_offset, dtype=np.float32)
@@ -316,8 +233,11 @@ class Bundle:
         tensors = {name: t.detach().cpu() for name, t in self.module.state_dict().items()}
         with atomic_path(folder / "model.safetensors") as temporary:
             save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-        digest = _file_digest(folder / "model.safetensors")
-        self.card = self.card.model_copy(update={"weights_sha256": digest})
+        update = {"weights_sha256": _file_digest(folder / "model.safetensors")}
+        if self.familiar is not None:
+            self.familiar.save(folder)
+            update["familiar_sha256"] = _file_digest(folder / FILE)
+        self.card = self.card.model_copy(update=update)
         self.save_card(folder)
 
     def save_card(self, folder: Path) -> None:
@@ -351,25 +271,16 @@ class Bundle:
                 )
             module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
+            familiar = None
+            if card.familiar_sha256:
+                familiar = Familiar.load(folder)
+                if _file_digest(folder / FILE) != card.familiar_sha256:
+                    raise ValueError(f"{FILE} is not the one that the card names")
         except FileNotFoundError as error:
-            raise _no_bundle(folder) from error
+            raise no_bundle(folder) from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise _damaged(folder) from error
-        return cls(card, module.to(best_device()))
-
-
-def _no_bundle(folder: Path) -> RunError:
-    return RunError(
-        "There is no bundle here.", where=folder, fix="Pass a trained run or its bundle."
-    )
-
-
-def _damaged(folder: Path) -> RunError:
-    return RunError(
-        "The bundle is damaged.",
-        where=folder,
-        fix="Restore it from a copy, or train again with another --out.",
-    )
+            raise damaged(folder) from error
+        return cls(card, module.to(best_device()), familiar)
 
 
 def _build(card: Card, folder: Path) -> nn.Module:

@@ -67,7 +67,7 @@ def calibrate(bundle: Bundle, seen: Predictions) -> Bundle:
         ),
         "n_calibrated": len(seen.labels),
     }
-    return Bundle(bundle.card.model_copy(update=update), bundle.module)
+    return Bundle(bundle.card.model_copy(update=update), bundle.module, bundle.familiar)
 
 
 def choose_operating_point(
@@ -102,7 +102,7 @@ def choose_operating_point(
         group_kind=group_kind,
     )
     update = {"operating_point": point, "threshold": point.threshold}
-    return Bundle(card.model_copy(update=update), bundle.module)
+    return Bundle(card.model_copy(update=update), bundle.module, bundle.familiar)
 
 
 def recalibrated(seen: Predictions, bundle: Bundle) -> Predictions:

@@ -243,9 +243,13 @@ def print_predictions(path: Path) -> None:
     table = read_columns(path, ["predicted", "refer", "refer_reason", "error"])
     scored = table.filter(pl.col("error").is_null())
     n_errors = table.height - scored.height
-    counts = scored.group_by("predicted").len().sort("predicted")
+    called = scored.drop_nulls("predicted")
+    counts = called.group_by("predicted").len().sort("predicted")
     parts = [f"{n:,} {name}" for name, n in counts.iter_rows()]
-    print(f"{counted(table.height, 'file')}: {', '.join([*parts, f'{n_errors} with an error'])}")
+    n_refused = scored.height - called.height
+    parts += [f"{n_refused} refused"] if n_refused else []
+    parts.append(f"{n_errors} with an error")
+    print(f"{counted(table.height, 'file')}: {', '.join(parts)}")
     if scored["refer"].null_count():
         print("nothing says which to refer to a human: this bundle has no prediction sets")
         return

@@ -17,6 +17,7 @@ from diascope.metrics.referral import reasons_to_refer
 FORMATS = (".csv", ".parquet", ".json")
 BETWEEN, EMPTY_SET = "|", "(empty)"
 NO_ANSWER = "no answer, see error"
+UNLIKE = "refused: unlike the training images"
 FAILURES_SHOWN = 5
 
 
@@ -25,6 +26,8 @@ def answers_table(
     called: NDArray[np.integer],
     inside: NDArray[np.bool_] | None,
     classes: tuple[str, ...],
+    *,
+    unlikeness: NDArray[np.floating] | None = None,
 ) -> pl.DataFrame:
     """Return what is said of images that were scored, a row an image.
 
@@ -37,12 +40,15 @@ def answers_table(
         Which classes are in the prediction set; None where the bundle has no sets, and nobody can
         tell what is to be referred.
     classes : tuple of str (K,)
+    unlikeness : float (N,), optional
+        How unlike the training images each is; above 1 its answer is withheld. None where the
+        bundle cannot tell.
 
     Returns
     -------
     DataFrame
-        ``predicted, probability_<class>, prediction_set, refer, refer_reason``, see
-        docs/formats.md.
+        ``predicted, probability_<class>, prediction_set, unlike_training, refer, refer_reason``,
+        see docs/formats.md. What is refused has nothing but the last three.
     """
     columns = {"predicted": pl.Series([classes[index] for index in called], dtype=pl.String)}
     for number, name in enumerate(classes):
@@ -54,9 +60,22 @@ def answers_table(
         refer = ["yes" if reason else "no" for reason in found]
         reasons = [reason or None for reason in found]
     columns["prediction_set"] = pl.Series(sets, dtype=pl.String)
+    told = [None] * len(called) if unlikeness is None else unlikeness
+    columns["unlike_training"] = pl.Series(told, dtype=pl.Float64)
     columns["refer"] = pl.Series(refer, dtype=pl.String)
     columns["refer_reason"] = pl.Series(reasons, dtype=pl.String)
-    return pl.DataFrame(columns)
+    return _withhold(pl.DataFrame(columns))
+
+
+def _withhold(answers: pl.DataFrame) -> pl.DataFrame:
+    """Take back what is said of images that are unlike the training images."""
+    is_refused = (pl.col("unlike_training") > 1).fill_null(value=False)
+    said = pl.col("^(predicted|prediction_set|probability_.*)$")
+    return answers.with_columns(
+        pl.when(~is_refused).then(said).name.keep(),
+        refer=pl.when(is_refused).then(pl.lit("yes")).otherwise("refer"),
+        refer_reason=pl.when(is_refused).then(pl.lit(UNLIKE)).otherwise("refer_reason"),
+    )
 
 
 def set_text(inside: NDArray[np.bool_], classes: tuple[str, ...]) -> str:

@@ -13,7 +13,8 @@ import polars as pl
 from PIL import Image
 
 from diascope.atomic import write_json
-from diascope.bundle import Bundle, Card
+from diascope.bundle import Bundle
+from diascope.card import Card
 from diascope.machine import Machine
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.models import compact

@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 from run_folders import make_run
 
 from diascope.atomic import write_json
-from diascope.bundle import Bundle, Card
+from diascope.bundle import Bundle
+from diascope.card import Card
 from diascope.errors import SettingsError
 from diascope.metrics.operating_point import OperatingPoint
 from diascope.prepared import find_audit, load_prepared

@@ -151,14 +151,14 @@ def test_one_image_scores_the_same_alone_and_among_others(trained, cells):
 def diverged():
     """Return a network that has no finite answer to a picture with a white pixel."""
     bundle = run_folders.bundle(("a", "b"), "b")
-    answer = bundle.predict_logits
+    look_at = bundle._look_at
 
-    def predict_logits(images):
-        logits = answer(images)
+    def answer(images, *, n_views):
+        logits, features = look_at(images, n_views=n_views)
         logits[images.max(axis=(1, 2, 3)) == 255, 0] = np.nan
-        return logits
+        return logits, features
 
-    bundle.predict_logits = predict_logits
+    bundle._look_at = answer
     return bundle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diascope.metrics.estimate import plural
 from diascope.reporting.facts import Facts
 
 
@@ -40,7 +41,7 @@ def _basis_text(found: dict[str, Any], facts: Facts) -> str:
         f"Controls learn from {n_learned:,} images{sample}{each} that the network learned from, "
         "and are judged on the same images as the network. They see colours and outlines of the "
         "pixels that the network gets; boosted trees learn from them, and nothing is tuned. "
-        f"Differences are of the same images, {kind} by {kind} resampled."
+        f"Differences are of the same {plural(kind)}, resampled for both."
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from diascope.atomic import write_text
-from diascope.bundle import Card
+from diascope.card import Card
 from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.metrics.estimate import counted, plural
 from diascope.plan import PRETRAINED, RANDOM

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from diascope.atomic import write_json
-from diascope.bundle import Bundle, Card
+from diascope.bundle import Bundle
 from diascope.calibrating import check_target, choose_operating_point, recalibrated
+from diascope.card import Card
 from diascope.controls import verdicts
 from diascope.data.assign import independence_warnings
 from diascope.data.corrections import original_labels

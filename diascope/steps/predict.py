@@ -45,11 +45,13 @@ def predict(
 
     The columns are ``path``; ``predicted``, at the operating point of the bundle;
     ``probability_<class>`` for each class, calibrated; ``prediction_set``, the classes that are
-    possible, such as ``parasitized|uninfected``; ``refer``, yes or no, and ``refer_reason``, by the
-    rule `diascope.metrics.referral.RULE` that the report gives the figures of; and ``error``: a
-    file that cannot be read or scored has a row that says why, no probabilities, and is referred.
-    A bundle without prediction sets refers nothing else, and leaves these columns empty. A file
-    that is named twice, by itself and in its folder for example, has one row.
+    possible, such as ``parasitized|uninfected``; ``unlike_training``, above 1 where an image is so
+    unlike those that were learned from that its answer is withheld; ``refer``, yes or no, and
+    ``refer_reason``, by the rule `diascope.metrics.referral.RULE` that the report gives the figures
+    of; and ``error``: a file that cannot be read or scored has a row that says why, no
+    probabilities, and is referred. A bundle without prediction sets refers nothing else, and leaves
+    these columns empty. A file that is named twice, by itself and in its folder for example, has
+    one row.
 
     Parameters
     ----------
@@ -129,20 +131,29 @@ def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
         read = list(pool.map(lambda image: _read(bundle, image[1]), images))
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
     logits = np.full((len(images), len(bundle.classes)), np.nan, dtype=np.float32)
+    unlikeness = np.full(len(images), np.nan)
     if is_read.any():
         pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
-        logits[is_read] = bundle.predict_logits(pixels)
+        logits[is_read], told = bundle.predict_with_unlikeness(pixels)
+        unlikeness[is_read] = np.nan if told is None else told
     is_scored = is_finite(logits)
     unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
     errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
-    return with_failures(_answer(bundle, logits[is_scored]), [path for path, _ in images], errors)
+    answers = _answer(bundle, logits[is_scored], unlikeness[is_scored])
+    return with_failures(answers, [path for path, _ in images], errors)
 
 
-def _answer(bundle: Bundle, logits: NDArray[np.float32]) -> pl.DataFrame:
-    """Say what follows from finite scores (N, K): calls, sets, and what to refer."""
+def _answer(
+    bundle: Bundle, logits: NDArray[np.float32], unlikeness: NDArray[np.float64]
+) -> pl.DataFrame:
+    """Say what follows from finite scores (N, K): calls, sets, and what to refer or refuse."""
     probabilities = softmax(logits)
     return answers_table(
-        probabilities, bundle.decide(probabilities), sets_of(bundle, logits), bundle.classes
+        probabilities,
+        bundle.decide(probabilities),
+        sets_of(bundle, logits),
+        bundle.classes,
+        unlikeness=None if bundle.familiar is None else unlikeness,
     )
 
 

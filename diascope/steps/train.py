@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from diascope.atomic import write_text
-from diascope.bundle import Bundle, Card
+from diascope.bundle import Bundle
 from diascope.calibrating import calibrate, check_target, choose_operating_point, recalibrated
+from diascope.card import Card
 from diascope.data.files import open_files
 from diascope.data.folds import in_fold, split_columns
 from diascope.data.manifest import check_disjoint, images_digest, rows_of
@@ -27,6 +28,7 @@ from diascope.data.pack import pack_images
 from diascope.decide import lay_out, settle
 from diascope.ensembles import join_members
 from diascope.errors import RunError
+from diascope.familiarity import with_familiarity
 from diascope.home import home
 from diascope.imbalance import (
     class_shares,
@@ -241,6 +243,8 @@ def _train_networks(run: Run, watch: Watch) -> None:
             bundle, watched = _calibrate(run, bundle, table, images, fold=fold)
         if not plan.folds:
             watched.save(run.folder / "predictions" / "val.parquet")
+            seen = as_seen_by(table, plan.members - 1) if plan.members else table
+            bundle = with_familiarity(bundle, seen, images)
         save_head(folder, read_head(home() / LEDGER))
         bundle.save(folder)
 

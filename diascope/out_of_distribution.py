@@ -1,0 +1,192 @@
+"""Tell images that are unlike all that a network learned from: a face is no blood cell.
+
+Two distances, since either is blind to something. *Features*: what the network sees in front of
+its last layer, its Mahalanobis distance to the nearest class (Lee et al. 2018, "A Simple Unified
+Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", NeurIPS). *Look*:
+plain measures of colour, contrast and sharpness, which no training can unlearn, and their
+Mahalanobis distance to the training images. Each is divided by a limit that few validation images
+reach, and the larger of the two is the score: above 1 an image is refused.
+
+What is refused is told from validation images, of the same source as those that were learned from:
+nothing is promised of others, and an image that is not refused need not be a familiar one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.atomic import atomic_path
+
+REFUSED = 0.01  # share of validation images that may be refused, half of it by each distance
+FILE = "familiar.safetensors"
+SHRINK = 0.05  # of the covariance of features
+# A measure of looks that hardly varies in training must not decide by its last digit: three means,
+# spreads and skews, logarithms of steps and bends, two of colour, and the share of black ground.
+FLOORS = np.array([*[0.02] * 9, 0.1, 0.1, 0.02, 0.02, 0.15])
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What the training images are like.
+
+    Parameters
+    ----------
+    class_means : float32 (K, D)
+        Mean features of each class that was learned.
+    feature_root : float32 (D, D)
+        Times features less a class's mean: their squared length is the squared distance.
+    look_mean : float32 (L,)
+    look_root : float32 (L, L)
+        The same of `look`.
+    limits : float32 (2,)
+        The distances, of features and of look, from which on an image is refused.
+    """
+
+    class_means: NDArray[np.float32]
+    feature_root: NDArray[np.float32]
+    look_mean: NDArray[np.float32]
+    look_root: NDArray[np.float32]
+    limits: NDArray[np.float32]
+
+    def unlikeness(
+        self, features: NDArray[np.float32], images: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """Return how unlike the training images some images are: float32 (N,), above 1 is refused.
+
+        Parameters
+        ----------
+        features : float32 (N, D)
+            What the network sees in front of its last layer.
+        images : uint8 (N, S, S, 3), 0-255
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.maximum(*(self._distances(features, images) / self.limits[:, None]))
+        return np.nan_to_num(found, nan=np.inf).astype(np.float32)
+
+    def _distances(
+        self, features: NDArray[np.float32], images: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """Return both distances, float32 (2, N)."""
+        to_classes = [_length((features - mean) @ self.feature_root) for mean in self.class_means]
+        by_look = _length((look(images) - self.look_mean) @ self.look_root)
+        return np.stack([np.min(to_classes, axis=0), by_look])
+
+    def save(self, folder: Path) -> None:
+        """Write the file beside the weights of a bundle."""
+        from safetensors.numpy import save_file
+
+        with atomic_path(folder / FILE) as temporary:
+            save_file(
+                {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)},
+                temporary,
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> Familiar:
+        """Read the file.
+
+        Raises
+        ------
+        OSError, ValueError, SafetensorError
+            It is missing or damaged.
+        """
+        from safetensors.numpy import load_file
+
+        tensors = load_file(folder / FILE)
+        if set(tensors) != {f.name for f in fields(cls)}:
+            raise ValueError("its arrays are others")
+        return cls(**tensors)
+
+
+def learn_familiar(
+    features: NDArray[np.float32],
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    *,
+    val_features: NDArray[np.float32],
+    val_images: NDArray[np.uint8],
+) -> Familiar:
+    """Describe the training images, and find limits that few validation images reach.
+
+    Parameters
+    ----------
+    features, images, labels : float32 (N, D), uint8 (N, S, S, 3), int (N,)
+        Of training images.
+    val_features, val_images : float32 (M, D), uint8 (M, S, S, 3)
+        Of validation images.
+    """
+    present = np.unique(labels)
+    means = np.stack([features[labels == k].mean(axis=0) for k in present])
+    centred = features - means[np.searchsorted(present, labels)]
+    looks = look(images)
+    found = Familiar(
+        class_means=means.astype(np.float32),
+        feature_root=_root(centred, shrink=SHRINK),
+        look_mean=looks.mean(axis=0),
+        look_root=_root(looks - looks.mean(axis=0), floors=FLOORS),
+        limits=np.ones(2, np.float32),
+    )
+    distances = found._distances(val_features, val_images)
+    limits = np.quantile(distances, 1 - REFUSED / 2, axis=1)
+    return Familiar(**{**vars(found), "limits": np.maximum(limits, 1e-6).astype(np.float32)})
+
+
+def look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure colour, contrast and sharpness of what is not black ground: float32 (N, 14).
+
+    Parameters
+    ----------
+    images : uint8 (N, S, S, 3), 0-255
+    """
+    measured = [_look(images[start : start + 256]) for start in range(0, len(images), 256)]
+    return np.concatenate(measured or [np.zeros((0, len(FLOORS)), np.float32)])
+
+
+def _look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    x = images.astype(np.float32) / 255
+    shown = (images.max(axis=3) > 0).astype(np.float32)
+    grey, colour = x.mean(axis=3), x.max(axis=3) - x.min(axis=3)
+    steps, both = np.abs(np.diff(grey, axis=2)), shown[:, :, 1:] * shown[:, :, :-1]
+    bends, three = np.abs(np.diff(grey, n=2, axis=2)), both[:, :, 1:] * both[:, :, :-1]
+    means = np.stack([_mean(x[..., c], shown) for c in range(3)], axis=1)
+    apart = x - means[:, None, None]
+    spreads = np.stack([_mean(apart[..., c] ** 2, shown) for c in range(3)], axis=1) ** 0.5
+    skews = np.cbrt(np.stack([_mean(apart[..., c] ** 3, shown) for c in range(3)], axis=1))
+    mean_colour = _mean(colour, shown)
+    others = [
+        np.log(4e-3 + _mean(steps, both)),
+        np.log(4e-3 + _mean(bends, three)),
+        mean_colour,
+        _mean((colour - mean_colour[:, None, None]) ** 2, shown) ** 0.5,
+        1 - shown.mean(axis=(1, 2)),
+    ]
+    return np.concatenate([means, spreads, skews, np.stack(others, axis=1)], axis=1)
+
+
+def _mean(values: NDArray[np.floating], weights: NDArray[np.float32]) -> NDArray[np.floating]:
+    return (values * weights).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1)
+
+
+def _root(
+    centred: NDArray[np.float32], *, shrink: float = 0.0, floors: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Return the root of the inverse covariance of values (N, D) about their mean.
+
+    It is shrunk towards the same variance in all directions, or has the squares of floors added.
+    """
+    values = centred.astype(np.float64)
+    covariance = values.T @ values / max(1, len(values) - 1)
+    usual = max(float(np.trace(covariance)) / len(covariance), 1e-12)
+    covariance = (1 - shrink) * covariance + shrink * usual * np.eye(len(covariance))
+    if floors is not None:
+        covariance += np.diag(floors**2)
+    eigenvalues, axes = np.linalg.eigh(covariance)
+    return (axes / np.sqrt(np.maximum(eigenvalues, 1e-12))).astype(np.float32)
+
+
+def _length(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.sqrt((values**2).sum(axis=1))

@@ -1,0 +1,120 @@
+"""What is unlike the training images is refused, and what is like them is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.datasets import load_sample_images
+
+import diascope
+from diascope.bundle import Bundle
+from diascope.errors import RunError
+from diascope.out_of_distribution import FLOORS, REFUSED, learn_familiar, look
+from diascope.prediction_table import UNLIKE
+from diascope.steps.predict import predict
+from diascope.steps.prepare import prepare
+from diascope.steps.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Train on enough drawn cells for val to tell what is familiar."""
+    folder = tmp_path_factory.mktemp("drawn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIASCOPE_HOME", str(folder / "home"))
+        prepare("synthetic")
+        settings = ["max_epochs=1", "size_px=32"]
+        yield train("synthetic", settings=settings, out=folder / "run")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Cut pieces of photographs: a temple and a flower."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for number, image in enumerate(load_sample_images().images):
+        for piece in range(20):
+            y, x = rng.integers(0, 200, 2)
+            cut = image[y : y + 200, x : x + 200]
+            Image.fromarray(cut).save(folder / f"{number}-{piece}.png")
+    return folder
+
+
+def test_photographs_are_refused_and_nothing_is_said_of_them(run, photos, tmp_path):
+    table = pl.read_csv(predict(run, [photos], out=tmp_path / "p.csv"))
+    is_refused = table["unlike_training"] > 1
+    assert is_refused.mean() > 0.9
+    refused = table.filter(is_refused)
+    assert set(refused["refer_reason"]) == {UNLIKE}
+    assert set(refused["refer"]) == {"yes"}
+    assert refused["predicted"].null_count() == refused.height
+    names = [name for name in table.columns if name.startswith("probability_")]
+    assert all(refused[name].null_count() == refused.height for name in names)
+
+
+def test_few_images_of_the_data_set_itself_are_refused(run):
+    bundle = run.load_networks()[0]
+    images = np.load(next(run.folder.parent.glob("home/packs/*/images.npy")))
+    logits, unlikeness = bundle.predict_with_unlikeness(images)
+    assert (unlikeness > 1).mean() < 4 * REFUSED
+    assert np.array_equal(logits, bundle.predict_logits(images))
+
+
+def test_a_bundle_remembers_and_says_when_its_memory_was_changed(run, tmp_path):
+    bundle = run.load_networks()[0]
+    bundle.save(tmp_path / "copy")
+    again = Bundle.load(tmp_path / "copy")
+    for name, values in vars(bundle.familiar).items():
+        assert np.array_equal(values, getattr(again.familiar, name))
+    file = tmp_path / "copy" / "familiar.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunError, match="damaged"):
+        Bundle.load(tmp_path / "copy")
+    file.unlink()
+    with pytest.raises(RunError, match=r"damaged|no bundle"):
+        Bundle.load(tmp_path / "copy")
+
+
+def test_a_bundle_of_few_validation_images_refuses_nothing_and_has_no_score(
+    trained, photos, tmp_path
+):
+    assert diascope.load(trained).familiar is None
+    table = pl.read_csv(predict(trained, [photos], out=tmp_path / "p.csv"))
+    assert table["unlike_training"].null_count() == table.height
+    assert table["predicted"].null_count() == 0
+
+
+def test_the_distance_is_that_of_mahalanobis():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 500)
+    features = (rng.normal(size=(1000, 4)) * [1, 2, 3, 4] + 5 * labels[:, None]).astype(np.float32)
+    images = rng.integers(0, 256, (1000, 8, 8, 3)).astype(np.uint8)
+    found = learn_familiar(features, images, labels, val_features=features, val_images=images)
+    centred = features - np.stack([features[labels == k].mean(0) for k in (0, 1)])[labels]
+    covariance = EmpiricalCovariance(assume_centered=True).fit(centred).covariance_ * 1000 / 999
+    shrunk = 0.95 * covariance + 0.05 * np.trace(covariance) / 4 * np.eye(4)
+    inverse = np.linalg.inv(shrunk)
+    point = np.array([[3, -2, 9, 1]], np.float32)
+    expected = min(
+        float(np.sqrt((d := (point - features[labels == k].mean(0))) @ inverse @ d.T).item())
+        for k in (0, 1)
+    )
+    assert found._distances(point, images[:1])[0, 0] == pytest.approx(expected, rel=1e-4)
+    assert (found.unlikeness(features, images) > 1).mean() <= REFUSED
+
+
+def test_looks_do_not_see_black_ground_and_never_fail():
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 256, (1, 20, 20, 3)).astype(np.uint8)
+    padded = np.zeros((1, 30, 20, 3), np.uint8)
+    padded[:, 5:25] = image
+    assert look(image)[0, :13] == pytest.approx(look(padded)[0, :13], abs=1e-5)
+    assert look(padded)[0, 13] == pytest.approx(1 / 3)
+    for odd in (np.zeros((1, 8, 8, 3), np.uint8), np.full((1, 8, 8, 3), 255, np.uint8)):
+        assert np.isfinite(look(odd)).all()
+    assert look(image).shape[1] == len(FLOORS)
