@@ -21,6 +21,26 @@ Weight = Annotated[float, Field(gt=0)]
 Deviation = Annotated[float, Field(ge=0.001, le=1)]
 
 
+class Recalibration(BaseModel):
+    """Where the answers of a network were fitted to, after it was delivered.
+
+    Parameters
+    ----------
+    data : str
+        The local data set.
+    data_sha256 : str
+        Digest of the images that were fitted to.
+    parent_sha256 : str
+        Digest of the card as delivered.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    data_sha256: str
+    parent_sha256: str
+
+
 class Card(BaseModel):
     """What a bundle says of itself.
 
@@ -56,6 +76,8 @@ class Card(BaseModel):
     familiar_sha256 : str
         Digest of ``familiar.safetensors``, which tells images that are unlike those that were
         learned from; empty where there is none.
+    recalibration : Recalibration, optional
+        Where temperature, prior, sets and threshold were fitted anew, if they were.
     n_calibrated : int
         Images, of groups that were not learned from, that temperature, threshold and sets were
         chosen on.
@@ -97,6 +119,7 @@ class Card(BaseModel):
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
     familiar_sha256: str = ""
+    recalibration: Recalibration | None = None
     n_calibrated: int = Field(default=0, ge=0)
     size_px: int = Field(ge=8, le=2048)
     fit: str

@@ -192,7 +192,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     report = Table("class", "precision", "recall", "F1", "support", title="classification report")
     rows = {**metrics["per_class"], "macro": metrics["macro"], "weighted": metrics["weighted"]}
     for name, row in rows.items():
-        values = [_interval(row[key]) for key in ("precision", "recall", "f1")]
+        values = [interval_text(row[key]) for key in ("precision", "recall", "f1")]
         report.add_row(name, *values, str(row.get("support", "")))
     console.print(report)
 
@@ -230,7 +230,8 @@ def _cells(estimate: dict[str, Any]) -> tuple[str, str, str, str]:
     return value, interval, str(estimate["n_images"]), str(estimate["n_groups"])
 
 
-def _interval(estimate: dict[str, Any]) -> str:
+def interval_text(estimate: dict[str, Any]) -> str:
+    """Return an estimate with its interval, in one cell."""
     if estimate["value"] is None:
         return "-"
     if estimate["low"] is None:
@@ -275,32 +276,6 @@ def print_audit(facts: dict[str, Any]) -> None:
         print(f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}")
     for one in facts["quality"]:
         print(f"{one['name']}: {counted(one['n_images'], 'image')}")
-
-
-def print_comparison(facts: dict[str, Any]) -> None:
-    """Print what can be said of each pair of models, and their differences."""
-    from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
-
-    console = Console()
-    console.print(basis_text(facts), markup=False, soft_wrap=True)
-    by_pair: dict[str, list[dict[str, Any]]] = {}
-    for one in facts["differences"]:
-        by_pair.setdefault(f"{one['first']} minus {one['second']}", []).append(one)
-    for title, rows in by_pair.items():
-        columns = ["", "difference", "95 % interval", "p", "p, corrected", "verdict"]
-        table = Table(*columns, title=escape(title), title_justify="left")
-        for one in rows:
-            low, high = one["low"], one["high"]
-            table.add_row(
-                metric_name(one["metric"]),
-                "-" if one["value"] is None else f"{one['value']:+.4f}",
-                one["note"] or "-" if low is None else f"{low:+.4f} to {high:+.4f}",
-                *("-" if p is None else f"{p:.4f}" for p in (one["p"], one["p_holm"])),
-                one["verdict"],
-            )
-        console.print(table)
-    for text in [*sentences(facts), openings_text(facts)]:
-        console.print(text, markup=False, soft_wrap=True)
 
 
 def list_datasets(*, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import polars as pl
 from diascope.errors import DataError, LeakageError
 from diascope.prepared import Prepared
 from diascope.run import Run
+from diascope.task import Task
 
 SHOWN = 5
 
@@ -27,14 +28,7 @@ def check_external(run: Run, external: Prepared) -> None:
     LeakageError
         It has files or pictures that the network learned from or was chosen by.
     """
-    known = run.card.task.classes
-    unknown = [name for name in external.card.task.classes if name not in known]
-    if unknown:
-        raise DataError(
-            f"The network does not know the classes {', '.join(unknown[:SHOWN])}.",
-            where=external.card.name,
-            fix=f"It tells apart: {', '.join(known[:20])}. Name the classes of the data alike.",
-        )
+    check_classes(external.card.task, run.card.task.classes, where=external.card.name)
     seen = run.manifest.filter(pl.col("split") != "test")
     for column in ("sha256", "pixel_digest"):
         shared = external.manifest.drop_nulls(column).join(seen, on=column, how="semi")
@@ -46,3 +40,20 @@ def check_external(run: Run, external: Prepared) -> None:
                 fix="Judge it on images that it has not seen; for its own test images leave --on "
                 "out.",
             )
+
+
+def check_classes(task: Task, known: tuple[str, ...], *, where: str) -> None:
+    """Check that a network knows the classes of other data.
+
+    Raises
+    ------
+    DataError
+        It does not.
+    """
+    unknown = [name for name in task.classes if name not in known]
+    if unknown:
+        raise DataError(
+            f"The network does not know the classes {', '.join(unknown[:SHOWN])}.",
+            where=where,
+            fix=f"It tells apart: {', '.join(known[:20])}. Name the classes of the data alike.",
+        )

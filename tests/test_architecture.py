@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"judged"},
     {"demo", "display"},
     {"steps"},
     {"reporting"},
@@ -28,6 +29,7 @@ LAYERS = [
         "step_time",
         "calibrating",
         "familiarity",
+        "recalibrating",
         "subgrouping",
         "controls",
         "robustness",

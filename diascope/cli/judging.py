@@ -76,7 +76,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Say which of several runs is better on the same images, or that it cannot be told."""
-    from diascope.display import print_comparison, shown
+    from diascope.display import shown
+    from diascope.judged import print_comparison
     from diascope.steps.compare import compare as step
 
     with shown():
@@ -86,6 +87,36 @@ def compare(
         return
     print_comparison(facts)
     print(path)
+
+
+def recalibrate(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run or a bundle.")],
+    on: Annotated[str, typer.Option(metavar="DATA", help="A prepared data set of your own.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="What the threshold is to promise of new groups there, such as sensitivity=0.95.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the new bundle; by default recalibrated/DATA.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which groups fit and which judge.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit what a network from elsewhere says to local images: a new bundle, before and after."""
+    from diascope.display import shown
+    from diascope.judged import print_recalibration
+    from diascope.steps.recalibrate import recalibrate as step
+
+    with shown() as watch:
+        folder, facts = step(model, on=on, target=target, out=out, seed=seed, watch=watch)
+    if as_json:
+        print_json(facts)
+        return
+    print_recalibration(facts)
+    print(folder)
 
 
 def report(

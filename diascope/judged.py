@@ -1,0 +1,74 @@
+"""What the terminal shows of networks that were set against each other, or fitted anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from diascope.display import INTERVAL_NAMES, interval_text
+from diascope.metrics.estimate import counted
+from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
+
+CALIBRATION_NAMES = {
+    "ece": "expected calibration error",
+    "nll": "negative log-likelihood",
+    "slope": "calibration slope",
+    "intercept": "calibration intercept",
+}
+
+
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Print what can be said of each pair of models, and their differences."""
+    console = Console()
+    console.print(basis_text(facts), markup=False, soft_wrap=True)
+    by_pair: dict[str, list[dict[str, Any]]] = {}
+    for one in facts["differences"]:
+        by_pair.setdefault(f"{one['first']} minus {one['second']}", []).append(one)
+    for title, rows in by_pair.items():
+        columns = ["", "difference", "95 % interval", "p", "p, corrected", "verdict"]
+        table = Table(*columns, title=escape(title), title_justify="left")
+        for one in rows:
+            low, high = one["low"], one["high"]
+            table.add_row(
+                metric_name(one["metric"]),
+                "-" if one["value"] is None else f"{one['value']:+.4f}",
+                one["note"] or "-" if low is None else f"{low:+.4f} to {high:+.4f}",
+                *("-" if p is None else f"{p:.4f}" for p in (one["p"], one["p_holm"])),
+                one["verdict"],
+            )
+        console.print(table)
+    for text in [*sentences(facts), openings_text(facts)]:
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def print_recalibration(facts: dict[str, Any]) -> None:
+    """Print what a network was and became on the local images that judge it."""
+    kind = facts["group_kind"]
+    console = Console()
+    title = f"{facts['data']}: judged on {counted(facts['n_judged'], 'image')}"
+    title += f" of {counted(facts['n_groups_judged'], kind)}"
+    table = Table("", "as delivered", "recalibrated", title=title, title_justify="left")
+    before, after = facts["before"], facts["after"]
+    for name in before["estimates"]:
+        row = [interval_text(one["estimates"][name]) for one in (before, after)]
+        table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *row)
+    for name, label in CALIBRATION_NAMES.items():
+        table.add_row(label, *(interval_text(one[name]) for one in (before, after)))
+    for name in ("temperature", "threshold"):
+        values = (one[name] for one in (before, after))
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
+    console.print(table)
+    console.print(
+        f"fitted to {counted(facts['n_fitted'], 'image')} of "
+        f"{counted(facts['n_groups_fitted'], kind)}, others than those that judge",
+        soft_wrap=True,
+    )
+    if not facts["is_parent_known"]:
+        console.print(
+            "note: a bundle does not say which images it learned from: that none of these is among "
+            "them, you must know.",
+            soft_wrap=True,
+        )
