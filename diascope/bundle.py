@@ -263,12 +263,7 @@ class Bundle:
 
         card = Card.load(folder)
         try:
-            if _file_digest(folder / "model.safetensors") != card.weights_sha256:
-                raise RunError(
-                    "The weights are not the ones that the card names.",
-                    where=folder,
-                    fix="Restore model.safetensors from a copy, or train again with another --out.",
-                )
+            check_weights(folder, card)
             module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
             familiar = None
@@ -281,6 +276,26 @@ class Bundle:
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise damaged(folder) from error
         return cls(card, module.to(best_device()), familiar)
+
+
+def check_weights(folder: Path, card: Card) -> None:
+    """Check that the weights in a folder are the ones that a card names.
+
+    Raises
+    ------
+    RunError
+        They are others, or not there.
+    """
+    try:
+        is_right = _file_digest(folder / "model.safetensors") == card.weights_sha256
+    except FileNotFoundError as error:
+        raise no_bundle(folder) from error
+    if not is_right:
+        raise RunError(
+            "The weights are not the ones that the card names.",
+            where=folder,
+            fix="Restore model.safetensors from a copy, or train again with another --out.",
+        )
 
 
 def _build(card: Card, folder: Path) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
@@ -172,7 +172,7 @@ def _near_duplicates(found: dict[str, Any]) -> str:
     )
 
 
-def print_metrics(metrics: dict[str, Any]) -> None:
+def print_metrics(metrics: dict[str, Any], warnings: Sequence[str]) -> None:
     """Print the estimates and the classification report, each with its interval."""
     console = Console()
     unit, units = metrics["group_kind"], plural(metrics["group_kind"])
@@ -201,7 +201,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
         confusion.add_row(name, *map(str, counts))
     console.print(confusion)
     _print_trials(metrics, console)
-    for warning in metrics["warnings"]:
+    for warning in warnings:
         console.print(f"note: {warning}", markup=False, soft_wrap=True)
     if "openings" in metrics:
         counts = metrics["openings"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 
 import numpy as np
 import polars as pl
@@ -10,11 +11,13 @@ import pytest
 from conftest import SMALL
 
 from diascope.atomic import write_json
+from diascope.display import print_metrics
 from diascope.errors import RunError, SettingsError, SourceError
 from diascope.ledger import read_head, record_opening
 from diascope.run import Run
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
+from diascope.steps.report import report, warnings_of
 from diascope.steps.train import train
 
 
@@ -136,3 +139,29 @@ def test_a_damaged_run_is_an_error_that_names_the_file(trained, name):
     (trained.folder / name).write_bytes(b"\x00garbage")
     with pytest.raises(RunError, match="cannot be read"):
         evaluate(Run(trained.folder))
+
+
+def test_stored_metrics_of_weights_that_changed_are_not_shown(trained):
+    evaluate(trained)
+    weights = trained.folder / "bundle" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match="not the ones that the card names"):
+        evaluate(trained)
+    weights.unlink()
+    with pytest.raises(RunError, match="no bundle here"):
+        evaluate(trained)
+
+
+def test_the_screen_and_the_report_warn_of_the_same(trained, capsys):
+    metrics = evaluate(trained)
+    warnings = warnings_of(trained, metrics)
+    assert any(text.startswith("Only a part of the data set was there") for text in warnings)
+    assert set(metrics["warnings"]) <= set(warnings)
+    print_metrics(metrics, warnings)
+    shown = capsys.readouterr().out
+    page = unescape(report(trained).read_text("utf-8"))
+    for text in warnings:
+        assert f"note: {text}" in shown
+        assert text in page

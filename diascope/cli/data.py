@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from diascope.audit import MOST_IMAGES
 from diascope.cli.app import AsJson, print_json
 from diascope.errors import GroupsUnknownError, SettingsError
 
@@ -221,7 +222,7 @@ def audit(
     seed: Annotated[int, typer.Option(help="Seed of folds, resamples and samples.")] = 0,
     most_images: Annotated[
         int, typer.Option(help="Of more images, as many drawn at random are looked at.")
-    ] = 15_000,
+    ] = MOST_IMAGES,
     show_ids: Annotated[
         bool, typer.Option("--show-ids", help="Print real ids on the page, not pseudonyms.")
     ] = False,

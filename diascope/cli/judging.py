@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from diascope.cli.app import AsJson, RunFolder, print_json
+from diascope.robustness import MOST_IMAGES
 
 
 def evaluate(
@@ -34,13 +35,14 @@ def evaluate(
     ] = False,
     most_images: Annotated[
         int, typer.Option(help="Of more images, as many are spoilt, of all classes and groups.")
-    ] = 200,
+    ] = MOST_IMAGES,
     as_json: AsJson = False,
 ) -> None:
     """Judge a run, with intervals by group. Each opening of the test images is counted."""
     from diascope.display import print_metrics, shown
     from diascope.run import Run
     from diascope.steps.evaluate import evaluate as step
+    from diascope.steps.report import warnings_of
 
     with shown() as watch:
         metrics = step(
@@ -55,7 +57,7 @@ def evaluate(
     if as_json:
         print_json(metrics)
         return
-    print_metrics(metrics)
+    print_metrics(metrics, warnings_of(Run(run), metrics))
     print(Run(run).metrics_path(metrics["split"]))
 
 

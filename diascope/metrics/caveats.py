@@ -126,7 +126,7 @@ def _class_caveats(
     for name, n_groups, is_predicted in zip(classes, groups_of_class, predicted, strict=True):
         if n_groups and not is_predicted:
             found.append(f"No image is predicted to be {name}.")
-        if 0 < n_groups < CARE_BELOW_GROUPS:
+        if 0 < n_groups < min(CARE_BELOW_GROUPS, len(by_group)):  # of all, the next one speaks
             have = "has images" if n_groups == 1 else "have images"
             if group_kind == "image":
                 have = "is" if n_groups == 1 else "are"

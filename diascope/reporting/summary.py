@@ -102,6 +102,12 @@ def _known(estimates: Mapping[str, Any], name: str) -> bool:
     return name in estimates and estimates[name]["value"] is not None
 
 
+def all_warnings(facts: Facts) -> list[str]:
+    """Return what stands in red and everything else to know before the figures."""
+    in_red = [text for text in (leak_warning(facts), label_warning(facts)) if text]
+    return [*in_red, *warnings_about(facts)]
+
+
 def warnings_about(facts: Facts) -> list[str]:
     """Return everything that a reader must know before the figures, loudest first."""
     in_red = leak_warning(facts) + label_warning(facts)

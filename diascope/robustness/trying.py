@@ -30,10 +30,10 @@ from diascope.metrics.paired import Answers, Comparison, compare_answers
 from diascope.metrics.scored import scored_images
 from diascope.predictions import Predictions, softmax
 from diascope.progress import Progress, Watch, silent
+from diascope.robustness import MOST_IMAGES
 from diascope.robustness.words import said
 from diascope.task import Task
 
-MOST_IMAGES = 200
 LARGEST_PX = 512  # a longer side is brought to this before anything else, to save time
 N_RESAMPLES, LEVEL = 500, 0.95
 

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.atomic import write_json, write_text
+from diascope.audit import MOST_IMAGES
 from diascope.audit.findings import Findings, examine
 from diascope.audit.measure import Measures, measure_images
 from diascope.audit.near_within import WithinGroups, near_within_groups
@@ -23,8 +24,6 @@ from diascope.reporting.audit_page import headlines, render_audit
 from diascope.reporting.audit_pictures import Names, draw_pictures
 from diascope.reporting.data_card import data_card
 from diascope.reporting.pseudonyms import pseudonyms, true_names
-
-MOST_IMAGES = 15_000
 
 
 def audit(

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from diascope.atomic import write_json
-from diascope.bundle import Bundle
+from diascope.bundle import Bundle, check_weights
 from diascope.calibrating import check_target, choose_operating_point, recalibrated
 from diascope.card import Card
 from diascope.controls import verdicts
@@ -42,8 +42,7 @@ from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.reporting.answers import ANSWERS, read_answers
 from diascope.reporting.model_card import save_model_card
-from diascope.robustness import words
-from diascope.robustness.trying import MOST_IMAGES
+from diascope.robustness import MOST_IMAGES, words
 from diascope.run import Run
 from diascope.scoring import join, score_rows, sets_of
 from diascope.subgrouping import subgroups_of
@@ -270,7 +269,10 @@ def _is_up_to_date(run: Run, name: str, wanted: Target | None, *, robustness: bo
         return False
     if robustness and run.metrics(name).get("robustness") is None:
         return False
-    now = _operating_points([Card.load(folder) for folder in run.network_folders])
+    cards = [Card.load(folder) for folder in run.network_folders]
+    for folder, card in zip(run.network_folders, cards, strict=True):
+        check_weights(folder, card)
+    now = _operating_points(cards)
     if run.metrics(name).get("operating_points", [None] * len(now)) != now:
         return False
     return wanted is None or all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from diascope.reporting.model_card import save_model_card
 from diascope.reporting.page import MapPicture, render_page
 from diascope.reporting.proof import check_predictions, disjointness
 from diascope.reporting.pseudonyms import pseudonyms, true_names
+from diascope.reporting.summary import all_warnings
 from diascope.run import Run
 
 
@@ -88,8 +90,18 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     return write_text(run.folder / "report.html", page)
 
 
-def read_facts(run: Run) -> Facts:
-    """Read what the report is made of.
+def warnings_of(run: Run, metrics: dict[str, Any]) -> list[str]:
+    """Return what is to be known before metrics are believed: all that the report says of them.
+
+    Of another data set these are its own warnings, which the report has beside its figures.
+    """
+    if metrics["split"] not in ("val", "test"):
+        return metrics["warnings"]
+    return all_warnings(read_facts(run, split=metrics["split"]))
+
+
+def read_facts(run: Run, *, split: str | None = None) -> Facts:
+    """Read what the report is made of: of test where it was evaluated, unless a split is named.
 
     Raises
     ------
@@ -99,7 +111,7 @@ def read_facts(run: Run) -> Facts:
     run.check_is_trained()
     manifest = run.manifest
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
-    split = evaluated[0] if evaluated else "test"
+    split = split or (evaluated[0] if evaluated else "test")
     metrics = run.metrics(split)
     openings, ledger = _openings_now(run, manifest), Head.from_dict(metrics.get("ledger"))
     return Facts(
