@@ -68,7 +68,7 @@ def test_the_whole_path_from_files_to_predictions(call, cells, home, tmp_path):
     assert last_line(call("predict", "runs/malaria-compact", cells)) == "predictions.csv"
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
     columns = "path,predicted,probability_uninfected,probability_parasitized"
-    assert lines[0] == f"{columns},prediction_set,refer,refer_reason,error"
+    assert lines[0] == f"{columns},prediction_set,unlike_training,refer,refer_reason,error"
     assert len(lines) == 73
     (tmp_path / "bad.png").write_text("no image")
     result = call("predict", "runs/malaria-compact", cells, "bad.png", "--out", "b.csv")
