@@ -198,7 +198,9 @@ def test_warnings_are_loud(page):
     assert "opened 3 times in all" in text
     assert "90 of 27,558 images" in text
     assert "2 files could not be used" in text
-    assert "Only 3 patients in test have images of parasitized" in text
+    assert "These numbers rest on 3 patients, fewer than 100" in text
+    assert "So few may not stand for others." in text
+    assert "patients in test have images of" not in text  # it would say the same again
 
 
 def test_the_captions_say_why_the_validation_loss_lies_below(run, page):

@@ -150,6 +150,7 @@ def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: st
         found.append(
             f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "
             f"{CROSS_VALIDATE_BELOW_GROUPS}: {advice}"
+            f"{' So few may not stand for others.' if n_groups < CARE_BELOW_GROUPS else ''}"
         )
     if n_folds > 1 and n_unranked:
         found.append(
