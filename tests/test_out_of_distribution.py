@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIASCOPE_HOME", str(folder / "home"))
         prepare("synthetic")
-        settings = ["max_epochs=1", "size_px=32"]
+        settings = ["max_epochs=1", "max_steps=12", "size_px=32"]
         yield train("synthetic", settings=settings, out=folder / "run")
 
 
