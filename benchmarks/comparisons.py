@@ -16,7 +16,8 @@ import numpy as np
 from conditions import conditions
 from numpy.typing import NDArray
 
-from diascope.metrics.compare import Answers, compare_models
+from diascope.metrics.compare import compare_models
+from diascope.metrics.paired import Answers
 
 METRICS = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier")
 

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from diascope.errors import DiascopeError
     from diascope.run import Run
     from diascope.run import open_bundle as load
+    from diascope.steps.compare import compare
     from diascope.steps.evaluate import evaluate
     from diascope.steps.predict import predict
     from diascope.steps.prepare import prepare
+    from diascope.steps.recalibrate import recalibrate
     from diascope.steps.report import report
     from diascope.steps.show import show
     from diascope.steps.train import train
@@ -31,10 +33,12 @@ __all__ = [
     "Bundle",
     "DiascopeError",
     "Run",
+    "compare",
     "evaluate",
     "load",
     "predict",
     "prepare",
+    "recalibrate",
     "report",
     "show",
     "train",
@@ -44,10 +48,12 @@ _HOMES = {
     "Bundle": "diascope.bundle:Bundle",
     "DiascopeError": "diascope.errors:DiascopeError",
     "Run": "diascope.run:Run",
+    "compare": "diascope.steps.compare:compare",
     "evaluate": "diascope.steps.evaluate:evaluate",
     "load": "diascope.run:open_bundle",
     "predict": "diascope.steps.predict:predict",
     "prepare": "diascope.steps.prepare:prepare",
+    "recalibrate": "diascope.steps.recalibrate:recalibrate",
     "report": "diascope.steps.report:report",
     "show": "diascope.steps.show:show",
     "train": "diascope.steps.train:train",

@@ -78,7 +78,7 @@ class Bundle:
         -------
         float32 (N, K)
         """
-        return self._look_at(images, n_views=self.card.views)[0]
+        return self._look_at(images, n_views=self.card.views, keeps_features=False)[0]
 
     def predict_with_unlikeness(
         self, images: NDArray[np.uint8]
@@ -92,7 +92,8 @@ class Bundle:
             Above 1 an image is to be refused, see `diascope.out_of_distribution`; None for a bundle
             that does not know what is familiar.
         """
-        logits, features = self._look_at(images, n_views=self.card.views)
+        knows = self.familiar is not None
+        logits, features = self._look_at(images, n_views=self.card.views, keeps_features=knows)
         if self.familiar is None or features is None:
             return logits, None
         return logits, self.familiar.unlikeness(features, images)
@@ -106,18 +107,19 @@ class Bundle:
         -------
         float32 (N, D), or None for a network without such a layer
         """
-        return self._look_at(images, n_views=1)[1]
+        return self._look_at(images, n_views=1, keeps_features=True)[1]
 
     def _look_at(
-        self, images: NDArray[np.uint8], *, n_views: int
+        self, images: NDArray[np.uint8], *, n_views: int, keeps_features: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the logits, and the features of the first view."""
+        """Return the logits and, where they are kept, the features of the first view."""
         import torch
 
         from diascope.data.augment import dihedral
         from diascope.device import full_precision
 
-        last = [m for m in self.module.modules() if isinstance(m, torch.nn.Linear)][-1:]
+        linear = [m for m in self.module.modules() if isinstance(m, torch.nn.Linear)]
+        last = linear[-1:] if keeps_features else []
         seen: list[Tensor] = []  # of every view of a batch
         hooks = [m.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for m in last]
         logits = [np.empty((0, len(self.classes)), dtype=np.float32)]

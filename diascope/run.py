@@ -28,6 +28,8 @@ from diascope.calibrating import part_val
 from diascope.data.assign import independence_warnings
 from diascope.data.spec import DatasetCard
 from diascope.errors import RunError
+from diascope.home import home
+from diascope.ledger import LEDGER, Openings, count_openings
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.prepared import read_card, save_manifest
@@ -103,6 +105,23 @@ class Run:
             return pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunError("The manifest cannot be read.", where=path) from error
+
+    @property
+    def test_rows(self) -> pl.DataFrame:
+        """The rows of the manifest that are scored as test images: all of them with folds."""
+        manifest = self.manifest
+        return manifest if self.is_cross_validation else manifest.filter(pl.col("split") == "test")
+
+    def openings_now(self) -> Openings | None:
+        """Count how often the test images were opened by now; None where they never were.
+
+        Raises
+        ------
+        RunError
+            The ledger is damaged.
+        """
+        sha256s = self.test_rows["sha256"].to_list()
+        return count_openings(home() / LEDGER, sha256s, run=str(self.folder.resolve()))
 
     @property
     def is_cross_validation(self) -> bool:

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"judged"},
+    {"display_comparison"},
     {"demo", "display"},
     {"steps"},
     {"reporting"},

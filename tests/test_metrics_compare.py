@@ -9,7 +9,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
 from diascope.errors import SettingsError
-from diascope.metrics.compare import Answers, compare_models, holm
+from diascope.metrics.compare import compare_models, holm
+from diascope.metrics.paired import Answers
 
 CLASSES = ("uninfected", "parasitized")
 

@@ -79,7 +79,7 @@ def compare(
 ) -> None:
     """Say which of several runs is better on the same images, or that it cannot be told."""
     from diascope.display import shown
-    from diascope.judged import print_comparison
+    from diascope.display_comparison import print_comparison
     from diascope.steps.compare import compare as step
 
     with shown():
@@ -109,7 +109,7 @@ def recalibrate(
 ) -> None:
     """Fit what a network from elsewhere says to local images: a new bundle, before and after."""
     from diascope.display import shown
-    from diascope.judged import print_recalibration
+    from diascope.display_comparison import print_recalibration
     from diascope.steps.recalibrate import recalibrate as step
 
     with shown() as watch:

@@ -17,6 +17,7 @@ FEW_NUMBERS = 6  # so many different numbers are taken as they are
 AGE_BANDS = (20.0, 40.0, 60.0, 80.0)  # years
 NOT_GIVEN = "not given"
 SIZE = "image size"
+THIRDS = "thirds of the training images"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _divide(name: str, column: pl.Series, known: pl.Series) -> Division | None:
     numbers, known_numbers = _numbers(column), _numbers(known)
     if numbers is not None and known_numbers is not None:
         if name.lower() in ("age", "age_years"):
-            return _bands(name, numbers, AGE_BANDS, unit=" years")
+            return _bands(name, numbers, AGE_BANDS, unit=" years", how="bands of 20 years")
         if known_numbers.n_unique() > FEW_NUMBERS:
             return _bands(name, numbers, _thirds(known_numbers), unit="")
     texts = column.cast(pl.String).fill_null(NOT_GIVEN).replace("", NOT_GIVEN)
@@ -110,14 +111,14 @@ def _thirds(known: pl.Series) -> tuple[float, ...]:
     return tuple(sorted({float(cut) for cut in np.round(cuts, 6) if cut > float(values.min())}))  # pyright: ignore[reportArgumentType]
 
 
-def _bands(name: str, numbers: pl.Series, cuts: Sequence[float], *, unit: str) -> Division:
+def _bands(
+    name: str, numbers: pl.Series, cuts: Sequence[float], *, unit: str, how: str = THIRDS
+) -> Division:
     """Put numbers into bands: below the first cut, from one cut to the next, from the last on."""
     names = _band_names(cuts, unit)
     values = numbers.cast(pl.Float64).fill_null(np.nan).to_numpy()
     places = np.searchsorted(np.asarray(cuts), values, side="right")
     texts = [NOT_GIVEN if np.isnan(v) else names[p] for v, p in zip(values, places, strict=True)]
-    is_age = tuple(cuts) == AGE_BANDS
-    how = "bands of 20 years" if is_age else "thirds of the training images"
     return _named(name, how, texts, [*names, NOT_GIVEN])
 
 

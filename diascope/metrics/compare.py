@@ -26,6 +26,7 @@ from diascope.metrics.bootstrap import (
     Resampling,
 )
 from diascope.metrics.estimate import counted
+from diascope.metrics.paired import Answers
 from diascope.metrics.replicates import (
     Replicates,
     mean_replicates,
@@ -39,21 +40,6 @@ PRIMARY = "auroc"
 LOWER_IS_BETTER = frozenset({"brier"})
 MOST_CHANCE = 0.05  # of a difference that is called one
 BETTER, MAYBE, NOT_SHOWN, TOO_FEW = "better", "perhaps", "not shown", "too few groups"
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one network said of the images.
-
-    Parameters
-    ----------
-    probabilities : float (N, K), 0-1
-    predicted : int (N,)
-        The classes that it called.
-    """
-
-    probabilities: NDArray[np.floating]
-    predicted: NDArray[np.integer]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Resampling, replicate
+from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.compare import student
 from diascope.metrics.confusion import count_bases, group_confusion
+from diascope.metrics.replicates import replicates_of
 from diascope.metrics.scored import ScoredImages
 
 THRESHOLDS = tuple(np.round(np.arange(0.02, 0.99, 0.04), 2).tolist())
@@ -77,18 +78,18 @@ def decision_curve(
         n_classes=images.probabilities.shape[1],
     )
     basis = count_bases(confusion, positive_index=positive_index)["balanced_accuracy"]
-    points = statistic(np.ones((1, images.n_groups)))
-    draws = replicate(
-        statistic,
-        np.zeros(images.n_groups, dtype=np.intp),
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
+    names = [f"{what}/{k}" for what in ("network", "all", "gain") for k in range(len(THRESHOLDS))]
+    strata = np.zeros(images.n_groups, dtype=np.intp)
+    found = replicates_of(
+        statistic, dict.fromkeys(names, basis), strata=strata, resampling=resampling
     )
     rows = []
     for k, threshold in enumerate(THRESHOLDS):
-        value, gain = float(points[f"network/{k}"][0]), float(points[f"gain/{k}"][0])
-        low, high, *_ = student(value, draws[f"network/{k}"], basis=basis, resampling=resampling)
-        gain_low, *_ = student(gain, draws[f"gain/{k}"], basis=basis, resampling=resampling)
+        value, gain = found.points[f"network/{k}"], found.points[f"gain/{k}"]
+        low, high, *_ = student(
+            value, found.draws[f"network/{k}"], basis=basis, resampling=resampling
+        )
+        gain_low, *_ = student(gain, found.draws[f"gain/{k}"], basis=basis, resampling=resampling)
         rows.append(
             {
                 "threshold": threshold,
@@ -96,7 +97,7 @@ def decision_curve(
                 "value": value,
                 "low": low,
                 "high": high,
-                "treat_all": float(points[f"all/{k}"][0]),
+                "treat_all": found.points[f"all/{k}"],
                 "gain": gain,
                 "gain_low": gain_low,
             }

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis, Resampling, replicate
+from diascope.metrics.bootstrap import Basis, Resampling
 from diascope.metrics.confusion import divide
 from diascope.metrics.estimate import Estimate
-from diascope.metrics.replicates import Replicates, model_replicates
+from diascope.metrics.replicates import Replicates, model_replicates, replicates_of
 from diascope.metrics.scored import ScoredImages
 
 COMPARED = ("auroc", "balanced_accuracy", "accuracy")
@@ -105,11 +105,11 @@ def compare_answers(
     for name, answers in others.items():
         after = _replicates(images, answers, positive_index, resampling)
         flips = (answers.predicted != reference.predicted).astype(np.float64)
-        flipped = _mean(images, flips, after.bases["accuracy"], resampling)
+        flipped = _mean("flipped", images, flips, after.bases["accuracy"], resampling)
         compared[name] = Comparison(
             values=after.estimates(resampling),
-            changes=_changes(before, after).estimates(resampling),
-            flipped=flipped.estimates(resampling)["mean"],
+            changes=(after - before).estimates(resampling),
+            flipped=flipped.estimates(resampling)["flipped"],
         )
     return compared
 
@@ -120,38 +120,24 @@ def _replicates(
     """Return what is compared, of one model."""
     scored = replace(images, probabilities=answers.probabilities)
     found = model_replicates(scored, answers.predicted, positive_index, resampling)
-    basis = replace(found.bases["accuracy"], is_mean_of_fractions=False)
-    certainty = _mean(images, answers.certainty, basis, resampling)
     names = COMPARED if positive_index is None else (*COMPARED, *TWO_CLASS_COMPARED)
-    return Replicates(
-        {name: found.points[name] for name in names} | {"certainty": certainty.points["mean"]},
-        {name: found.draws[name] for name in names} | {"certainty": certainty.draws["mean"]},
-        {name: found.bases[name] for name in names} | {"certainty": basis},
-    )
+    basis = replace(found.bases["accuracy"], is_mean_of_fractions=False)
+    return found.only(names) | _mean("certainty", images, answers.certainty, basis, resampling)
 
 
 def _mean(
-    images: ScoredImages, values: NDArray[np.float64], basis: Basis, resampling: Resampling
+    name: str,
+    images: ScoredImages,
+    values: NDArray[np.float64],
+    basis: Basis,
+    resampling: Resampling,
 ) -> Replicates:
     """Return the mean over images of a value of each, float64 (N,), 0-1."""
     sums = np.bincount(images.group_of, values, minlength=images.n_groups)
     sizes = np.bincount(images.group_of, minlength=images.n_groups).astype(np.float64)
-    draws = replicate(
-        lambda weights: {"mean": divide(weights @ sums, weights @ sizes)},
-        np.zeros(images.n_groups, np.intp),
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
-    return Replicates({"mean": float(values.mean())}, draws, {"mean": basis})
-
-
-def _changes(before: Replicates, after: Replicates) -> Replicates:
-    """Return the differences; both were drawn by the same seed, so each draw is of equal groups."""
-    return Replicates(
-        {name: after.points[name] - before.points[name] for name in after.points},
-        {name: after.draws[name] - before.draws[name] for name in after.draws},
-        {
-            name: replace(basis, is_mean_of_fractions=False, bounds=(-1.0, 1.0))
-            for name, basis in after.bases.items()
-        },
+    return replicates_of(
+        lambda weights: {name: divide(weights @ sums, weights @ sizes)},
+        {name: basis},
+        strata=np.zeros(images.n_groups, np.intp),
+        resampling=resampling,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
+from diascope.metrics.bootstrap import Basis, Resampling, Statistic, estimate, replicate
 from diascope.metrics.calibration import squared_errors
 from diascope.metrics.confusion import count_bases, count_metrics, divide, group_confusion
 from diascope.metrics.discrimination import (
@@ -20,6 +20,8 @@ from diascope.metrics.discrimination import (
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.per_group import group_bases, group_means
 from diascope.metrics.scored import ScoredImages
+
+RANK_METRICS = ("auroc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,49 @@ class Replicates:
             {name: self.bases[name] for name in names},
         )
 
+    def __sub__(self, other: Replicates) -> Replicates:
+        """Return the differences, draw by draw: both are of the same images and seed."""
+        return Replicates(
+            {name: value - other.points[name] for name, value in self.points.items()},
+            {name: values - other.draws[name] for name, values in self.draws.items()},
+            {
+                name: replace(basis, is_mean_of_fractions=False, bounds=(-1.0, 1.0))
+                for name, basis in self.bases.items()
+            },
+        )
+
     def __or__(self, other: Replicates) -> Replicates:
         return Replicates(
             self.points | other.points, self.draws | other.draws, self.bases | other.bases
         )
+
+
+def replicates_of(
+    statistic: Statistic,
+    bases: dict[str, Basis],
+    *,
+    strata: NDArray[np.intp],
+    resampling: Resampling,
+) -> Replicates:
+    """Compute metrics once for all groups, and for each resample of them.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes group weights, see `diascope.metrics.bootstrap.replicate`.
+    bases : dict of str to Basis
+        Of the metrics that are kept.
+    strata : intp (G,)
+        The stratum of each group.
+    resampling : Resampling
+    """
+    points = statistic(np.ones((1, strata.size)))
+    draws = replicate(statistic, strata, n_resamples=resampling.n_resamples, seed=resampling.seed)
+    return Replicates(
+        {name: float(points[name][0]) for name in bases},
+        {name: draws[name] for name in bases},
+        bases,
+    )
 
 
 def mean_replicates(parts: Iterable[Replicates]) -> Replicates:
@@ -119,14 +160,8 @@ def pooled_replicates(
             positive_index=positive_index,
             group_kind=resampling.group_kind,
         )
-    points = statistic(np.ones((1, images.n_groups)))
-    draws = replicate(
-        statistic,
-        np.zeros(images.n_groups, dtype=np.intp),
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
-    return Replicates({name: float(points[name][0]) for name in bases}, draws, bases)
+    strata = np.zeros(images.n_groups, dtype=np.intp)
+    return replicates_of(statistic, bases, strata=strata, resampling=resampling)
 
 
 def rank_replicates(
@@ -147,18 +182,12 @@ def rank_replicates(
         From `diascope.metrics.discrimination.fold_rankings`.
     resampling : Resampling
     """
-    points = mean_rank_metrics(rankings, np.ones((1, images.n_groups)))
-    draws = replicate(
-        lambda weights: mean_rank_metrics(rankings, weights),
-        images.fold_of_group,
-        n_resamples=resampling.n_resamples,
-        seed=resampling.seed,
-    )
     basis = rank_basis(rankings, by_group.sum(axis=2), fold_of_group=images.fold_of_group)
-    return Replicates(
-        {name: float(values[0]) for name, values in points.items()},
-        draws,
-        dict.fromkeys(points, basis),
+    return replicates_of(
+        lambda weights: mean_rank_metrics(rankings, weights),
+        dict.fromkeys(RANK_METRICS, basis),
+        strata=images.fold_of_group,
+        resampling=resampling,
     )
 
 

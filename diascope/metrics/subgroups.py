@@ -14,14 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.metrics.bootstrap import Basis, Resampling
-from diascope.metrics.compare import BETTER, MAYBE, NOT_SHOWN, TOO_FEW, holm, student
+from diascope.metrics.compare import (
+    BETTER,
+    MAYBE,
+    MOST_CHANCE,
+    NOT_SHOWN,
+    TOO_FEW,
+    holm,
+    student,
+)
 from diascope.metrics.replicates import Replicates, model_replicates
 from diascope.metrics.scored import ScoredImages
 
 TWO_CLASS = ("auroc", "sensitivity", "specificity")
 SEVERAL_CLASSES = ("balanced_accuracy", "accuracy")
 COMMON = "balanced_accuracy"
-MOST_CHANCE = 0.05
 
 
 def judge_subgroups(

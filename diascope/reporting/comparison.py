@@ -21,12 +21,8 @@ from diascope.metrics.compare import (
 from diascope.metrics.estimate import Estimate, counted, plural
 from diascope.reporting.filling import fill_template
 from diascope.reporting.openings import times
+from diascope.reporting.tables import measure
 
-NAMES = {
-    "auroc": "AUROC",
-    "balanced_accuracy": "balanced accuracy",
-    "brier": "Brier score",
-}
 COLOURS = {BETTER: PALETTE[2], MAYBE: PALETTE[4]}
 NOTHING = "-"
 WHAT = {"test": "test", "val": "validation"}
@@ -35,7 +31,6 @@ WHAT = {"test": "test", "val": "validation"}
 def render_comparison(facts: Mapping[str, Any]) -> str:
     """Return the page of the content of ``comparison.json``."""
     found = [Difference(**row) for row in facts["differences"]]
-    kind = facts["group_kind"]
     by_pair: dict[tuple[str, str], list[Difference]] = {}
     for one in found:
         by_pair.setdefault((one.first, one.second), []).append(one)
@@ -44,15 +39,15 @@ def render_comparison(facts: Mapping[str, Any]) -> str:
         facts=facts,
         basis=basis_text(facts),
         sentences=sentences(facts),
-        columns=[metric_name(metric) for metric in facts["metrics"]],
+        columns=[metric_name(metric, facts) for metric in facts["metrics"]],
         models=[_model_row(model, facts["metrics"]) for model in facts["models"]],
         has_seeds=any(model["n_seeds"] > 1 for model in facts["models"]),
         pairs=[
             {
                 "first": first,
                 "second": second,
-                "rows": [_difference_row(one, kind) for one in rows],
-                "chart": _chart(rows),
+                "rows": [_difference_row(one, facts) for one in rows],
+                "chart": _chart(rows, facts),
             }
             for (first, second), rows in by_pair.items()
         ],
@@ -66,9 +61,9 @@ def render_comparison(facts: Mapping[str, Any]) -> str:
     )
 
 
-def metric_name(metric: str) -> str:
+def metric_name(metric: str, facts: Mapping[str, Any]) -> str:
     """Return what a metric is called in text."""
-    return NAMES.get(metric, metric)
+    return measure(metric, has_positive=facts["positive"] is not None)[0]
 
 
 def basis_text(facts: Mapping[str, Any]) -> str:
@@ -95,13 +90,12 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     told = []
     for one in found:
         if one.metric == PRIMARY or one.verdict == BETTER:
-            told.append(_sentence(one, facts["group_kind"]))
+            told.append(_sentence(one, facts))
     return told
 
 
-def _sentence(one: Difference, group_kind: str) -> str:
-    metric = metric_name(one.metric)
-    unit = "image" if group_kind == UNGROUPED else group_kind
+def _sentence(one: Difference, facts: Mapping[str, Any]) -> str:
+    metric, unit = metric_name(one.metric, facts), facts["group_kind"]
     if one.value is None or one.low is None or one.high is None:
         return (
             f"Whether {one.first} or {one.second} is better in {metric} cannot be told: {one.note}."
@@ -178,16 +172,15 @@ def _spread(spread: Mapping[str, float] | None) -> str:
     return f"SD {spread['sd']:.4f} ({spread['least']:.3f} to {spread['greatest']:.3f})"
 
 
-def _difference_row(one: Difference, group_kind: str) -> dict[str, str]:
+def _difference_row(one: Difference, facts: Mapping[str, Any]) -> dict[str, str]:
     has_interval = one.low is not None and one.high is not None
-    unit = "image" if group_kind == UNGROUPED else group_kind
     return {
-        "metric": metric_name(one.metric),
+        "metric": metric_name(one.metric, facts),
         "value": NOTHING if one.value is None else f"{one.value:+.4f}",
         "interval": f"{one.low:+.4f} to {one.high:+.4f}" if has_interval else "no interval",
         "p": _p(one.p),
         "p_holm": _p(one.p_holm),
-        "basis": f"{counted(one.n_images, 'image')}, {counted(one.n_groups, unit)}",
+        "basis": f"{counted(one.n_images, 'image')}, {counted(one.n_groups, facts['group_kind'])}",
         "verdict": one.verdict,
         "colour": COLOURS.get(one.verdict, SOFT_INK),
         "note": one.note,
@@ -200,10 +193,10 @@ def _p(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _chart(rows: Sequence[Difference]) -> str:
+def _chart(rows: Sequence[Difference], facts: Mapping[str, Any]) -> str:
     drawn = [
         (
-            metric_name(one.metric),
+            metric_name(one.metric, facts),
             one.value,
             one.low,
             one.high,

@@ -12,14 +12,8 @@ from diascope.metrics.compare import BETTER
 from diascope.metrics.estimate import counted, plural
 from diascope.reporting.charts import Chart
 from diascope.reporting.facts import Facts
+from diascope.reporting.tables import measure
 
-MEASURES = {
-    "auroc": "AUROC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-}
 WORSE = "worse"
 
 
@@ -43,22 +37,28 @@ def subgroups_of(facts: Facts) -> dict[str, Any] | None:
 
 def _division(found: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     rows = found["rows"]
-    measures = {key: MEASURES[key] for key in rows[0]["estimates"]}
+    names = {
+        key: measure(key, has_positive=facts.positive is not None)[0]
+        for key in (*rows[0]["estimates"], *rows[0]["differences"])
+    }
+    measures = {key: names[key] for key in rows[0]["estimates"]}
     overall = {key: facts.metrics["estimates"][key]["value"] for key in measures}
     return {
         "name": found["name"],
         "how": found["how"],
-        "said": _said(rows, facts.group_kind),
+        "said": _said(rows, names, facts.group_kind),
         "measures": measures,
-        "compared": {key: MEASURES[key] for key in rows[0]["differences"]},
+        "compared": {key: names[key] for key in rows[0]["differences"]},
         "rows": [{**row, "is_small": row["n_groups"] < CARE_BELOW_GROUPS} for row in rows],
         "chart": _chart(found["name"], rows, measures, overall),
     }
 
 
-def _said(rows: Sequence[Mapping[str, Any]], group_kind: str) -> list[str]:
+def _said(
+    rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], group_kind: str
+) -> list[str]:
     """Name the subgroups that are worse or better than the rest, and the smallest ones."""
-    told = [_difference(row, metric) for row in rows for metric in row["differences"]]
+    told = [_difference(row, key, names[key]) for row in rows for key in row["differences"]]
     said = [text for text in told if text]
     if not said:
         said.append("No subgroup can be told from the rest, which does not say that all are alike.")
@@ -81,13 +81,13 @@ def _is_untold(row: Mapping[str, Any]) -> bool:
     return all(one["p"] is None for one in row["differences"].values())
 
 
-def _difference(row: Mapping[str, Any], metric: str) -> str:
+def _difference(row: Mapping[str, Any], metric: str, name: str) -> str:
     one = row["differences"][metric]
     if one["verdict"] not in (BETTER, WORSE):
         return ""
     side = "lower" if one["verdict"] == WORSE else "higher"
     return (
-        f"{row['name']}: {MEASURES[metric]} is {side} than in the rest by {abs(one['value']):.3f} "
+        f"{row['name']}: {name} is {side} than in the rest by {abs(one['value']):.3f} "
         f"(95 % interval {one['low']:+.3f} to {one['high']:+.3f})."
     )
 

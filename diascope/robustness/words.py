@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diascope.metrics.bootstrap import NO_SPREAD
-from diascope.metrics.estimate import counted
+from diascope.metrics.estimate import counted, plural
 
 MATTERS = 0.02  # of balanced accuracy: less is not spoken of in warnings
 STILL_SURE = 0.02  # less of certainty than this is as sure as before
@@ -118,7 +118,7 @@ def basis_text(found: Mapping[str, Any], group_kind: str) -> str:
         f"{counted(n_images, 'image')}{of_all}, of {counted(found['n_groups'], group_kind)}. The "
         "pixels of the files are spoilt, and only then brought to the size that the network sees; "
         f"threshold and temperature stay as they are.{reduced} Intervals: {found['level']:.0%}, of "
-        f"the change of the same images, {group_kind} by {group_kind} resampled "
-        f"{found['n_resamples']} times. Of {len(found['rows'])} intervals one or two miss by "
+        f"the change of the same {plural(group_kind)}, resampled {found['n_resamples']} times for "
+        f"both. Of {len(found['rows'])} intervals one or two miss by "
         "chance, and the largest of so many losses is overestimated."
     )

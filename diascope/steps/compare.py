@@ -13,9 +13,9 @@ import polars as pl
 from diascope.atomic import write_json, write_text
 from diascope.calibrating import recalibrated
 from diascope.errors import RunError, SettingsError
-from diascope.home import home
-from diascope.ledger import LEDGER, count_openings
-from diascope.metrics.compare import Answers, compare_models
+from diascope.ledger import Openings
+from diascope.metrics.compare import compare_models
+from diascope.metrics.paired import Answers
 from diascope.plan import Plan
 from diascope.predictions import Predictions
 from diascope.prepared import load_prepared
@@ -74,17 +74,14 @@ def compare(
         "runs": {model: [str(opened[k].folder) for k in at] for model, at in models.items()},
         **compare_models(
             seen.labels,
-            {
-                model: [Answers(predictions[k].probabilities, predictions[k].predicted) for k in at]
-                for model, at in models.items()
-            },
+            {model: [_answers(predictions[k]) for k in at] for model, at in models.items()},
             np.array(seen.groups),
             folds=seen.folds if first.is_cross_validation else None,
             classes=first.card.task.classes,
             positive=first.card.task.positive,
             group_kind=first.metrics(name)["group_kind"],
         ),
-        "openings": _openings(first, name),
+        "openings": _counts(first.openings_now()) if name == "test" else None,
         "warnings": first.metrics(name)["warnings"],
     }
     folder = Path(out)
@@ -213,13 +210,9 @@ def _names(folders: Sequence[Path]) -> list[str]:
     ]
 
 
-def _openings(run: Run, name: str) -> dict[str, int] | None:
-    """Count how often the test images were opened by now; None where they are not test."""
-    if name != "test":
-        return None
-    manifest = run.manifest
-    rows = manifest if run.is_cross_validation else manifest.filter(pl.col("split") == "test")
-    openings = count_openings(
-        home() / LEDGER, rows["sha256"].to_list(), run=str(run.folder.resolve())
-    )
+def _counts(openings: Openings | None) -> dict[str, int] | None:
     return openings.as_dict() if openings else None
+
+
+def _answers(found: Predictions) -> Answers:
+    return Answers(found.probabilities, found.predicted.astype(np.intp))

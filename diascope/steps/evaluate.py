@@ -133,7 +133,7 @@ def evaluate(
         )
     elif split == "test":
         images = _read_images(run.manifest, run.fingerprint, run, watch)
-        openings = _open(run, networks, _test_rows(run))  # what may fail is behind us
+        openings = _open(run, networks, run.test_rows)  # what may fail is behind us
         predictions = _predict_test(run, networks, images, watch)
     else:
         predictions = run.predictions("val")
@@ -327,12 +327,6 @@ def _read_images(
     """Read the pixels of every image of a manifest as the network is to see them."""
     with open_files(Path(fingerprint["source"])) as files:
         return pack_images(files, manifest, run.plan.pixels, home=home(), watch=watch)
-
-
-def _test_rows(run: Run) -> pl.DataFrame:
-    """Return the rows that are scored as test images."""
-    manifest = run.manifest
-    return manifest if run.is_cross_validation else manifest.filter(pl.col("split") == "test")
 
 
 def _open(run: Run, networks: list[Bundle], rows: pl.DataFrame) -> dict[str, Any]:

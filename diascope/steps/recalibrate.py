@@ -21,7 +21,7 @@ from diascope.data.pack import pack_images
 from diascope.errors import SettingsError
 from diascope.external import check_classes, check_external
 from diascope.home import home
-from diascope.ledger import LEDGER, record_opening
+from diascope.ledger import LEDGER, record_opening, save_head
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.metrics.operating_point import parse_target
 from diascope.metrics.trust import evaluate_trust
@@ -126,6 +126,7 @@ def recalibrate(
         "openings": openings.as_dict(),
     }
     found.save(folder)
+    save_head(folder, openings.head)
     write_json(folder / "recalibration.json", facts)
     return folder, facts
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from diascope.atomic import write_text
 from diascope.bundle import Bundle
@@ -14,7 +13,7 @@ from diascope.data.image import fit_image
 from diascope.explain.feature_maps import first_layer_maps
 from diascope.figures.pictures import image_uri, map_mosaic
 from diascope.home import home
-from diascope.ledger import LEDGER, Head, Openings, count_openings, is_continued
+from diascope.ledger import LEDGER, Head, is_continued
 from diascope.prepared import find_audit
 from diascope.reporting.answers import ANSWERS, empty_answers, read_answers
 from diascope.reporting.data_card import data_card
@@ -113,7 +112,7 @@ def read_facts(run: Run, *, split: str | None = None) -> Facts:
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
     split = split or (evaluated[0] if evaluated else "test")
     metrics = run.metrics(split)
-    openings, ledger = _openings_now(run, manifest), Head.from_dict(metrics.get("ledger"))
+    openings, ledger = run.openings_now(), Head.from_dict(metrics.get("ledger"))
     return Facts(
         name=run.folder.resolve().name,
         card=run.card,
@@ -132,13 +131,6 @@ def read_facts(run: Run, *, split: str | None = None) -> Facts:
         external=run.external_metrics(),
         audit=find_audit(run.card, manifest),
     )
-
-
-def _openings_now(run: Run, manifest: pl.DataFrame) -> Openings | None:
-    if not run.is_cross_validation:
-        manifest = manifest.filter(pl.col("split") == "test")
-    sha256s = manifest["sha256"].to_list()
-    return count_openings(home() / LEDGER, sha256s, run=str(run.folder.resolve()))
 
 
 def draw_feature_maps(

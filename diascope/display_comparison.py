@@ -33,7 +33,7 @@ def print_comparison(facts: dict[str, Any]) -> None:
         for one in rows:
             low, high = one["low"], one["high"]
             table.add_row(
-                metric_name(one["metric"]),
+                metric_name(one["metric"], facts),
                 "-" if one["value"] is None else f"{one['value']:+.4f}",
                 one["note"] or "-" if low is None else f"{low:+.4f} to {high:+.4f}",
                 *("-" if p is None else f"{p:.4f}" for p in (one["p"], one["p_holm"])),
