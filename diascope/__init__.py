@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from diascope.run import open_bundle as load
     from diascope.steps.compare import compare
     from diascope.steps.evaluate import evaluate
+    from diascope.steps.monitor import monitor
     from diascope.steps.predict import predict
     from diascope.steps.prepare import prepare
     from diascope.steps.recalibrate import recalibrate
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load",
+    "monitor",
     "predict",
     "prepare",
     "recalibrate",
@@ -51,6 +53,7 @@ _HOMES = {
     "compare": "diascope.steps.compare:compare",
     "evaluate": "diascope.steps.evaluate:evaluate",
     "load": "diascope.run:open_bundle",
+    "monitor": "diascope.steps.monitor:monitor",
     "predict": "diascope.steps.predict:predict",
     "prepare": "diascope.steps.prepare:prepare",
     "recalibrate": "diascope.steps.recalibrate:recalibrate",

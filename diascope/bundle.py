@@ -1,8 +1,9 @@
 """The bundle: a trained network and all that is needed to use it rightly.
 
-Its files are ``model.safetensors``, ``card.json`` and, where images were enough to tell what is
-familiar, ``familiar.safetensors``. What was trained is what is evaluated, predicted
-and served: the one preprocessing lives here. Nothing is pickled and no code is loaded.
+Its files are ``model.safetensors``, ``card.json`` and, where there were images enough for them,
+``familiar.safetensors`` (what the training images are like) and ``baseline.safetensors`` (what it
+says of validation images). What was trained is what is evaluated, predicted and served: the one
+preprocessing lives here. Nothing is pickled and no code is loaded.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.atomic import atomic_path, write_text
+from diascope.baseline import FILE as BASELINE
+from diascope.baseline import Baseline
 from diascope.card import Card, damaged, no_bundle
 from diascope.data.image import fit_image
 from diascope.errors import DataError, ImageError, RunError, SourceError
 from diascope.models.find import find_model
-from diascope.out_of_distribution import FILE, Familiar
+from diascope.out_of_distribution import FILE as FAMILIAR
+from diascope.out_of_distribution import Familiar
 from diascope.predictions import is_finite, softmax
 
 if TYPE_CHECKING:
@@ -39,13 +43,22 @@ class Bundle:
         Maps (B, 3, S, S) to logits (B, K).
     familiar : Familiar, optional
         What the training images are like.
+    baseline : Baseline, optional
+        What it says of validation images.
     """
 
-    def __init__(self, card: Card, module: nn.Module, familiar: Familiar | None = None) -> None:
+    def __init__(
+        self,
+        card: Card,
+        module: nn.Module,
+        familiar: Familiar | None = None,
+        baseline: Baseline | None = None,
+    ) -> None:
         import torch
 
         self.card = card
         self.familiar = familiar
+        self.baseline = baseline
         self.module = module.eval().to(memory_format=torch.channels_last)  # the faster order
 
     @property
@@ -222,11 +235,7 @@ class Bundle:
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the predicted class indices (N,) of probabilities (N, K)."""
-        if self.card.positive is None or self.card.threshold is None:
-            return (probabilities * np.array(self.card.decision_weights)).argmax(axis=1)
-        positive = self.card.classes.index(self.card.positive)
-        is_positive = probabilities[:, positive] >= self.card.threshold
-        return np.where(is_positive, positive, 1 - positive)
+        return self.card.decide(probabilities)
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and, last, ``card.json``."""
@@ -235,10 +244,17 @@ class Bundle:
         tensors = {name: t.detach().cpu() for name, t in self.module.state_dict().items()}
         with atomic_path(folder / "model.safetensors") as temporary:
             save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
-        update = {"weights_sha256": _file_digest(folder / "model.safetensors")}
+        update = {
+            "weights_sha256": _file_digest(folder / "model.safetensors"),
+            "familiar_sha256": "",
+            "baseline_sha256": "",
+        }
         if self.familiar is not None:
             self.familiar.save(folder)
-            update["familiar_sha256"] = _file_digest(folder / FILE)
+            update["familiar_sha256"] = _file_digest(folder / FAMILIAR)
+        if self.baseline is not None:
+            self.baseline.save(folder)
+            update["baseline_sha256"] = _file_digest(folder / BASELINE)
         self.card = self.card.model_copy(update=update)
         self.save_card(folder)
 
@@ -268,16 +284,18 @@ class Bundle:
             check_weights(folder, card)
             module = _build(card, folder)
             module.load_state_dict(load_file(folder / "model.safetensors"))
-            familiar = None
+            familiar = remembered = None
             if card.familiar_sha256:
                 familiar = Familiar.load(folder)
-                if _file_digest(folder / FILE) != card.familiar_sha256:
-                    raise ValueError(f"{FILE} is not the one that the card names")
+                if _file_digest(folder / FAMILIAR) != card.familiar_sha256:
+                    raise ValueError("what is familiar is not what the card names")
+            if card.baseline_sha256:
+                remembered = Baseline.load(folder, card.baseline_sha256)
         except FileNotFoundError as error:
             raise no_bundle(folder) from error
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise damaged(folder) from error
-        return cls(card, module.to(best_device()), familiar)
+        return cls(card, module.to(best_device()), familiar, remembered)
 
 
 def check_weights(folder: Path, card: Card) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diascope.data.image import ALPHA_BACKGROUNDS, FITS
@@ -14,6 +16,7 @@ from diascope.errors import DataError, RunError
 from diascope.metrics.operating_point import OperatingPoint
 from diascope.metrics.prediction_sets import PredictionSets
 from diascope.models.spec import Head
+from diascope.predictions import softmax
 from diascope.task import Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -76,6 +79,9 @@ class Card(BaseModel):
     familiar_sha256 : str
         Digest of ``familiar.safetensors``, which tells images that are unlike those that were
         learned from; empty where there is none.
+    baseline_sha256 : str
+        Digest of ``baseline.safetensors``, which new predictions are held against; empty where
+        there is none.
     recalibration : Recalibration, optional
         Where temperature, prior, sets and threshold were fitted anew, if they were.
     n_calibrated : int
@@ -119,6 +125,7 @@ class Card(BaseModel):
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
     familiar_sha256: str = ""
+    baseline_sha256: str = ""
     recalibration: Recalibration | None = None
     n_calibrated: int = Field(default=0, ge=0)
     size_px: int = Field(ge=8, le=2048)
@@ -171,6 +178,29 @@ class Card(BaseModel):
     def pixels(self) -> Pixels:
         """How an image becomes the square that the network sees."""
         return Pixels(self.size_px, self.fit, self.alpha_background)
+
+    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the predicted class indices (N,) of probabilities (N, K)."""
+        if self.positive is None or self.threshold is None:
+            return (probabilities * np.array(self.decision_weights)).argmax(axis=1)
+        positive = self.classes.index(self.positive)
+        return np.where(probabilities[:, positive] >= self.threshold, positive, 1 - positive)
+
+    def sets_of(self, logits: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Tell which classes are in the prediction set of each image.
+
+        Parameters
+        ----------
+        logits : float32 (N, K)
+            Of `Bundle.predict_logits`.
+
+        Returns
+        -------
+        bool (N, K), or None where the bundle has no sets
+        """
+        if self.prediction_sets is None:
+            return None
+        return self.prediction_sets.contains(softmax(logits * np.float32(self.temperature)))
 
 
 def no_bundle(folder: Path) -> RunError:

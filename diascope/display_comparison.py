@@ -1,4 +1,4 @@
-"""What the terminal shows of networks that were set against each other, or fitted anew."""
+"""What the terminal shows of networks set against each other, fitted anew, or watched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from diascope.display import INTERVAL_NAMES, interval_text
-from diascope.metrics.estimate import counted
+from diascope.metrics.estimate import counted, plural
+from diascope.monitoring import ALARM, NO_ALARM, NOT_TESTED
 from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
 
 CALIBRATION_NAMES = {
@@ -72,3 +73,62 @@ def print_recalibration(facts: dict[str, Any]) -> None:
             "them, you must know.",
             soft_wrap=True,
         )
+
+
+def print_monitoring(facts: dict[str, Any]) -> None:
+    """Print how each table stands to the baseline, and what an alarm means."""
+    console = Console()
+    kind, baseline = facts["group_kind"], facts["baseline"]
+    known = counted(baseline["n_groups"], kind)
+    console.print(
+        f"held against {counted(baseline['n_images'], 'validation image')} of {known} "
+        f"({baseline['data']})",
+        markup=False,
+        soft_wrap=True,
+    )
+    for one in facts["tables"]:
+        title = f"{one['table']}: {counted(one['n_images'], 'image')}"
+        title += f" of {counted(one['n_groups'], kind)}"
+        table = Table(title=escape(title), title_justify="left")
+        for column in ("", "baseline", "here", "p, corrected", "verdict"):
+            table.add_column(column, no_wrap=column == "verdict")
+        for test in one["tests"]:
+            p = test["p_holm"]
+            table.add_row(
+                escape(f"{test['name']}: {test['what']}"),
+                f"{test['baseline']:.3f}",
+                "-" if test["here"] is None else f"{test['here']:.3f}",
+                test["note"] or "-" if p is None else f"{p:.4f}",
+                test["verdict"],
+            )
+        console.print(table)
+        for text in monitoring_sentences(one, facts):
+            console.print(text, markup=False, soft_wrap=True)
+    console.print(
+        f"Of tables of {plural(kind)} like those of the baseline, {facts['false_alarms']:.0%} "
+        "raise an alarm by chance. Values are means with one vote a "
+        f"{kind}.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def monitoring_sentences(one: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    """Say what the verdict on one table means, and what is not in it."""
+    drifted = [test["name"] for test in one["tests"] if test["verdict"] == ALARM]
+    kinds = plural(facts["group_kind"])
+    said = {
+        ALARM: f"ALARM: {' and '.join(drifted)} differ from the baseline by more than chance. The "
+        f"images or the {kinds} are others; whether the network is worse on them, only labels "
+        "tell: look at some, and run `diascope recalibrate` on labelled ones.",
+        NO_ALARM: f"No alarm. With few {kinds} only large changes are seen, and whether the "
+        "answers are right is not seen here.",
+        NOT_TESTED: f"NOT TESTED: too few {kinds}. Put the tables of a longer time together.",
+    }
+    sentences = [said[one["verdict"]]]
+    if one["n_unanswered"]:
+        sentences.append(f"{counted(one['n_unanswered'], 'file')} with an error: in no test.")
+    if one["n_refused"]:
+        refused = counted(one["n_refused"], "image")
+        sentences.append(f"{refused} refused as unlike the training: in the last test only.")
+    return sentences

@@ -249,6 +249,28 @@ class Run:
             raise RunError(f"The file {name} cannot be read.", where=self.folder) from error
 
 
+def bundle_folder(path: Path | str | Run) -> Path:
+    """Return the folder of the bundle of a run, or the one that is given.
+
+    Raises
+    ------
+    RunError
+        The training is not finished; a cross-validation has no bundle.
+    """
+    folder = path.folder if isinstance(path, Run) else Path(path)
+    run = Run(folder)
+    if not run.exists:
+        return folder
+    if run.is_cross_validation:
+        raise RunError(
+            "A cross-validation judges a procedure and yields no bundle.",
+            where=folder,
+            fix=f"Train one with `diascope train {run.plan.data} --model {run.plan.model}`.",
+        )
+    run.check_is_trained()
+    return run.network_folders[0]
+
+
 def open_bundle(path: Path | str | Run) -> Bundle:
     """Load the bundle of a run, or a bundle's own folder.
 
@@ -257,14 +279,4 @@ def open_bundle(path: Path | str | Run) -> Bundle:
     RunError
         There is no bundle; a cross-validation has none.
     """
-    folder = path.folder if isinstance(path, Run) else Path(path)
-    run = Run(folder)
-    if not run.exists:
-        return Bundle.load(folder)
-    if run.is_cross_validation:
-        raise RunError(
-            "A cross-validation judges a procedure and yields no bundle.",
-            where=folder,
-            fix=f"Train one with `diascope train {run.plan.data} --model {run.plan.model}`.",
-        )
-    return run.load_networks()[0]
+    return Bundle.load(bundle_folder(path))

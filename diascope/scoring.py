@@ -59,25 +59,6 @@ def score_rows(
     )
 
 
-def sets_of(bundle: Bundle, logits: NDArray[np.float32]) -> NDArray[np.bool_] | None:
-    """Tell which classes are in the prediction set of each image.
-
-    Parameters
-    ----------
-    bundle : Bundle
-    logits : float32 (N, K)
-        Of its `predict_logits`.
-
-    Returns
-    -------
-    bool (N, K), or None where the bundle has no sets
-    """
-    sets = bundle.card.prediction_sets
-    if sets is None:
-        return None
-    return sets.contains(softmax(logits * np.float32(bundle.card.temperature)))
-
-
 def join(parts: list[Predictions]) -> Predictions:
     """Put the predictions of several networks into one table, in the order of the image ids."""
     groups = [group for part in parts for group in part.groups]

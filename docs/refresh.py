@@ -12,7 +12,7 @@ from diascope.plugins import find_all
 PAGE = Path(__file__).parent / "reference.md"
 VERBS = (
     "demo", "datasets", "models", "recipes", "weights", "prepare", "show", "audit", "train",
-    "evaluate", "compare", "report", "predict", "recalibrate",
+    "evaluate", "compare", "report", "predict", "recalibrate", "monitor",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"demo", "display"},
     {"steps"},
     {"reporting"},
-    {"external", "decide", "trials"},
+    {"external", "decide", "trials", "monitoring", "remembering", "written_predictions"},
     {"scoring", "run", "prepared"},
     {
         "networks",
@@ -49,7 +49,8 @@ LAYERS = [
         "audit",
     },
     {"gradient_step"},
-    {"out_of_distribution", "inputs", "imbalance", "schedules", "optimizers", "watching", "device"},
+    {"out_of_distribution", "baseline", "inputs", "imbalance", "schedules", "optimizers"},
+    {"watching", "device"},
     {"data", "models", "metrics"},
     {"task", "plugins", "home", "allocation", "atomic", "progress", "interrupt", "checkout"},
     {"errors"},

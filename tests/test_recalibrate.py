@@ -144,7 +144,9 @@ def test_the_verb_writes_a_new_bundle_and_leaves_the_old_one(trained, local, hom
     card = Card.load(folder)
     assert card.recalibration.data == facts["data"]
     assert card.weights_sha256 == Bundle.load(trained.folder / "bundle").card.weights_sha256
-    assert diascope.load(folder).card == card
+    bundle_now = diascope.load(folder)
+    assert bundle_now.card == card
+    assert len(set(bundle_now.baseline.group_of.tolist())) == 20
     table = pl.read_csv(predict(folder, [local], out=tmp_path / "p.csv"))
     assert table.height == 160
     again, same = recalibrate(trained.folder / "bundle", on=local, out=tmp_path / "again")

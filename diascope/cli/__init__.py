@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from diascope.allocation import keep_freed_memory
 from diascope.cli.app import app
 from diascope.cli.data import audit, prepare, show
-from diascope.cli.judging import compare, evaluate, predict, recalibrate, report
+from diascope.cli.judging import compare, evaluate, monitor, predict, recalibrate, report
 from diascope.cli.lists import datasets, models, recipes, weights
 from diascope.cli.training import demo, train
 from diascope.errors import DiascopeError, SettingsError
@@ -17,7 +17,7 @@ from diascope.home import settle_torch
 
 VERBS = (
     *(demo, datasets, models, weights, recipes),
-    *(prepare, show, audit, train, evaluate, compare, report, predict, recalibrate),
+    *(prepare, show, audit, train, evaluate, compare, report, predict, recalibrate, monitor),
 )
 for verb in VERBS:
     app.command()(verb)

@@ -162,3 +162,32 @@ def predict(
     print_predictions(path)
     print(path)
     check_all_answered(path)
+
+
+def monitor(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="What predicted.")],
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="PREDICTIONS...", help="Tables of `diascope predict`.")
+    ],
+    group_from: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Finds the group in a file name (or in the path)."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="none takes every image as one of another patient.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of permutations and of the images drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether images, scores or referrals have drifted since the network was validated.
+
+    Each table is judged by itself. The groups are those of its column group, or found by a rule.
+    """
+    from diascope.display_comparison import print_monitoring
+    from diascope.steps.monitor import monitor as step
+
+    facts = step(model, tables, group_from=group_from, group=group, seed=seed)
+    if as_json:
+        print_json(facts)
+        return
+    print_monitoring(facts)

@@ -44,7 +44,7 @@ from diascope.reporting.answers import ANSWERS, read_answers
 from diascope.reporting.model_card import save_model_card
 from diascope.robustness import MOST_IMAGES, words
 from diascope.run import Run
-from diascope.scoring import join, score_rows, sets_of
+from diascope.scoring import join, score_rows
 from diascope.subgrouping import subgroups_of
 from diascope.trials import controls_of, material_of, robustness_of
 
@@ -304,7 +304,7 @@ def _sets(predictions: Predictions, networks: list[Bundle]) -> NDArray[np.bool_]
     inside = np.ones(predictions.logits.shape, dtype=bool)
     for fold, network in enumerate(networks):
         rows = predictions.folds == fold if len(networks) > 1 else slice(None)
-        of_fold = sets_of(network, predictions.logits[rows])
+        of_fold = network.card.sets_of(predictions.logits[rows])
         if of_fold is None:
             return None
         inside[rows] = of_fold

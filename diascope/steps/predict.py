@@ -27,7 +27,6 @@ from diascope.prediction_table import (
 from diascope.predictions import is_finite, softmax
 from diascope.progress import Progress, Watch, silent
 from diascope.run import Run, open_bundle
-from diascope.scoring import sets_of
 
 CHUNK = 256
 NO_SCORE = "the network gave no finite score"
@@ -151,7 +150,7 @@ def _answer(
     return answers_table(
         probabilities,
         bundle.decide(probabilities),
-        sets_of(bundle, logits),
+        bundle.card.sets_of(logits),
         bundle.classes,
         unlikeness=None if bundle.familiar is None else unlikeness,
     )

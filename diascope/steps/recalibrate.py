@@ -29,6 +29,7 @@ from diascope.predictions import Predictions
 from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.recalibrating import answers_of, halves, refit
+from diascope.remembering import with_baseline
 from diascope.run import Run, open_bundle
 from diascope.scoring import score_rows
 
@@ -111,6 +112,7 @@ def recalibrate(
         command=shlex.join(["diascope", *sys.argv[1:]]),
     )
     last = seen.at(judged)
+    after = answers_of(found, bundle, last)
     point = found.card.operating_point
     facts = {
         "data": card.name,
@@ -121,11 +123,11 @@ def recalibrate(
         "n_groups_judged": len(set(last.groups)),
         "is_parent_known": run.exists,
         "before": _judged(bundle, last, card.group_kind, seed),
-        "after": _judged(found, answers_of(found, bundle, last), card.group_kind, seed),
+        "after": _judged(found, after, card.group_kind, seed),
         "operating_point": asdict(point) if point else None,
         "openings": openings.as_dict(),
     }
-    found.save(folder)
+    with_baseline(found, after, images, judged).save(folder)
     save_head(folder, openings.head)
     write_json(folder / "recalibration.json", facts)
     return folder, facts

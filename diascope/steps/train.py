@@ -48,6 +48,7 @@ from diascope.predictions import Predictions
 from diascope.prepared import dataset_name
 from diascope.progress import Progress, Watch, silent
 from diascope.recipe import Recipe, make_recipe
+from diascope.remembering import with_baseline
 from diascope.reporting.model_card import save_model_card
 from diascope.run import Run
 from diascope.scoring import join, score_rows
@@ -245,6 +246,7 @@ def _train_networks(run: Run, watch: Watch) -> None:
             watched.save(run.folder / "predictions" / "val.parquet")
             seen = as_seen_by(table, plan.members - 1) if plan.members else table
             bundle = with_familiarity(bundle, seen, images)
+            bundle = _with_baseline(run, bundle, watched, table, images)
         save_head(folder, read_head(home() / LEDGER))
         bundle.save(folder)
 
@@ -264,6 +266,15 @@ def _calibrate(
         kind = run.card.group_kind
         bundle = choose_operating_point(bundle, calibrating, target, group_kind=kind)
     return bundle, recalibrated(seen, bundle)
+
+
+def _with_baseline(
+    run: Run, bundle: Bundle, watched: Predictions, table: pl.DataFrame, images: NDArray[np.uint8]
+) -> Bundle:
+    """Let a network remember what it says of images that chose no epoch and were not learned."""
+    rows = run.part_val(table)[1]
+    said = watched.at(np.searchsorted(rows_of(table, "val"), rows))
+    return with_baseline(bundle, said, images, rows)
 
 
 def _train_ensemble(
