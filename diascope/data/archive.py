@@ -14,6 +14,7 @@ An archive is refused whole, in one message, when its list holds
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import zipfile
@@ -30,6 +31,7 @@ MAX_RATIO = 200
 RATIO_FROM_BYTES = 10_000_000  # a smaller member may be as dense as it likes
 LOCAL_HEADER_BYTES = 30
 
+_CONTROL, _SURROGATE = re.compile(r"[\x00-\x1f\x7f]"), re.compile("[\ud800-\udfff]")
 _REFUSED_FLAGS = {0x0001: "encrypted", 0x0020: "a patch", 0x0040: "encrypted", 0x2000: "encrypted"}
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "thumbs.db", "desktop.ini", "Icon\r"})
 
@@ -106,9 +108,9 @@ def name_problem(name: str) -> str | None:
     """Say why a name of a file or folder cannot be used on every system, or None."""
     if "\\" in name:
         return "a backslash"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name) and not is_skipped(name):
+    if _CONTROL.search(name) and not is_skipped(name):
         return "a control character"
-    if not name.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+    if _SURROGATE.search(name):
         return "letters that are not Unicode"
     return None
 
