@@ -23,6 +23,7 @@ from diascope.atomic import atomic_path
 
 REFUSED = 0.01  # share of validation images that may be refused, half of it by each distance
 FILE = "familiar.safetensors"
+LOOKED_AT_ONCE = 32  # images: what is made of them stays in the cache
 SHRINK = 0.05  # of the covariance of features
 # A measure of looks that hardly varies in training must not decide by its last digit: three means,
 # spreads and skews, logarithms of steps and bends, two of colour, and the share of black ground.
@@ -142,33 +143,43 @@ def look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     ----------
     images : uint8 (N, S, S, 3), 0-255
     """
-    measured = [_look(images[start : start + 256]) for start in range(0, len(images), 256)]
+    starts = range(0, len(images), LOOKED_AT_ONCE)
+    measured = [_look(images[start : start + LOOKED_AT_ONCE]) for start in starts]
     return np.concatenate(measured or [np.zeros((0, len(FLOORS)), np.float32)])
 
 
 def _look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    is_shown = (images[..., 0] | images[..., 1] | images[..., 2]) > 0
+    n_shown = _at_least_one(is_shown)[:, None]
+    means = images.sum(axis=(1, 2)) / (255 * n_shown)
     x = images.astype(np.float32) / 255
-    shown = (images.max(axis=3) > 0).astype(np.float32)
-    grey, colour = x.mean(axis=3), x.max(axis=3) - x.min(axis=3)
-    steps, both = np.abs(np.diff(grey, axis=2)), shown[:, :, 1:] * shown[:, :, :-1]
-    bends, three = np.abs(np.diff(grey, n=2, axis=2)), both[:, :, 1:] * both[:, :, :-1]
-    means = np.stack([_mean(x[..., c], shown) for c in range(3)], axis=1)
-    apart = x - means[:, None, None]
-    spreads = np.stack([_mean(apart[..., c] ** 2, shown) for c in range(3)], axis=1) ** 0.5
-    skews = np.cbrt(np.stack([_mean(apart[..., c] ** 3, shown) for c in range(3)], axis=1))
-    mean_colour = _mean(colour, shown)
+    apart = (x - means[:, None, None].astype(np.float32)) * is_shown[..., None]
+    squares = apart * apart
+    spreads = np.sqrt(np.einsum("bhwc->bc", squares) / n_shown)
+    skews = np.cbrt(np.einsum("bhwc,bhwc->bc", squares, apart) / n_shown)
+    red, green, blue = np.moveaxis(x, 3, 0)
+    grey = (red + green + blue) / 3
+    colour = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    steps, both = np.diff(grey, axis=2), is_shown[:, :, 1:] & is_shown[:, :, :-1]
+    bends, three = np.diff(steps, axis=2), both[:, :, 1:] & both[:, :, :-1]
+    mean_colour = _mean(colour, is_shown)
     others = [
-        np.log(4e-3 + _mean(steps, both)),
-        np.log(4e-3 + _mean(bends, three)),
+        np.log(4e-3 + _mean(np.abs(steps), both)),
+        np.log(4e-3 + _mean(np.abs(bends), three)),
         mean_colour,
-        _mean((colour - mean_colour[:, None, None]) ** 2, shown) ** 0.5,
-        1 - shown.mean(axis=(1, 2)),
+        np.sqrt(_mean(np.square(colour - mean_colour[:, None, None]), is_shown)),
+        1 - is_shown.mean(axis=(1, 2)),
     ]
-    return np.concatenate([means, spreads, skews, np.stack(others, axis=1)], axis=1)
+    found = np.concatenate([means, spreads, skews, np.stack(others, axis=1)], axis=1)
+    return found.astype(np.float32)
 
 
-def _mean(values: NDArray[np.floating], weights: NDArray[np.float32]) -> NDArray[np.floating]:
-    return (values * weights).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1)
+def _mean(values: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.einsum("bhw,bhw->b", values, chosen) / _at_least_one(chosen)
+
+
+def _at_least_one(chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.maximum(chosen.sum(axis=(1, 2)), 1).astype(np.float32)
 
 
 def _root(
