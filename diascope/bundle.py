@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,15 @@ class Bundle:
         self.familiar = familiar
         self.baseline = baseline
         self.module = module.eval().to(memory_format=torch.channels_last)  # the faster order
+
+    @cached_property
+    def _scoring_module(self) -> nn.Module:
+        """The network as it is fastest to score with, made at its first use."""
+        import torch
+
+        from diascope.models.fused import fused
+
+        return fused(self.module).to(memory_format=torch.channels_last)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -131,7 +141,7 @@ class Bundle:
         from diascope.data.augment import dihedral
         from diascope.device import full_precision
 
-        linear = [m for m in self.module.modules() if isinstance(m, torch.nn.Linear)]
+        linear = [m for m in self._scoring_module.modules() if isinstance(m, torch.nn.Linear)]
         last = linear[-1:] if keeps_features else []
         seen: list[Tensor] = []  # of every view of a batch
         hooks = [m.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for m in last]
@@ -143,7 +153,7 @@ class Bundle:
                     batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
                     x = self.to_input(batch)
                     seen.clear()
-                    views = [self.module(dihedral(x, view)) for view in range(n_views)]
+                    views = [self._scoring_module(dihedral(x, view)) for view in range(n_views)]
                     logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
                     features += [values.flatten(1).cpu().numpy() for values in seen[:1]]
         finally:

@@ -6,9 +6,12 @@ import json
 
 import pytest
 import run_folders
+import torch
 
 from diascope.bundle import Bundle
 from diascope.errors import RunError
+from diascope.models.find import find_model
+from diascope.models.fused import fused
 
 
 @pytest.fixture
@@ -67,3 +70,23 @@ def test_a_code_file_named_in_a_bundle_is_never_run(folder):
     with pytest.raises(RunError, match=r"never run[\s\S]*plugin"):
         Bundle.load(folder)
     assert not (folder / "was-run").exists()
+
+
+@pytest.mark.parametrize("name", ["compact", "reference_cnn", "timm:resnet18"])
+def test_scoring_joins_normalisations_to_convolutions_and_changes_nothing_else(name):
+    torch.manual_seed(0)
+    network = find_model(name).build(3, 64).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    x = torch.rand(5, 3, 64, 64)
+    with torch.inference_mode():
+        expected, found = network(x), fused(network)(x)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    after = network.state_dict()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items())
+    n_left = sum(isinstance(m, torch.nn.BatchNorm2d) for m in fused(network).modules())
+    n_before = sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    assert n_left < n_before if name != "reference_cnn" else fused(network) is network
