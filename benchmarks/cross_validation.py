@@ -6,8 +6,10 @@ After ``diascope prepare DATA``::
     python benchmarks/cross_validation.py ham10000 --control colour_histogram
     python benchmarks/cross_validation.py ham10000 --control outline_and_size
     python benchmarks/cross_validation.py ham10000 --model timm:tf_efficientnet_lite0 --finetune all
+    python benchmarks/cross_validation.py malaria --minutes 5
 
-Controls are those of every report, judged on the same folds.
+The minutes are of all folds together, as in ``train``. Controls are those of every report,
+judged on the same folds.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--finetune")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--keep", type=Path, help="folder of the run, to go on with or to look at")
@@ -70,6 +73,7 @@ def judge_network(asked: argparse.Namespace) -> tuple[dict[str, Any], float]:
             model=asked.model,
             finetune=asked.finetune,
             folds=asked.folds,
+            minutes=asked.minutes,
             seed=asked.seed,
             settings=asked.settings,
             out=out,
