@@ -23,6 +23,7 @@ from diascope.atomic import atomic_path
 
 REFUSED = 0.01  # share of validation images that may be refused, half of it by each distance
 FILE = "familiar.safetensors"
+BLACK = 16  # of 255: no brighter a pixel is ground, also where JPEG has blurred its black
 LOOKED_AT_ONCE = 32  # images: what is made of them stays in the cache
 SHRINK = 0.05  # of the covariance of features
 # A measure of looks that hardly varies in training must not decide by its last digit: three means,
@@ -149,10 +150,10 @@ def look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _look(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    is_shown = (images[..., 0] | images[..., 1] | images[..., 2]) > 0
+    is_shown = np.maximum(np.maximum(images[..., 0], images[..., 1]), images[..., 2]) > BLACK
     n_shown = _at_least_one(is_shown)[:, None]
-    means = images.sum(axis=(1, 2)) / (255 * n_shown)
-    x = images.astype(np.float32) / 255
+    x = images.astype(np.float32) * is_shown[..., None] / 255
+    means = x.sum(axis=(1, 2)) / n_shown
     apart = (x - means[:, None, None].astype(np.float32)) * is_shown[..., None]
     squares = apart * apart
     spreads = np.sqrt(np.einsum("bhwc->bc", squares) / n_shown)

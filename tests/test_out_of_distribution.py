@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import polars as pl
 import pytest
@@ -110,7 +112,7 @@ def test_the_distance_is_that_of_mahalanobis():
 
 def test_looks_do_not_see_black_ground_and_never_fail():
     rng = np.random.default_rng(0)
-    image = rng.integers(1, 256, (1, 20, 20, 3)).astype(np.uint8)
+    image = rng.integers(17, 256, (1, 20, 20, 3)).astype(np.uint8)
     padded = np.zeros((1, 30, 20, 3), np.uint8)
     padded[:, 5:25] = image
     assert look(image)[0, :13] == pytest.approx(look(padded)[0, :13], abs=1e-5)
@@ -118,3 +120,18 @@ def test_looks_do_not_see_black_ground_and_never_fail():
     for odd in (np.zeros((1, 8, 8, 3), np.uint8), np.full((1, 8, 8, 3), 255, np.uint8)):
         assert np.isfinite(look(odd)).all()
     assert look(image).shape[1] == len(FLOORS)
+
+
+@pytest.mark.parametrize("quality", [95, 70, 40])
+def test_black_ground_that_jpeg_has_blurred_is_black_ground_still(quality):
+    y, x = np.mgrid[-40:40, -40:40]
+    light = 170 + 30 * np.cos(x / 9) * np.cos(y / 7)
+    cell = np.stack([light, 0.8 * light, 0.9 * light], axis=2) * (x**2 + y**2 < 35**2)[..., None]
+    stored = io.BytesIO()
+    Image.fromarray(cell.astype(np.uint8)).save(stored, "JPEG", quality=quality)
+    again = np.asarray(Image.open(stored).convert("RGB"))
+    n_blurred = ((again > 0).any(axis=2) & (cell == 0).all(axis=2)).sum()
+    assert n_blurred > 0.1 * cell.shape[0] * cell.shape[1]
+    before, after = look(cell.astype(np.uint8)[None])[0], look(again[None])[0]
+    assert after[13] == pytest.approx(before[13], abs=0.03)
+    assert after[:3] == pytest.approx(before[:3], abs=0.03)
