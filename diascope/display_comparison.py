@@ -118,7 +118,7 @@ def monitoring_sentences(one: dict[str, Any], facts: dict[str, Any]) -> list[str
     drifted = [test["name"] for test in one["tests"] if test["verdict"] == ALARM]
     kinds = plural(facts["group_kind"])
     said = {
-        ALARM: f"ALARM: {' and '.join(drifted)} differ from the baseline by more than chance. The "
+        ALARM: f"ALARM by {' and '.join(drifted)}: farther from the baseline than chance goes. The "
         f"images or the {kinds} are others; whether the network is worse on them, only labels "
         "tell: look at some, and run `diascope recalibrate` on labelled ones.",
         NO_ALARM: f"No alarm. With few {kinds} only large changes are seen, and whether the "
