@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 RIDGE = 0.01  # penalty, for each image that is learned from
 
@@ -17,7 +18,8 @@ def boosted_scores(
 ) -> NDArray[np.float64]:
     """Learn with gradient-boosted trees, and score other images.
 
-    Nothing is tuned and nothing drawn: scikit-learn's settings, without early stopping.
+    Nothing is tuned and nothing drawn: scikit-learn's settings, without early stopping. One thread
+    does it: with several, the many small steps mostly wait for each other.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def boosted_scores(
         return scores
     model = HistGradientBoostingClassifier(random_state=0)
     model.set_params(early_stopping=False)
-    scores[:, known] = model.fit(features, labels).predict_proba(judged)
+    with threadpool_limits(1, "openmp"):
+        scores[:, known] = model.fit(features, labels).predict_proba(judged)
     return scores
 
 
