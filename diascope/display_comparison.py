@@ -96,8 +96,7 @@ def print_monitoring(facts: dict[str, Any]) -> None:
             p = test["p_holm"]
             table.add_row(
                 escape(f"{test['name']}: {test['what']}"),
-                f"{test['baseline']:.3f}",
-                "-" if test["here"] is None else f"{test['here']:.3f}",
+                *("-" if test[k] is None else f"{test[k]:.3f}" for k in ("baseline", "here")),
                 test["note"] or "-" if p is None else f"{p:.4f}",
                 test["verdict"],
             )
@@ -126,6 +125,8 @@ def monitoring_sentences(one: dict[str, Any], facts: dict[str, Any]) -> list[str
         NOT_TESTED: f"NOT TESTED: too few {kinds}. Put the tables of a longer time together.",
     }
     sentences = [said[one["verdict"]]]
+    if one["n_unanswered"] == one["n_images"]:
+        sentences = ["NOT TESTED: no image could be predicted."]
     if one["n_unanswered"]:
         sentences.append(f"{counted(one['n_unanswered'], 'file')} with an error: in no test.")
     if one["n_refused"]:

@@ -61,7 +61,9 @@ class Aspect:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """The mean values, each group having one vote: float64 (V,)."""
+        """The mean values, each group having one vote: float64 (V,); NaN without images."""
+        if not len(self.binned.group_of):
+            return np.full(len(self.what), np.nan)
         n_bins = self.values.shape[1]
         n_histograms = self.binned.bins.shape[1]
         shares = mean_shares(self.binned, n_bins).reshape(n_histograms, 1, n_bins)
@@ -212,14 +214,13 @@ def _told(
         note = f"{drift.n_after} {kinds} against {drift.n_before}: it takes {least}"
     elif p_holm <= FALSE_ALARMS:
         verdict = ALARM
-    before = old.means
-    after = new.means if len(new.binned.group_of) else np.full_like(before, np.nan)
+    before, after = old.means, new.means
     shown = _shown(card, before, after)
     return {
         "name": old.name,
         "what": old.what[shown],
-        "baseline": float(before[shown]),
-        "here": None if drift.distance is None else float(after[shown]),
+        "baseline": None if np.isnan(before[shown]) else float(before[shown]),
+        "here": None if np.isnan(after[shown]) else float(after[shown]),
         "distance": drift.distance,
         "p": drift.p,
         "p_holm": None if drift.p is None else p_holm,

@@ -98,11 +98,16 @@ def test_what_is_alike_is_silent_and_what_differs_is_named():
 
 def test_if_all_are_refused_the_unlikeness_alone_is_tested():
     rng = np.random.default_rng(1)
-    found = held(rng, chain(rng), far=1000.0, **LIKE)
+    known = chain(rng)
+    found = held(rng, known, far=1000.0, **LIKE)
     assert (found["verdict"], drifted(found)) == ("alarm", {"unlikeness"})
     assert found["n_refused"] == found["n_images"]
     assert {t["verdict"] for t in found["tests"]} == {"alarm", "not tested"}
     json.dumps(found, allow_nan=False)
+    silent = replace(known[1], unlikeness=np.full(360, 9.0, np.float32))
+    nothing = held(rng, (known[0], silent, known[2]), **LIKE)
+    assert [test["baseline"] is None for test in nothing["tests"]] == [True, True, True, False]
+    json.dumps(nothing, allow_nan=False)
 
 
 def test_few_groups_are_not_tested_and_it_says_how_many_it_takes():
@@ -171,6 +176,8 @@ def test_the_verb_reads_every_format_and_says_what_it_found(watched, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "No alarm" in done.stdout
     assert "1 file with an error" in done.stdout
+    broken = write_table(table.filter(pl.col("error").is_not_null()), tmp_path / "broken.csv")
+    assert "no image could be predicted" in command(folder, broken, "--group", "none").stdout
     done = command(folder, paths[0], "--group-from", "^g[0-9]+", "--json")
     assert json.loads(done.stdout)["tables"][0]["tests"] == first["tests"]
 
