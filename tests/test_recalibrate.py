@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from PIL import Image
 from run_folders import BINARY, bundle
 from scipy.special import softmax
@@ -143,6 +144,12 @@ def test_the_verb_writes_a_new_bundle_and_leaves_the_old_one(trained, local, hom
     assert (facts["n_groups_fitted"], facts["n_groups_judged"]) == (20, 20)
     card = Card.load(folder)
     assert card.recalibration.data == facts["data"]
+    told = (folder / "README.md").read_text(encoding="utf-8")
+    _, front, body = told.split("---\n", 2)
+    assert yaml.safe_load(front)["datasets"] == ["malaria", facts["data"]]
+    assert card.recalibration.parent_sha256 in body
+    assert f"{facts['after']['estimates']['auroc']['value']:.3f}" in body
+    assert "fitted on 80 local images" in body
     assert card.weights_sha256 == Bundle.load(trained.folder / "bundle").card.weights_sha256
     bundle_now = diascope.load(folder)
     assert bundle_now.card == card

@@ -68,11 +68,11 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
     body = sections(
         [
             ("Intended use", _intended_use(card, answers)),
-            ("How to use it", _usage(card)),
+            ("How to use it", usage(card)),
             ("Data", _data(data, run.fingerprint, card)),
             ("Training", _training(run, card)),
             ("Evaluation", _evaluation(judged, stale)),
-            ("Thresholds", _thresholds(card)),
+            ("Thresholds", thresholds(card)),
             ("Limits", _limits(run, answers)),
             ("Licence", _licence(data, answers)),
         ]
@@ -108,14 +108,14 @@ def _front(
     said = one_line(licence).lower()
     terms: dict[str, str] = {"license": said}
     if said not in LICENCES:
-        terms = {"license": "other", "license_name": _slug(said) or "not-stated"}
+        terms = {"license": "other", "license_name": slug(said) or "not-stated"}
     results = [_result(part, metrics, data) for part, metrics in judged.items()]
     types = dict.fromkeys(metric["type"] for result in results for metric in result["metrics"])
     front: dict[str, Any] = {
         **terms,
         "library_name": "diascope",
         "pipeline_tag": "image-classification",
-        "tags": [_slug(tag) for tag in ("medical-imaging", data.modality, card.model)],
+        "tags": [slug(tag) for tag in ("medical-imaging", data.modality, card.model)],
         "datasets": [one_line(data.name)],
     }
     if results:
@@ -123,7 +123,8 @@ def _front(
     return front
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return text as a tag of the hub: small letters, digits, dots and dashes."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
 
 
@@ -165,7 +166,8 @@ def _intended_use(card: Card, answers: Mapping[str, str]) -> str:
     )
 
 
-def _usage(card: Card) -> str:
+def usage(card: Card) -> str:
+    """Say how a bundle is used, from Python and on the command line."""
     classes = ", ".join(words(name) for name in card.classes)
     return (
         "```python\nimport diascope\n\n"
@@ -247,8 +249,12 @@ def _evaluation(judged: Mapping[str, Any], stale: list[str]) -> str:
     return "\n\n".join(parts)
 
 
-def _thresholds(card: Card) -> str:
+def thresholds(card: Card) -> str:
+    """Say from when on a class is called, and on which images that was chosen."""
     found = []
+    is_local = card.recalibration is not None
+    image = "local image" if is_local else "validation image"
+    not_learned = "" if is_local else " that were not learned from"
     if card.positive is not None and card.threshold is not None:
         found.append(
             f"An image is called {card.positive} from a probability of {card.threshold:.4g} on."
@@ -258,7 +264,7 @@ def _thresholds(card: Card) -> str:
     point = card.operating_point
     if point is not None:
         found.append(
-            f"The threshold was chosen on validation images of {point.n_groups} "
+            f"The threshold was chosen on {image}s of {point.n_groups} "
             f"{plural(card.group_kind)} to promise a {point.metric} of at least {point.value:g} on "
             f"average over new {plural(card.group_kind)} drawn as those were, with "
             f"{point.confidence:.0%} confidence."
@@ -266,7 +272,7 @@ def _thresholds(card: Card) -> str:
     if card.n_calibrated:
         found.append(
             f"The logits are divided by a temperature of {card.temperature:.3f}, fitted on "
-            f"{counted(card.n_calibrated, 'validation image')} that were not learned from."
+            f"{counted(card.n_calibrated, image)}{not_learned}."
         )
     else:
         found.append("The probabilities are as the network gives them: nothing was calibrated.")

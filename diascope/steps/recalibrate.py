@@ -30,6 +30,7 @@ from diascope.prepared import dataset_name, load_prepared
 from diascope.progress import Progress, Watch, silent
 from diascope.recalibrating import answers_of, halves, refit
 from diascope.remembering import with_baseline
+from diascope.reporting.recalibrated_card import save_recalibrated_card
 from diascope.run import Run, open_bundle
 from diascope.scoring import score_rows
 
@@ -127,9 +128,11 @@ def recalibrate(
         "operating_point": asdict(point) if point else None,
         "openings": openings.as_dict(),
     }
-    with_baseline(found, after, images, judged).save(folder)
+    refitted = with_baseline(found, after, images, judged)
+    refitted.save(folder)
     save_head(folder, openings.head)
     write_json(folder / "recalibration.json", facts)
+    save_recalibrated_card(folder, refitted.card, card, facts)
     return folder, facts
 
 
