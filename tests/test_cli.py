@@ -10,12 +10,14 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL
 from own_images import draw_folder
 
 import diascope
+from diascope.cli import main
 from diascope.datasets import ham10000
 
 INTERRUPTED = "interrupted: the same command goes on or starts again.\n"
@@ -36,6 +38,26 @@ def call(home, tmp_path):
             check=False,
             env={**os.environ, "DIASCOPE_HOME": str(home), "COLUMNS": "200", **(env or {})},
         )
+
+    return run
+
+
+@pytest.fixture
+def call_here(home, tmp_path, monkeypatch, capfd):
+    """Return a function that does the same in this process: no second for loading torch."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("COLUMNS", "200"), ("OMP_WAIT_POLICY", "passive")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    monkeypatch.setattr("diascope.cli.keep_freed_memory", lambda: None)  # of the whole process
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["diascope", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=said.out, stderr=said.err)
 
     return run
 
@@ -113,8 +135,9 @@ def test_every_verb_explains_itself(call):
         assert "Usage:" in call(verb, "--help").stdout
 
 
-def test_names_that_do_not_exist_are_refused(call, cells):
+def test_names_that_do_not_exist_are_refused(call, call_here):
     refused(call("prepare", "malria"), "'malria'", "Did you mean 'malaria'")
+    call = call_here
     refused(call("train", "malria"), "Did you mean 'malaria'")
     refused(call("train", "malaria"), "diascope prepare malaria")
     refused(
@@ -144,7 +167,8 @@ def archive(path, members):
     return path
 
 
-def test_hostile_and_broken_archives_are_refused(call, tmp_path, cells):
+def test_hostile_and_broken_archives_are_refused(call_here, tmp_path, cells):
+    call = call_here
     refused(call("prepare", "malaria", "--source", tmp_path / "none.zip"), "no such file")
     (tmp_path / "empty").mkdir()
     refused(call("prepare", "malaria", "--source", tmp_path / "empty"), "holds no files")
@@ -180,7 +204,8 @@ def test_own_images_from_a_folder_to_class_folders_and_predictions(call, tmp_pat
     assert [row["images"] for row in listed if row["name"].startswith("my-cells-")] == [48]
 
 
-def test_wishes_for_own_images_and_random_splits_are_checked(call, cells, tmp_path):
+def test_wishes_for_own_images_and_random_splits_are_checked(call_here, cells, tmp_path):
+    call = call_here
     draw_folder(tmp_path / "own")
     refused(call("prepare", "malaria", "--positive", "x"), "--positive", "not malaria")
     refused(call("prepare", "own", "--group", "some"), "--group is none")
@@ -214,8 +239,9 @@ def test_at_a_terminal_the_groups_are_asked_for(home, tmp_path, answer, code):
     assert "Take --group-from" in shown
 
 
-def test_option_values_out_of_range_are_refused(call, cells):
-    call("prepare", "malaria", "--source", cells)
+def test_option_values_out_of_range_are_refused(call_here, cells):
+    call = call_here
+    assert call("prepare", "malaria", "--source", cells).returncode == 0
     refused(call("prepare", "malaria", "--source", cells, "--max-rejected", "3"), "--max-rejected")
     refused(call("prepare", "malaria", "--source", cells, "--seed", "-1"), "seed")
     refused(call("train", "malaria", "--folds", "13"), "12 groups for 13 folds")
