@@ -39,12 +39,17 @@ def thread_limit() -> int | None:
     return int(allowed) if allowed.isdecimal() and int(allowed) else None
 
 
+SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
+
+
 def settle_torch() -> None:
     """Set what torch reads when it is loaded, unless the user has set it.
 
-    Idle compute threads sleep: beside other busy programs, threads that spin while they wait take
-    the processor from the one that they wait for (`benchmarks/waiting.py` measures it). And what
-    Apple's GPUs cannot do, the processor does.
+    Idle compute threads soon sleep: beside other busy programs, threads that spin while they wait
+    take the processor from the one that they wait for (`benchmarks/waiting.py` measures it). And
+    what Apple's GPUs cannot do, the processor does.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # noqa: TID251 - the one place that may
+    if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the one place that may
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the one place
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # noqa: TID251 - the one place
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # noqa: TID251 - the one place

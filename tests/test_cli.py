@@ -19,6 +19,7 @@ from own_images import draw_folder
 import diascope
 from diascope.cli import main
 from diascope.datasets import ham10000
+from diascope.home import SPINS, settle_torch
 
 INTERRUPTED = "interrupted: the same command goes on or starts again.\n"
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
@@ -118,6 +119,18 @@ def test_lists_and_tables_can_be_read_at_80_columns(call, tmp_path):
     rows = [line.split() for line in table.splitlines() if line.startswith("│")]
     assert [row[1] for row in rows] == ["all", *ham10000.CLASSES]
     assert all(row.count("/") == 4 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "waits", "spins"), [(None, "passive", SPINS), ("active", "active", None)]
+)
+def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(
+    monkeypatch, given, waits, spins
+):
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": given} if given else {})
+    settle_torch()
+    assert os.environ["OMP_WAIT_POLICY"] == waits
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_help_comes_without_torch(call):
