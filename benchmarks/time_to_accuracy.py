@@ -38,7 +38,7 @@ POSITIVE = "parasitized"
 
 
 def main() -> None:
-    """Print a row for each training length, then the seconds to a level that all reach."""
+    """Print a row for each length, the seconds to a level that all reach, and differences."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="+", metavar="SYSTEM=PYTHON:EPOCHS")
     parser.add_argument("--folds", default="0,1,2,3,4")
@@ -72,6 +72,7 @@ def main() -> None:
         print(f"| {name} | {n_epochs} | {' | '.join(spread(of_key))} |")
     for column, figure in ((1, "AUROC"), (2, "accuracy")):
         print(reached(means, lengths, column, figure))
+    print("\n".join(differences(found)))
     print(f"\nFolds {asked.folds} of {FOLDS}. {conditions()}")
 
 
@@ -95,11 +96,11 @@ def append_row(file: Path, key: tuple[str, int, int], row: tuple[float, ...]) ->
     print(line, file=sys.stderr, flush=True)
 
 
-def spread(rows: list[tuple[float, float, float]]) -> list[str]:
+def spread(rows: list[tuple[float, float, float]], *, seconds_digits: int = 0) -> list[str]:
     """Return mean and range over the folds of seconds, AUROC and accuracy."""
     words = []
-    for values, digits in zip(zip(*rows, strict=True), (0, 4, 4), strict=True):
-        span = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(values) > 1 else ""
+    for values, digits in zip(zip(*rows, strict=True), (seconds_digits, 4, 4), strict=True):
+        span = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
         words.append(f"{np.mean(values):.{digits}f}{span}")
     return words
 
@@ -111,6 +112,28 @@ def reached(means: dict, lengths: dict, column: int, figure: str) -> str:
     seconds = {n: min(r[0] for r in rows if r[column] >= level) for n, rows in of.items()}
     words = [f"{name} {spent:.0f} s" for name, spent in seconds.items()]
     return f"\nAll reach the {figure} {level:.4f}: {', '.join(words)}."
+
+
+def differences(found: dict[tuple[str, int], list[tuple[float, float, float]]]) -> list[str]:
+    """Pair the rows of the first system with the longest training of each other, fold by fold."""
+    first = next(iter(found))[0]
+    longest = {name: n_epochs for name, n_epochs in found if name != first}
+    rows = [
+        f"\n| {first}, epochs | against | times as fast | AUROC more by | accuracy more by |",
+        "|---|---|---|---|---|",
+    ]
+    for (name, n_epochs), ours in found.items():
+        for rival, n_rival in longest.items() if name == first else ():
+            pairs = list(zip(ours, found[rival, n_rival], strict=True))
+            seconds, auroc, accuracy = spread(
+                [
+                    (theirs[0] / one[0], one[1] - theirs[1], one[2] - theirs[2])
+                    for one, theirs in pairs
+                ],
+                seconds_digits=1,
+            )
+            rows.append(f"| {n_epochs} | {rival}, {n_rival} | {seconds} | {auroc} | {accuracy} |")
+    return rows
 
 
 def unpack(fold: int, folder: Path) -> tuple[pl.DataFrame, float]:
