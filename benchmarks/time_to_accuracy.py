@@ -96,10 +96,10 @@ def append_row(file: Path, key: tuple[str, int, int], row: tuple[float, ...]) ->
     print(line, file=sys.stderr, flush=True)
 
 
-def spread(rows: list[tuple[float, float, float]], *, seconds_digits: int = 0) -> list[str]:
-    """Return mean and range over the folds of seconds, AUROC and accuracy."""
+def spread(rows: list[tuple[float, float, float]], *, first_digits: int = 0) -> list[str]:
+    """Return mean and range over the folds of seconds (or a ratio of them), AUROC and accuracy."""
     words = []
-    for values, digits in zip(zip(*rows, strict=True), (seconds_digits, 4, 4), strict=True):
+    for values, digits in zip(zip(*rows, strict=True), (first_digits, 4, 4), strict=True):
         span = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
         words.append(f"{np.mean(values):.{digits}f}{span}")
     return words
@@ -125,14 +125,14 @@ def differences(found: dict[tuple[str, int], list[tuple[float, float, float]]]) 
     for (name, n_epochs), ours in found.items():
         for rival, n_rival in longest.items() if name == first else ():
             pairs = list(zip(ours, found[rival, n_rival], strict=True))
-            seconds, auroc, accuracy = spread(
+            speed, auroc, accuracy = spread(
                 [
                     (theirs[0] / one[0], one[1] - theirs[1], one[2] - theirs[2])
                     for one, theirs in pairs
                 ],
-                seconds_digits=1,
+                first_digits=1,
             )
-            rows.append(f"| {n_epochs} | {rival}, {n_rival} | {seconds} | {auroc} | {accuracy} |")
+            rows.append(f"| {n_epochs} | {rival}, {n_rival} | {speed} | {auroc} | {accuracy} |")
     return rows
 
 
