@@ -15,6 +15,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,11 +45,7 @@ def main() -> None:
     parser.add_argument("--folds", default="0,1,2,3,4")
     parser.add_argument("--rows", type=Path, required=True)
     asked = parser.parse_args()
-    lengths = {}
-    for words in asked.systems:
-        name, _, rest = words.partition("=")
-        python, _, epochs = rest.rpartition(":")
-        lengths[name] = (python, [int(number) for number in epochs.split(",")])
+    lengths = read_systems(parser, asked.systems)
     rows = read_rows(asked.rows)
     folds = [int(fold) for fold in asked.folds.split(",")]
     wanted = [(name, n, fold) for name, (_, ns) in lengths.items() for n in ns for fold in folds]
@@ -74,6 +71,24 @@ def main() -> None:
         print(reached(means, lengths, column, figure))
     print("\n".join(differences(found)))
     print(f"\nFolds {asked.folds} of {FOLDS}. {conditions()}")
+
+
+def read_systems(
+    parser: argparse.ArgumentParser, systems: list[str]
+) -> dict[str, tuple[str, list[int]]]:
+    """Return the Python and the numbers of epochs of each system; exit where one is not there."""
+    lengths = {}
+    for words in systems:
+        name, _, rest = words.partition("=")
+        python, _, epochs = rest.rpartition(":")
+        if not all(number.isdecimal() for number in epochs.split(",")):
+            parser.error(f"{words!r} is not SYSTEM=PYTHON:EPOCHS, such as diascope=python:1,2.")
+        if not name.startswith("diascope") and not (RIVALS / f"{name}.py").is_file():
+            parser.error(f"There is no system {name!r}: see {RIVALS}.")
+        if not shutil.which(python):
+            parser.error(f"There is no Python at {python!r}, for {name}.")
+        lengths[name] = (python, [int(number) for number in epochs.split(",")])
+    return lengths
 
 
 def read_rows(file: Path) -> dict[tuple[str, int, int], tuple[float, float, float]]:
