@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from diascope.data import candidates
 from diascope.data.candidates import IndexedFeatures, propose
 from diascope.data.local_features import mirrored
 from diascope.data.visual_words import joined, learn_vocabulary
@@ -45,26 +46,39 @@ def test_runs_of_words_join_in_their_order():
     assert np.array_equal(joined(parts).second_bits, whole.second_bits)
 
 
-def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more():
-    """Pictures of twenty features, each with a noisy copy."""
+N_PICTURES, N_FEATURES = 60, 20
+
+
+def features_of_pictures_and_noisy_copies(n_vocabularies: int) -> IndexedFeatures:
     rng = np.random.default_rng(1)
-    n_pictures, n_features = 60, 20
-    base = draw_descriptors(n_pictures * n_features)
+    base = draw_descriptors(N_PICTURES * N_FEATURES)
     copies = base + rng.normal(0, 30, base.shape)
     descriptors = np.concatenate([base, copies.clip(0, 255).astype(np.uint8)])
-    images = np.repeat(np.arange(2 * n_pictures, dtype=np.int32), n_features)
+    images = np.repeat(np.arange(2 * N_PICTURES, dtype=np.int32), N_FEATURES)
     zeros = np.zeros(len(images), np.float32)
+    words = tuple(
+        learn_vocabulary(base, n_features=len(images), seed=seed).quantise(descriptors)
+        for seed in range(n_vocabularies)
+    )
+    return IndexedFeatures(images, zeros, zeros, words)
 
+
+def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more():
     def found(n_vocabularies: int) -> set[tuple[int, int]]:
-        words = tuple(
-            learn_vocabulary(base, n_features=len(images), seed=seed).quantise(descriptors)
-            for seed in range(n_vocabularies)
-        )
-        features = IndexedFeatures(images, zeros, zeros, words)
-        proposed = propose(features, np.arange(2 * n_pictures), n_threads=1)
-        wanted = {(row, row + n_pictures) for row in range(n_pictures)}
+        features = features_of_pictures_and_noisy_copies(n_vocabularies)
+        proposed = propose(features, np.arange(2 * N_PICTURES), n_threads=1)
+        wanted = {(row, row + N_PICTURES) for row in range(N_PICTURES)}
         return wanted & set(map(tuple, proposed[:, :2].tolist()))
 
     one, two = found(1), found(2)
     assert one <= two
     assert len(two) > len(one) > 0
+
+
+def test_how_much_is_looked_up_at_a_time_changes_nothing(monkeypatch):
+    features = features_of_pictures_and_noisy_copies(2)
+    groups = np.arange(2 * N_PICTURES)
+    whole = propose(features, groups, n_threads=1)
+    for name, few in (("N_ASKED", 7), ("N_COMPARED", 50), ("N_COUNTED", 100)):
+        monkeypatch.setattr(candidates, name, few)
+        assert np.array_equal(propose(features, groups, n_threads=2), whole)

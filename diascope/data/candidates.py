@@ -22,7 +22,8 @@ MIN_VOTES = 3
 SURE_VOTES = 9  # not had by chance, however many pairs of a picture have them
 MAX_CANDIDATES = 15  # a picture
 CELL_LIMIT = 96  # features that one feature is compared with in a cell
-N_COMPARED = 2_000_000  # comparisons made at a time
+N_COMPARED = 200_000  # comparisons made at a time: so many stay in the processor's cache
+N_ASKED = 1 << 18  # features looked up at a time
 N_COUNTED = 4_000_000  # votes counted at a time
 IMAGE_BITS = 21  # a vote is one number of 62 bits
 MAX_IMAGES = 1 << IMAGE_BITS
@@ -81,73 +82,115 @@ def _cast_votes(
 ) -> list[NDArray[np.int64]]:
     """Let the features that one vocabulary puts together vote for pairs of different groups."""
     index = _Index(words)
+    numbers = _number_in_picture(features.images)
 
-    def search(query: tuple[slice, NDArray, NDArray, bool]) -> NDArray[np.int64]:
-        rows, cells, own_bits, is_mirrored = query
-        first, second, distance = index.near(rows.start, cells, own_bits)
-        apart = groups[features.images[first]] != groups[features.images[second]]
-        cast = []
-        for voice, limit in enumerate(DISTANCES):
-            near = apart & (distance <= limit)
-            cast.append(_votes(features, first[near], second[near], is_mirrored, voice))
+    def search(probe: _Probe) -> NDArray[np.int64]:
+        cast = [np.zeros(0, np.int64)]
+        for first, second, distance in index.near(probe):
+            apart = groups[features.images[first]] != groups[features.images[second]]
+            ends = first[apart], second[apart]
+            pairs, number = _votes(features, numbers, *ends, is_mirrored=probe.is_mirrored)
+            for voice, limit in enumerate(DISTANCES):
+                near = distance[apart] <= limit
+                voices = np.minimum(len(DISTANCES) * number[near] + voice, 1023)
+                cast.append(pairs[near] << 10 | voices)
         return np.concatenate(cast)
 
-    return list(pool.map(search, index.queries(words)))
+    return list(pool.map(search, index.probes()))
+
+
+def _number_in_picture(images: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Count the features of each picture from 0; they are sorted by picture."""
+    starts, sizes = _runs(images)
+    return (np.arange(len(images)) - np.repeat(starts, sizes)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What is looked up: some features, by the centroids that are these nearest to their halves.
+
+    Parameters
+    ----------
+    rows : slice
+        Of features.
+    left, right : int
+        0 for the nearest centroid of a half, 1 for the second nearest.
+    is_mirrored : bool
+        The halves are changed over.
+    """
+
+    rows: slice
+    left: int
+    right: int
+    is_mirrored: bool
 
 
 class _Index:
     """Features sorted by cell."""
 
     def __init__(self, words: Words) -> None:
+        self.words = words
         self.n_centroids = 1 + int(max(words.nearest.max(), words.second.max()))
-        cells = self._cells(words.nearest)
+        cells = self._cells(words.nearest[:, 0], words.nearest[:, 1])
         self.order = np.argsort(cells, kind="stable").astype(np.int32)
-        self.bits = _both(words.bits)[self.order]
+        self.bits = _both(words.bits[:, 0], words.bits[:, 1])[self.order]
         self.sizes = np.bincount(cells, minlength=self.n_centroids**2)
         self.starts = np.cumsum(self.sizes) - self.sizes
 
-    def _cells(self, pairs: NDArray[np.uint16]) -> NDArray[np.int32]:
-        return pairs[:, 0] * np.int32(self.n_centroids) + pairs[:, 1]
+    def _cells(self, left: NDArray[np.uint16], right: NDArray[np.uint16]) -> NDArray[np.int32]:
+        return left * np.int32(self.n_centroids) + right
 
-    def queries(self, words: Words) -> Iterator[tuple[slice, NDArray, NDArray, bool]]:
-        """Yield what to look up: rows of features, their cells and bits, and if mirrored."""
-        cells = (words.nearest, words.second)
-        bits = (words.bits, words.second_bits)
+    def probes(self) -> Iterator[_Probe]:
+        """Yield all that is to be looked up."""
         for left, right in ((0, 0), (0, 1), (1, 0)):
-            probe = np.stack([cells[left][:, 0], cells[right][:, 1]], axis=1)
-            sides = np.stack([bits[left][:, 0], bits[right][:, 1]], axis=1)
             for is_mirrored in (False, True):
-                step = -1 if is_mirrored else 1
-                wanted, own_bits = self._cells(probe[:, ::step]), _both(sides[:, ::step])
-                n = np.cumsum(np.minimum(self.sizes[wanted], CELL_LIMIT))
-                n_parts = 1 + int(n[-1]) // N_COMPARED if len(n) else 0
-                ends = np.searchsorted(n, np.linspace(0, n[-1], n_parts + 1)) if n_parts else []
-                for start, end in pairwise([0, *ends[1:-1], len(n)]):
-                    rows = slice(int(start), int(end))
-                    yield rows, wanted[rows], own_bits[rows], is_mirrored
+                for start in range(0, len(self.order), N_ASKED):
+                    yield _Probe(slice(start, start + N_ASKED), left, right, is_mirrored)
 
-    def near(self, first_row: int, cells: NDArray, own_bits: NDArray):
-        """Return the rows of near features, those that ask and those found, and the distances."""
+    def near(self, probe: _Probe) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
+        """Yield rows of near features, those that ask and those found, and the distances."""
+        rows, cells, own_bits = self._asked(probe)
         sizes = self.sizes[cells]
         n = np.minimum(sizes, CELL_LIMIT)
         starts = self.starts[cells]
         full = sizes > CELL_LIMIT  # of a full cell, a window that is another for each
-        rows = first_row + np.flatnonzero(full)
-        starts[full] += rows * 7919 % (sizes[full] - CELL_LIMIT)
-        places = np.arange(n.sum()) + np.repeat(starts - (np.cumsum(n) - n), n)
-        distance = np.bitwise_count(np.repeat(own_bits, n) ^ self.bits[places])
-        near = np.flatnonzero(distance <= DISTANCES[0])
-        asked = np.searchsorted(np.cumsum(n), near, side="right")
-        return first_row + asked, self.order[places[near]], distance[near]
+        starts[full] += rows[full] * 7919 % (sizes[full] - CELL_LIMIT)
+        ends = np.cumsum(n)
+        shift = starts - (ends - n)
+        n_parts = 1 + int(ends[-1]) // N_COMPARED
+        cuts = np.searchsorted(ends, np.linspace(0, ends[-1], n_parts + 1)[1:-1])
+        for start, end in pairwise([0, *cuts.tolist(), len(n)]):
+            asked = np.repeat(np.arange(start, end), n[start:end])
+            first_place = ends[start] - n[start]
+            places = np.arange(first_place, first_place + len(asked)) + shift[asked]
+            distance = np.bitwise_count(own_bits[asked] ^ self.bits[places])
+            near = np.flatnonzero(distance <= DISTANCES[0])
+            yield rows[asked[near]], self.order[places[near]], distance[near]
+
+    def _asked(self, probe: _Probe) -> tuple[NDArray, NDArray, NDArray]:
+        """Return rows of features, their cells and bits, cell by cell.
+
+        What is looked up together then lies together in memory.
+        """
+        words = self.words
+        cells = [(words.nearest, words.second)[probe.left][probe.rows, 0]]
+        cells += [(words.nearest, words.second)[probe.right][probe.rows, 1]]
+        bits = [(words.bits, words.second_bits)[probe.left][probe.rows, 0]]
+        bits += [(words.bits, words.second_bits)[probe.right][probe.rows, 1]]
+        step = -1 if probe.is_mirrored else 1
+        wanted = self._cells(*cells[::step]).astype(np.int64)
+        by_cell = np.sort(wanted << 32 | np.arange(len(wanted)))
+        order = by_cell & 0xFFFFFFFF
+        return probe.rows.start + order, by_cell >> 32, _both(*bits[::step])[order]
 
 
-def _both(bits: NDArray[np.uint32]) -> NDArray[np.uint64]:
+def _both(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """Join the bits of the two halves."""
-    return bits[:, 0].astype(np.uint64) << np.uint64(32) | bits[:, 1]
+    return left.astype(np.uint64) << np.uint64(32) | right
 
 
-def _votes(features: IndexedFeatures, first, second, is_mirrored: bool, voice: int):
-    """Encode votes, int64: pair, mirror, turn, change of size, and the feature that votes."""
+def _votes(features: IndexedFeatures, numbers, first, second, *, is_mirrored: bool):
+    """Encode pair, mirror, turn and change of size; and return which feature votes, both int64."""
     swap = features.images[first] > features.images[second]
     low, high = np.where(swap, second, first), np.where(swap, first, second)
     one, two = (features.images[rows].astype(np.int64) for rows in (low, high))
@@ -156,10 +199,8 @@ def _votes(features: IndexedFeatures, first, second, is_mirrored: bool, voice: i
     turn = np.floor((turn % (2 * np.pi)) * (TURNS / (2 * np.pi))).astype(np.int64) % TURNS
     change = features.octaves[high] - features.octaves[low]
     change = np.clip(2 * change + SIZES / 2, 0, SIZES - 1).astype(np.int64)
-    number = low - np.searchsorted(features.images, one)
-    number = np.minimum(len(DISTANCES) * number + voice, 1023)
     pair = (one << IMAGE_BITS | two) << 1 | is_mirrored
-    return ((pair << 5 | turn) << 4 | change) << 10 | number
+    return (pair << 5 | turn) << 4 | change, numbers[low].astype(np.int64)
 
 
 def _select(votes: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -218,7 +259,7 @@ def _count(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return pairs[starts][enough], n_votes[enough]
 
 
-def _runs(ordered: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _runs(ordered: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return where runs of equal values start, and their lengths."""
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
     return starts, np.diff(starts, append=len(ordered))

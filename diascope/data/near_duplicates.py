@@ -33,7 +33,7 @@ from diascope.progress import Progress, Watch, silent
 N_SAMPLED = 1000  # pictures that the vocabularies are learned from
 N_VOCABULARIES = 2  # what one of them parts, the other may not
 CHUNK = 64  # pictures or pairs between two signs of life
-FEATURE_BYTES, FLAT_BYTES = 1 << 30, 1 << 28  # kept for the comparison of pairs
+FEATURE_BYTES, FLAT_BYTES = 3 << 29, 1 << 28  # kept for the comparison of pairs
 
 # The more places lie on one transform, the less the pictures need to agree, and the other way
 # round: first all that is asked for, then what is asked for besides.
