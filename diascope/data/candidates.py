@@ -70,17 +70,23 @@ def propose(
         Rows of the first and of the second picture, first < second; 1 where the second is
         mirrored; votes. Sorted by rows.
     """
-    votes = [np.zeros(0, np.int64)]
     with ThreadPoolExecutor(n_threads) as pool:
-        for words in features.words:
-            votes += _cast_votes(features, words, groups, pool)
-    return _select(np.concatenate(votes))
+        return _select(_cast_votes(features, groups, pool))
 
 
 def _cast_votes(
-    features: IndexedFeatures, words: Words, groups: NDArray[np.integer], pool: ThreadPoolExecutor
+    features: IndexedFeatures, groups: NDArray[np.integer], pool: ThreadPoolExecutor
+) -> NDArray[np.int64]:
+    """Let the features that any vocabulary puts together vote for pairs of different groups."""
+    votes = [np.zeros(0, np.int64)]
+    for words in features.words:
+        votes += _cast_votes_by(words, features, groups, pool)
+    return np.concatenate(votes)
+
+
+def _cast_votes_by(
+    words: Words, features: IndexedFeatures, groups: NDArray[np.integer], pool: ThreadPoolExecutor
 ) -> list[NDArray[np.int64]]:
-    """Let the features that one vocabulary puts together vote for pairs of different groups."""
     index = _Index(words)
     numbers = _number_in_picture(features.images)
 
