@@ -127,7 +127,7 @@ def find_near_duplicates(
         proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
         watch(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
         candidates = [(one, two, bool(mirror)) for one, two, mirror, _ in proposed.tolist()]
-        return _verify_all(pictures, candidates, pool, watch)
+        return _verify_all(pictures, candidates, watch)
 
 
 def verify_pairs(
@@ -150,18 +150,17 @@ def verify_pairs(
     DataFrame
         As of `find_near_duplicates`.
     """
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return _verify_all(_Pictures(read, n_images), candidates, pool, watch)
+    with threadpool_limits(1, "blas"):
+        return _verify_all(_Pictures(read, n_images), candidates, watch)
 
 
-def _verify_all(
-    pictures: _Pictures, candidates: Sequence[Candidate], pool: ThreadPoolExecutor, watch: Watch
-) -> pl.DataFrame:
+def _verify_all(pictures: _Pictures, candidates: Sequence[Candidate], watch: Watch) -> pl.DataFrame:
+    """Compare one pair after the other: threads, of many short steps each, only get in the way."""
     rows = []
-    for start in range(0, len(candidates), CHUNK):
-        chunk = candidates[start : start + CHUNK]
-        rows += pool.map(lambda candidate: _verify(pictures, *candidate), chunk)
-        watch(Progress("comparing pairs", min(start + CHUNK, len(candidates)), len(candidates)))
+    for number, candidate in enumerate(candidates, start=1):
+        rows.append(_verify(pictures, *candidate))
+        if number % CHUNK == 0 or number == len(candidates):
+            watch(Progress("comparing pairs", number, len(candidates)))
     found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
     best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
     return best_first.unique(["first", "second"], keep="first", maintain_order=True)
