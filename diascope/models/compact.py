@@ -15,11 +15,19 @@ from diascope.models.spec import ModelSpec
 
 def convolution(n_in: int, n_out: int, *, stride: int = 1) -> nn.Sequential:
     """Return a 3x3 convolution with batch normalisation and ReLU."""
+    return nn.Sequential(*normalised(n_in, n_out, stride=stride), nn.ReLU(inplace=True))
+
+
+def normalised(n_in: int, n_out: int, *, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution with batch normalisation."""
     return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(n_out),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(n_out)
     )
+
+
+def halved() -> nn.Sequential:
+    """Return a ReLU that keeps the largest of four: of the largest alone, it is the same."""
+    return nn.Sequential(nn.MaxPool2d(2), nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
@@ -48,13 +56,13 @@ class Compact(nn.Module):
         super().__init__()
         self.stem = convolution(3, 32, stride=2)
         self.body = nn.Sequential(
-            convolution(32, 64),
-            nn.MaxPool2d(2),
+            normalised(32, 64),
+            halved(),
             Residual(64),
-            convolution(64, 128),
-            nn.MaxPool2d(2),
-            convolution(128, 128),
-            nn.MaxPool2d(2),
+            normalised(64, 128),
+            halved(),
+            normalised(128, 128),
+            halved(),
             Residual(128),
         )
         self.head = nn.Linear(2 * 128, n_classes)
