@@ -178,16 +178,20 @@ class _Index:
 
         What is looked up together then lies together in memory.
         """
-        words = self.words
-        cells = [(words.nearest, words.second)[probe.left][probe.rows, 0]]
-        cells += [(words.nearest, words.second)[probe.right][probe.rows, 1]]
-        bits = [(words.bits, words.second_bits)[probe.left][probe.rows, 0]]
-        bits += [(words.bits, words.second_bits)[probe.right][probe.rows, 1]]
-        step = -1 if probe.is_mirrored else 1
-        wanted = self._cells(*cells[::step]).astype(np.int64)
-        by_cell = np.sort(wanted << 32 | np.arange(len(wanted)))
+        left, right = self._half(probe, 0, probe.left), self._half(probe, 1, probe.right)
+        if probe.is_mirrored:
+            left, right = right, left
+        cells, bits = self._cells(left[0], right[0]), _both(left[1], right[1])
+        by_cell = np.sort(cells.astype(np.int64) << 32 | np.arange(len(cells)))
         order = by_cell & 0xFFFFFFFF
-        return probe.rows.start + order, by_cell >> 32, _both(*bits[::step])[order]
+        return probe.rows.start + order, by_cell >> 32, bits[order]
+
+    def _half(self, probe: _Probe, side: int, rank: int) -> tuple[NDArray, NDArray]:
+        """Return the centroids of this rank of one half of the features, and its bits there."""
+        words = self.words
+        centroids = (words.nearest, words.second)[rank]
+        bits = (words.bits, words.second_bits)[rank]
+        return centroids[probe.rows, side], bits[probe.rows, side]
 
 
 def _both(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.uint64]:
@@ -196,7 +200,10 @@ def _both(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.uin
 
 
 def _votes(features: IndexedFeatures, numbers, first, second, *, is_mirrored: bool):
-    """Encode pair, mirror, turn and change of size; and return which feature votes, both int64."""
+    """Encode what is voted for, int64: pair, mirror, turn and change of size.
+
+    And return the number, in its picture, of the feature that votes.
+    """
     swap = features.images[first] > features.images[second]
     low, high = np.where(swap, second, first), np.where(swap, first, second)
     one, two = (features.images[rows].astype(np.int64) for rows in (low, high))

@@ -26,7 +26,10 @@ def normalised(n_in: int, n_out: int, *, stride: int = 1) -> nn.Sequential:
 
 
 def halved() -> nn.Sequential:
-    """Return a ReLU that keeps the largest of four: of the largest alone, it is the same."""
+    """Return what halves the side: the largest of four pixels, then ReLU.
+
+    ReLU first gives the same and looks at four times as many numbers.
+    """
     return nn.Sequential(nn.MaxPool2d(2), nn.ReLU(inplace=True))
 
 
