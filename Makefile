@@ -2,25 +2,28 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test slow check setup docs clean
 
-demo: $(READY)  ## run the main job end to end on drawn cells; ends with the path of report.html
+demo: $(READY)  ## run the main job end to end on synthetic cells; ends with the path of report.html
 	$(BIN)/diascope demo
 
 test: $(READY)  ## run the fast tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(READY)  ## run the longer tests; with DIASCOPE_TEST_DATA also those on real images
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PYTEST) --no-loadscope-reorder -m slow
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 
-docs: $(READY)  ## write the generated part of the documentation
+docs: $(READY)  ## write what the pages take from the code and from the results
 	$(BIN)/python docs/refresh.py
+	$(BIN)/python examples/notebooks.py
+	$(BIN)/python benchmarks/page.py
 
 setup: $(READY)  ## make .venv with everything, and the commit hooks
 	$(BIN)/pre-commit install

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from diascope.machine import provenance
+from diascope.system.machine import provenance
 
 
 def real_data() -> Path:
@@ -22,13 +22,19 @@ def real_data() -> Path:
 def conditions() -> str:
     """Describe commit, machine, software, command and day in one line of Markdown."""
     day = datetime.now(UTC).date().isoformat()
-    facts = provenance([Path(sys.argv[0]).name, *sys.argv[1:]], day)
+    facts = provenance([_module(), *sys.argv[1:]], day)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
     on_gpu = f"{facts['gpu']}, " if facts["gpu"] else ""
     return (
-        f"`python benchmarks/{facts['command']}`, {day}, commit {commit or 'unknown'}, "
+        f"`python -m {facts['command']}`, {day}, commit {commit or 'unknown'}, "
         f"{on_gpu}{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, "
         f"Python {facts['python']}, torch {facts['torch']}"
     )
+
+
+def _module() -> str:
+    """Name the script that runs as ``python -m`` does: benchmarks.speed.scoring."""
+    script = Path(sys.argv[0]).resolve().relative_to(Path(__file__).resolve().parents[1])
+    return ".".join(script.with_suffix("").parts)

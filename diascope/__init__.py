@@ -16,10 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diascope.bundle import Bundle
+    from diascope.bundle.bundle import Bundle
     from diascope.errors import DiascopeError
-    from diascope.run import Run
-    from diascope.run import open_bundle as load
     from diascope.steps.compare import compare
     from diascope.steps.evaluate import evaluate
     from diascope.steps.monitor import monitor
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from diascope.steps.report import report
     from diascope.steps.show import show
     from diascope.steps.train import train
+    from diascope.training.run import Run
+    from diascope.training.run import open_bundle as load
 
 __all__ = [
     "Bundle",
@@ -47,12 +47,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "diascope.bundle:Bundle",
+    "Bundle": "diascope.bundle.bundle:Bundle",
     "DiascopeError": "diascope.errors:DiascopeError",
-    "Run": "diascope.run:Run",
+    "Run": "diascope.training.run:Run",
     "compare": "diascope.steps.compare:compare",
     "evaluate": "diascope.steps.evaluate:evaluate",
-    "load": "diascope.run:open_bundle",
+    "load": "diascope.training.run:open_bundle",
     "monitor": "diascope.steps.monitor:monitor",
     "predict": "diascope.steps.predict:predict",
     "prepare": "diascope.steps.prepare:prepare",

@@ -8,7 +8,7 @@
     ├── DataError          labels, groups or tables do not fit together
     │   └── LeakageError   the same group or image would be on both sides of a split
     ├── SettingsError      an option, a recipe or a plan asks for something impossible
-    │   ├── GroupsUnknownError nothing says which images are of one patient
+    │   ├── GroupsUnknownError it is not known which images are from one patient
     │   └── UnknownNameError   no data set, model or setting has this name
     └── RunError           a run folder or bundle is missing, unfinished, finished or damaged
 
@@ -75,21 +75,23 @@ class SettingsError(DiascopeError):
 
 
 class GroupsUnknownError(SettingsError):
-    """Nothing says which images are of one patient; the user has to.
+    """It is not known which images are from one patient; the user has to.
 
-    Parameters
-    ----------
-    problem, where, fix
-        As of `DiascopeError`.
-    group_from : str, optional
-        The rule that looks most like the right one.
+    ``group_from`` is the rule that is most likely the right one, or ``column`` the column, where
+    there is one.
     """
 
     def __init__(
-        self, problem: str, *, where: object, fix: str, group_from: str | None = None
+        self,
+        problem: str,
+        *,
+        where: object,
+        fix: str,
+        group_from: str | None = None,
+        column: str | None = None,
     ) -> None:
         super().__init__(problem, where=where, fix=fix)
-        self.group_from = group_from
+        self.group_from, self.column = group_from, column
 
 
 class UnknownNameError(SettingsError):
@@ -99,8 +101,6 @@ class UnknownNameError(SettingsError):
     ----------
     kind : str
         What was looked for, such as ``"data set"``.
-    name : str
-        The name that is not known.
     known : iterable of str
         The names there are; the nearest is suggested, and of very many only the nearest are listed.
     """
@@ -119,7 +119,7 @@ class UnknownNameError(SettingsError):
 
 
 def raise_together(*checks: Callable[[], object]) -> None:
-    """Run checks that do not need each other, and say all that is wrong at once.
+    """Run checks that do not need each other, and raise all that is wrong at once.
 
     Raises
     ------

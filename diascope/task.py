@@ -1,4 +1,4 @@
-"""What is to be told apart: the classes of a data set, and which of them is the positive one."""
+"""The classes of a data set, and which of them is the positive one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from diascope.errors import DataError
 @dataclass(frozen=True)
 class Task:
     """A single-label classification task.
-
-    Parameters
-    ----------
-    classes : tuple of str
-        The K class names in the order of the label indices, logits and probabilities.
-    positive : str, optional
-        With two classes, the one that sensitivity, precision and AUROC refer to.
 
     Raises
     ------
@@ -30,7 +23,9 @@ class Task:
     (2, 1)
     """
 
+    # The K class names in the order of the label indices, logits and probabilities.
     classes: tuple[str, ...]
+    # With two classes, the one that sensitivity, precision and AUROC refer to.
     positive: str | None = None
 
     def __post_init__(self) -> None:
@@ -48,7 +43,11 @@ class Task:
                 where=", ".join(self.classes),
             )
         if self.positive is not None and self.n_classes > 2:
-            raise DataError("A positive class is only defined for two classes.")
+            raise DataError(
+                f"A positive class is only defined for two classes; there are {self.n_classes}.",
+                where=", ".join(map(repr, self.classes[:20])),
+                fix="Leave the positive class out, or correct the classes.",
+            )
 
     @property
     def n_classes(self) -> int:

@@ -1,19 +1,24 @@
-"""Write docs/reference.md from the code; with ``--check`` only say whether it is fresh."""
+"""Write what the pages repeat from the code; with ``--check`` only say whether it is fresh.
+
+docs/reference.md is written whole, the layer chain into CONTRIBUTING.md between its markers.
+"""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from diascope.planning import DEFAULTS
-from diascope.plugins import find_all
+from diascope.cli import VERBS
+from diascope.system.plugins import find_all
+from diascope.training.settings import DEFAULTS
 
-PAGE = Path(__file__).parent / "reference.md"
-VERBS = (
-    "demo", "datasets", "models", "recipes", "weights", "prepare", "show", "audit", "train",
-    "evaluate", "compare", "report", "predict", "recalibrate", "monitor",
-)  # fmt: skip
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+ARCHITECTURE = ROOT / "tests" / "test_architecture.py"
 
 
 def reference() -> str:
@@ -21,7 +26,8 @@ def reference() -> str:
     lines = ["# Reference", "", "Written by `make docs` from the code; do not edit.", ""]
     lines += ["## Commands", ""]
     for verb in VERBS:
-        lines += [f"### diascope {verb}", "", "```text", _help(verb), "```", ""]
+        name = verb.__name__
+        lines += [f"### diascope {name}", "", "```text", _help(name), "```", ""]
     lines += ["## Data sets", ""]
     lines += _table(
         ("name", "what", "images", "group", "licence", "citation"),
@@ -58,13 +64,25 @@ def _table(header: tuple, rows: list[tuple]) -> list[str]:
     return [*(f"| {line} |" for line in lines), ""]
 
 
+def contributing() -> str:
+    """Return CONTRIBUTING.md with the chain of layers that the architecture test checks."""
+    chain = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(ARCHITECTURE.read_text("utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CHAIN"
+    )
+    block = f"```text\n{chain.strip()}\n```"
+    page = CONTRIBUTING.read_text("utf-8")
+    return re.sub(r"(<!-- chain.*?-->\n).*?(\n<!-- end)", rf"\1{block}\2", page, flags=re.DOTALL)
+
+
 def main() -> None:
-    """Write the page, or with ``--check`` exit with 1 if it is stale."""
-    page = reference()
-    if "--check" not in sys.argv:
-        PAGE.write_text(page, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text("utf-8") != page:
-        sys.exit("docs/reference.md is stale: run `make docs`.")
+    """Write the pages, or with ``--check`` exit with 1 if one is stale."""
+    for path, page in ((REFERENCE, reference()), (CONTRIBUTING, contributing())):
+        if "--check" not in sys.argv:
+            path.write_text(page, encoding="utf-8")
+        elif not path.is_file() or path.read_text("utf-8") != page:
+            sys.exit(f"{path.name} is stale: run `make docs`.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A data set of one's own in one file: what a hospital's export might look like.
+"""Define your own data set in one file, for example the export of a hospital.
 
 The files are ``<patient>/<year>_<finding>_<number>.png``, such as ``P0012/2021_nodule_3.png``, with
 a table of the patients' ages beside them. Use it like a data set that comes with diascope::
@@ -6,7 +6,7 @@ a table of the patients' ages beside them. Use it like a data set that comes wit
     diascope prepare examples/lung_export.py --source FOLDER
     diascope train examples/lung_export.py
 
-Nothing has to be registered. Images that lie in one folder a class need no file at all:
+Nothing has to be registered. Images in one folder per class need no such file:
 ``diascope prepare FOLDER``.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from diascope.data.files import FileTree
+from diascope.data.sources.folder import FileTree
 from diascope.data.spec import DatasetSpec
 from diascope.errors import DataError
 from diascope.task import Task
@@ -34,7 +34,7 @@ def index(files: FileTree) -> pl.DataFrame:
             rows.append((str(path.with_suffix("")), str(path), match["finding"], path.parent.name))
         elif path.suffix == ".png":
             odd.append(str(path))
-    if odd:  # say all that is wrong at once, where, and what to do
+    if odd:  # report all problems at once: what, where, and how to fix it
         raise DataError(
             f"{len(odd)} file names are not <year>_<finding>_<number>.png.",
             where=", ".join(odd[:3]),
@@ -46,7 +46,7 @@ def index(files: FileTree) -> pl.DataFrame:
 
 
 def fake(root: Path) -> None:
-    """Draw a miniature of the export, so that everything can be tried without a patient."""
+    """Write a miniature of the export, to try everything without patient data."""
     import numpy as np
     from PIL import Image
 
@@ -70,7 +70,7 @@ DATASETS = (
         modality="radiography",
         task=Task(classes=("clear", "nodule"), positive="nodule"),
         group_kind="patient",
-        licence="not for others",
+        licence="internal use only",
         citation="",
         homepage="",
         index=index,

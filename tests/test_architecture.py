@@ -13,57 +13,27 @@ import diascope
 
 PACKAGE = Path(diascope.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = [
-    {"__main__"},
-    {"cli"},
-    {"display_comparison"},
-    {"demo", "display"},
-    {"steps"},
-    {"reporting"},
-    {"external", "decide", "trials", "monitoring", "remembering", "written_predictions"},
-    {"scoring", "run", "prepared"},
-    {
-        "networks",
-        "throughput",
-        "ensembles",
-        "step_time",
-        "calibrating",
-        "familiarity",
-        "recalibrating",
-        "subgrouping",
-        "controls",
-        "robustness",
-    },
-    {"pretrained"},
-    {"planning"},
-    {"plan", "bundle", "card", "machine", "ledger"},
-    {"datasets", "exporters", "recipe"},
-    {
-        "learning",
-        "explain",
-        "slides",
-        "predictions",
-        "prediction_table",
-        "figures",
-        "features",
-        "audit",
-    },
-    {"gradient_step"},
-    {"out_of_distribution", "baseline", "inputs", "imbalance", "schedules", "optimizers"},
-    {"watching", "device"},
-    {"data", "models", "metrics"},
-    {"task", "plugins", "home", "allocation", "atomic", "progress", "interrupt", "checkout"},
-    {"errors"},
-]
-STRANGERS = ({"data", "models", "metrics"},)
+CHAIN = """
+cli -> steps -> reporting, serving -> evaluation, explanations, training, exporters, slides
+    -> audit, bundle -> datasets, models -> data, metrics -> system, task -> errors
+"""
+FLOORS = [floor.replace(" ", "").split(",") for floor in "".join(CHAIN.split()).split("->")]
+NEVER_IMPORTED = {
+    "data": {"torch"},
+    "metrics": {"torch", "polars"},
+    "datasets": {"diascope.metrics"},
+}
 FORBIDDEN_FILES = {"utils", "helpers", "common", "misc", "core", "base", "manager", "handler"}
 FORBIDDEN_FILES |= {"engine", "factory"}
 FORBIDDEN_PARAMETERS = {"cfg", "args", "kwargs", "config", "opts"}
 
 
-def _layer(module: str) -> int:
-    part = module.split(".")[1]
-    return next(number for number, names in enumerate(LAYERS) if part in names)
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def _floor(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 
 def _module(path: Path) -> str:
@@ -71,29 +41,47 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path) -> set[str]:
+def _all_imports(path: Path) -> set[str]:
+    """Return the modules that a file imports, inside functions too; names after `from` too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("diascope.")}
+    return found
+
+
+def _imports(path: Path) -> set[str]:
+    modules = {_module(file) for file in FILES}
+    return {name for name in _all_imports(path) if name in modules} - {"diascope", _module(path)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
-def test_imports_point_down(path):
+def test_imports_go_down_the_chain_or_stay_in_the_room(path):
     module = _module(path)
-    if module == "diascope":
+    if module in ("diascope", "diascope.__main__"):
         return
     for imported in _imports(path):
-        assert _layer(module) <= _layer(imported), f"{module} imports {imported}"
-        same_package = module.split(".")[1] == imported.split(".")[1]
-        for strangers in STRANGERS:
-            both = {module.split(".")[1], imported.split(".")[1]} <= strangers
-            assert same_package or not both, f"{module} imports {imported}"
-        if module.startswith("diascope.steps."):
-            assert not imported.startswith("diascope.steps."), f"{module} imports {imported}"
+        if _room(imported) == _room(module):
+            is_step = _room(module) == "steps" and imported != "diascope.steps"
+            assert not is_step, f"{module} imports {imported}"
+        else:
+            assert _floor(_room(module)) < _floor(_room(imported)), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_no_room_brings_a_library_that_it_should_not_need(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    for imported in _all_imports(path):
+        for never in NEVER_IMPORTED.get(room, ()):
+            assert not f"{imported}.".startswith(f"{never}."), f"{_module(path)} imports {imported}"
+
+
+def test_the_house_has_few_rooms_and_floors():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert len(rooms - {"__pycache__"}) <= 18
+    assert len(FLOORS) <= 9
 
 
 def test_there_is_no_import_cycle():
@@ -146,8 +134,8 @@ def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path):
 
 def test_what_needs_no_network_loads_no_torch():
     script = (
-        "import sys, diascope.display, diascope.steps.prepare, diascope.steps.show;"
-        "import diascope.steps.audit;"
+        "import sys, diascope.cli.screen.data, diascope.cli.screen.lists;"
+        "import diascope.steps.prepare, diascope.steps.show, diascope.steps.audit;"
         "heavy = {'torch', 'sklearn', 'timm'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -21,22 +21,67 @@ def test_version_changelog_and_citation_agree():
     assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text("utf-8")
 
 
+def normal(name):
+    """Return the name of a package as the index compares it."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
 def test_every_dependency_is_pinned_and_no_address_is_recorded():
     text = (ROOT / "constraints.txt").read_text("utf-8")
-    pinned = {re.sub("[-_.]+", "-", line.split("==")[0]).lower() for line in text.splitlines()}
+    pinned = {normal(line.split("==")[0]) for line in text.splitlines()}
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    names = {re.match(r"[\w-]+", requirement).group().lower() for requirement in wanted}
+    names = {normal(re.match(r"[\w-]+", requirement).group()) for requirement in wanted}
     assert names <= pinned
     assert "//" not in text
     assert not list(ROOT.glob("*.lock"))
 
 
-def test_the_generated_documentation_is_fresh():
-    subprocess.run([sys.executable, "docs/refresh.py", "--check"], cwd=ROOT, check=True)
+@pytest.mark.parametrize(
+    "script", ["docs/refresh.py", "examples/notebooks.py", "benchmarks/page.py"]
+)
+def test_what_the_pages_take_from_code_and_results_is_fresh(script):
+    subprocess.run([sys.executable, script, "--check"], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))])
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/**/*.md")]
+
+
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page):
-    path = ROOT / page if (ROOT / page).is_file() else ROOT / "docs" / page
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
-        assert (path.parent / target).exists(), f"{page} links to {target}"
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^):]*))?\)", page.read_text("utf-8"))
+    for file, anchor in links:
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page} links to {file}"
+        assert not anchor or anchor in anchors(target), f"{page} links to {file}#{anchor}"
+
+
+def test_every_file_that_contributing_names_exists():
+    named = re.findall(r"`([\w/]+/[\w]+\.py)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(named) >= 30
+    for name in named:
+        if not name.endswith("/x.py"):
+            assert (ROOT / name).exists() or (ROOT / "diascope" / name).exists(), name
+
+
+def test_every_function_that_a_page_names_exists():
+    pages = "".join(page.read_text("utf-8") for page in ROOT.glob("docs/*.md"))
+    named = set(re.findall(r"`diascope\.([a-z_]+(?:\.[a-z_]+)+)`", pages))
+    assert named
+    for name in named:
+        if (ROOT / "diascope" / f"{name.replace('.', '/')}.py").exists():
+            continue
+        module, _, function = name.rpartition(".")
+        source = (ROOT / "diascope" / f"{module.replace('.', '/')}.py").read_text("utf-8")
+        assert f"def {function}(" in source, name
+
+
+def test_no_page_and_no_measurement_names_a_path_of_one_machine():
+    for page in [*PAGES, ROOT / "benchmarks" / "results.csv"]:
+        found = re.search(r"/(?:tmp|home|work|root)/\S+", page.read_text("utf-8"))
+        assert found is None, f"{page}: {found}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -31,7 +32,7 @@ def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
     (tmp_path / "official").mkdir()
     (tmp_path / "official" / "malaria").symlink_to(cells)
     ham10000.fake(tmp_path / "official" / "ham10000")
-    (tmp_path / "cells").symlink_to(cells / "cell_images" / "Uninfected")
+    (tmp_path / "new_cells").symlink_to(cells / "cell_images" / "Uninfected")
     (tmp_path / "my_cells").symlink_to(cells / "cell_images")
     (tmp_path / "cell.png").write_bytes(next(cells.rglob("*.png")).read_bytes())
     commands = [line for block in blocks("console") for line in block.splitlines()]
@@ -67,10 +68,29 @@ def test_the_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_figure_of_the_readme_is_as_its_benchmark_printed_it():
-    benchmarks = sorted((README.parent / "benchmarks").glob("*.md"))
-    printed = "".join(path.read_text("utf-8") for path in benchmarks)
-    shown = re.findall(r"(0\.\d+) \[(0\.\d+), (0\.\d+)\]", README.read_text("utf-8"))
-    assert len(shown) >= 9
-    for value, low, high in shown:
-        assert f"| {value} | {low} to {high} |" in printed
+def test_the_versions_and_files_of_the_readme_are_those_of_the_project():
+    installs = [line for line in "".join(blocks("console")).splitlines() if "pip install" in line]
+    pins = (README.with_name("constraints.txt")).read_text("utf-8").splitlines()
+    for word in " ".join(installs).split():
+        assert "==" not in word or word in pins, word
+    assert any(line.endswith("pip install -e . -c constraints.txt") for line in installs)
+
+
+def test_every_figure_of_the_readme_is_a_row_of_the_results():
+    topics = {"malaria": "malaria-folds", "ham10000": "ham10000", "breast_idc": "breast_idc"}
+    with (README.parent / "benchmarks" / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    measured = {
+        (row["topic"], row["what"], row["metric"]): f"{row['value']} [{row['low']}, {row['high']}]"
+        for row in rows
+    }
+    text = README.read_text("utf-8")
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if "[0." in line]
+    data, n_figures = "", 0
+    for line in lines:
+        data = line[0].split(":")[0] if len(line) == 4 else data
+        what, auroc, balanced = line[-3:]
+        for metric, shown in (("AUROC", auroc), ("balanced accuracy", balanced)):
+            assert measured[topics[data], what, metric] == shown, f"{data}, {what}: {metric}"
+            n_figures += 1
+    assert n_figures == len(re.findall(r"\[0\.\d+, 0\.\d+\]", text)) == 12

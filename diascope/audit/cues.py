@@ -18,7 +18,7 @@ from diascope.data.manifest import metadata_columns
 
 BLOCK_PX = 4  # of the small copy; its outermost blocks are the border
 PLAIN_TOLERANCE = 12  # grey levels by which a plain background may vary
-PLAIN_SHARE = 0.02  # of an image, to count as a plain background
+PLAIN_FRACTION = 0.02  # of an image, to count as a plain background
 FEWEST_PLAIN = 0.1  # of the images, for silhouettes to be worth a probe
 COARSE_COLOURS, LEVELS = 4, 32
 MOST_COLUMNS, MOST_VALUES = 20, 30  # of metadata; and of one column's texts
@@ -26,33 +26,16 @@ MOST_COLUMNS, MOST_VALUES = 20, 30  # of metadata; and of one column's texts
 
 @dataclass(frozen=True)
 class Cue:
-    """One cue of N images.
+    """One cue of N images."""
 
-    Parameters
-    ----------
-    name : str
-        In one or two words.
-    what : str
-        What the probe sees, in a sentence.
-    features : float32 (N, D)
-    unusable : str
-        Why it cannot be probed; empty where it can.
-    """
-
-    name: str
-    what: str
-    features: NDArray[np.float32]
-    unusable: str = ""
+    name: str  # in one or two words
+    what: str  # what the probe sees, in a sentence
+    features: NDArray[np.float32]  # (N, D)
+    unusable: str = ""  # why it cannot be probed; empty where it can
 
 
 def image_cues(measures: Measures) -> list[Cue]:
-    """Return the cues that lie in the image files themselves.
-
-    Parameters
-    ----------
-    measures : Measures
-        Of N images.
-    """
+    """Return the cues that lie in the image files themselves."""
     values = {name: measures.values[name].to_numpy() for name in measures.values.columns}
     area = values["width_px"] * values["height_px"]
     shape = np.log(values["width_px"] / values["height_px"])
@@ -73,7 +56,7 @@ def image_cues(measures: Measures) -> list[Cue]:
         ),
         (
             "light",
-            "Mean and spread of the brightness, and the shares of black and of white pixels.",
+            "Mean and spread of the brightness, and the fractions of black and of white pixels.",
             tuple(values[name] for name in ("luminance", "contrast", "black", "white")),
         ),
         (
@@ -104,16 +87,12 @@ def image_cues(measures: Measures) -> list[Cue]:
 
 
 def colour_histograms(small: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Count 4 x 4 x 4 colours and 32 levels a channel.
-
-    Parameters
-    ----------
-    small : uint8 (N, S, S, 3), 0-255
+    """Count 4 x 4 x 4 colours and 32 levels a channel of images, uint8 (N, S, S, 3), 0-255.
 
     Returns
     -------
     float32 (N, 160), 0-1
-        Square roots of shares, so that rare colours count too.
+        Square roots of fractions, so that rare colours count too.
     """
     n_colours = COARSE_COLOURS**3
     rows = np.empty((len(small), n_colours + 3 * LEVELS), np.float32)
@@ -134,14 +113,8 @@ def colour_histograms(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 def border(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Describe the blocks of 4 x 4 px along the edge by mean colour and spread.
 
-    Parameters
-    ----------
-    small : uint8 (N, S, S, 3), 0-255
-
-    Returns
-    -------
-    float32 (N, 4 * n_blocks)
-        Of 64 px, 60 blocks. What lies further inside does not count.
+    Of images of 64 px, uint8 (N, 64, 64, 3), 0-255: 60 blocks, float32 (N, 240). What lies further
+    inside does not count.
     """
     n = SIDE_PX // BLOCK_PX
     is_edge = np.ones((n, n), bool)
@@ -157,15 +130,8 @@ def silhouettes(small: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Mark what is not plain background.
 
     The background is the median colour of the four corners, where at least three of them have it.
-
-    Parameters
-    ----------
-    small : uint8 (N, S, S, 3), 0-255
-
-    Returns
-    -------
-    bool (N, S, S)
-        True all over where there is no plain background.
+    Of images uint8 (N, S, S, 3), 0-255, the result is bool (N, S, S): True all over where there is
+    no plain background.
     """
     corners = small[:, [0, 0, -1, -1], [0, -1, 0, -1]].astype(np.int16)
     ground = np.median(corners, axis=1).astype(np.int16)
@@ -173,21 +139,21 @@ def silhouettes(small: NDArray[np.uint8]) -> NDArray[np.bool_]:
     shown = np.empty(small.shape[:3], bool)
     for number, image in enumerate(small):
         shown[number] = (np.abs(image - ground[number]) > PLAIN_TOLERANCE).any(axis=2)
-    has_ground = is_near & (1 - shown.mean(axis=(1, 2)) >= PLAIN_SHARE)
+    has_ground = is_near & (1 - shown.mean(axis=(1, 2)) >= PLAIN_FRACTION)
     return shown | ~has_ground[:, None, None]
 
 
 def _silhouette_cue(small: NDArray[np.uint8]) -> Cue:
     shown = silhouettes(small)
-    share = float((~shown).any(axis=(1, 2)).mean())
+    plain = float((~shown).any(axis=(1, 2)).mean())
     n = SIDE_PX // BLOCK_PX
     blocks = shown.reshape(-1, n, BLOCK_PX, n, BLOCK_PX).mean(axis=(2, 4), dtype=np.float32)
     what = (
         "The outline on a plain background, filled in: shape without size, colour or texture. "
-        f"{share:.0%} of the images have a plain background."
+        f"{plain:.0%} of the images have a plain background."
     )
-    is_seen = share >= FEWEST_PLAIN
-    unusable = "" if is_seen else f"only {share:.1%} of the images have a plain background"
+    is_usable = plain >= FEWEST_PLAIN
+    unusable = "" if is_usable else f"only {plain:.1%} of the images have a plain background"
     return Cue("silhouette", what, blocks.reshape(len(small), -1), unusable)
 
 
@@ -196,11 +162,6 @@ def metadata_cues(table: pl.DataFrame) -> list[Cue]:
 
     Texts become one column a value (the 30 most frequent), numbers stay, and what is missing is
     marked: that something was not written down can give a class away too.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The manifest of N images.
     """
     names = metadata_columns(table)
     cues = []

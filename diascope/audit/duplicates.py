@@ -10,7 +10,7 @@ KINDS = ("equal", "near")
 
 
 def placed_pairs(pairs: pl.DataFrame, manifest: pl.DataFrame) -> pl.DataFrame:
-    """Say of every pair where it lies, and whether its labels conflict.
+    """Add to every pair where it lies, and whether its labels conflict.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Findings: everything that is checked of a data set, in the order in which a reader asks."""
+"""Findings: everything that is checked of a data set, in the order of the page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from diascope.audit.patches import patch_features
 from diascope.audit.probes import CONTENT, FEWEST_GROUPS, Probe, Probed, group_folds, run_probes
 from diascope.audit.quality import Oddity, find_oddities
 from diascope.audit.suspects import Suspects, find_suspects
-from diascope.data.duplicates import join_duplicates
+from diascope.data.duplicates.equal import join_duplicates
 from diascope.data.manifest import label_indices
 from diascope.errors import DataError
-from diascope.progress import Watch, silent
+from diascope.system.progress import ShowProgress, silent
 from diascope.task import Task
 
 WHAT_CONTENT_IS = (
@@ -31,44 +31,21 @@ WHAT_CONTENT_IS = (
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found.
+    """What was found."""
 
-    Parameters
-    ----------
-    images : DataFrame
-        The rows of the manifest that were looked at, in the order of the measures.
-    probed_rows : int64 (n,)
-        Which of them the probes learned from and were judged on: train and val alone.
-    task : Task
-        The classes as they were probed.
-    left_out : tuple of str
-        Classes of too few groups to be probed.
-    untold : str
-        Why nothing could be probed; empty where it could.
-    probes : tuple of Probe
-        The content first.
-    gaps : tuple of Gap
-    no_gap : str
-        Why the leakage meter shows nothing.
-    suspects : Suspects or None
-        Its rows count within ``probed_rows``.
-    pairs : DataFrame or None
-        Of `placed_pairs`; None where ``prepare`` left no list.
-    oddities : tuple of Oddity
-        Their rows count within ``images``.
-    """
-
+    # The rows of the manifest that were looked at, in the order of the measures.
     images: pl.DataFrame
+    # (n,): which of them the probes learned from and were judged on: train and val alone.
     probed_rows: NDArray[np.int64]
-    task: Task
-    left_out: tuple[str, ...]
-    untold: str
-    probes: tuple[Probe, ...]
+    task: Task  # the classes as they were probed
+    left_out: tuple[str, ...]  # classes of too few groups to be probed
+    not_probed: str  # why nothing could be probed; empty where it could
+    probes: tuple[Probe, ...]  # the content first
     gaps: tuple[Gap, ...]
-    no_gap: str
-    suspects: Suspects | None
-    pairs: pl.DataFrame | None
-    oddities: tuple[Oddity, ...]
+    no_gap: str  # why the leakage meter shows nothing
+    suspects: Suspects | None  # its rows count within ``probed_rows``
+    pairs: pl.DataFrame | None  # of `placed_pairs`; None where ``prepare`` left no list
+    oddities: tuple[Oddity, ...]  # their rows count within ``images``
 
     @property
     def probed(self) -> pl.DataFrame:
@@ -82,7 +59,7 @@ class Findings:
             "n_probed": len(self.probed_rows),
             "classes": list(self.task.classes),
             "left_out": list(self.left_out),
-            "untold": self.untold,
+            "not_probed": self.not_probed,
             "group_kinds": group_kinds(self.probed, self.task.classes),
             "probes": [
                 {
@@ -90,7 +67,7 @@ class Findings:
                     "what": probe.what,
                     "auroc": probe.auroc.to_dict(),
                     "within_groups": probe.within.to_dict() if probe.within else None,
-                    "share_of_content": probe.share,
+                    "fraction_of_content": probe.fraction,
                     "verdict": probe.verdict,
                 }
                 for probe in self.probes
@@ -99,22 +76,12 @@ class Findings:
                 "why_not": self.no_gap,
                 "gaps": [{**vars(gap), "gap": gap.gap.to_dict()} for gap in self.gaps],
             },
-            "suspects": self._suspects_as_dict(),
+            "suspects": None if self.suspects is None else self.suspects.as_dict(),
             "duplicates": None if self.pairs is None else count_pairs(self.pairs),
             "quality": [
                 {"name": one.name, "rule": one.rule, "n_images": len(one.rows)}
                 for one in self.oddities
             ],
-        }
-
-    def _suspects_as_dict(self) -> dict[str, Any] | None:
-        if self.suspects is None:
-            return None
-        return {
-            "n_suspects": len(self.suspects.rows),
-            "estimated_errors": self.suspects.estimated_errors,
-            "joint": self.suspects.joint.tolist(),
-            "thresholds": self.suspects.thresholds.tolist(),
         }
 
 
@@ -127,7 +94,7 @@ def examine(
     mode: str = "grouped",
     pairs: pl.DataFrame | None = None,
     seed: int = 0,
-    watch: Watch = silent,
+    progress: ShowProgress = silent,
 ) -> Findings:
     """Check everything; nothing is read from disk and nothing written.
 
@@ -139,21 +106,16 @@ def examine(
         Rows of the manifest.
     measures : Measures
         Of the same images, in the same order.
-    task : Task
     group_kind : str
         What a group is, in the singular.
     mode : str
-        How the data set was split, see `diascope.data.assign`.
+        How the data set was split, see `diascope.data.splits.assign`.
     pairs : DataFrame, optional
         The duplicates that ``prepare`` found.
-    seed : int
-    watch : callable
-        Told the progress.
     """
     oddities = tuple(find_oddities(measures.values))
     placed = None if pairs is None else placed_pairs(pairs, images)
     rows, groups, kept, left_out = probed_part(images, task.classes, mode=mode, pairs=pairs)
-    untold, folds = "", np.zeros(0, np.int64)
     part = images[rows]
     try:
         if len(kept) < 2:
@@ -163,24 +125,24 @@ def examine(
         labels = label_indices(part, kept).to_numpy().astype(np.int64)
         folds = group_folds(labels, groups, seed=seed)
     except DataError as error:
-        untold = error.problem
-        return Findings(
-            images, rows, task, left_out, untold, (), (), untold, None, placed, oddities
-        )  # fmt: skip
+        why = error.problem
+        return Findings(images, rows, task, left_out, why, (), (), why, None, placed, oddities)
     kept_task = task if kept == task.classes else Task(kept)
     probed = Probed(labels, groups, folds, kept_task, group_kind, seed)
     seen = measures.of(rows)
-    content = Cue(CONTENT, WHAT_CONTENT_IS, patch_features(seen.small, seed=seed, watch=watch))
+    content = Cue(
+        CONTENT, WHAT_CONTENT_IS, patch_features(seen.small, seed=seed, progress=progress)
+    )
     cues = [*image_cues(seen), *metadata_cues(part)]
-    probes, probabilities = run_probes(cues, content, probed, watch=watch)
+    probes, probabilities = run_probes(cues, content, probed, progress=progress)
     no_gap = why_no_gap(probed)
-    gaps = () if no_gap else measure_leakage(content.features, probed, seed=seed, watch=watch)
+    gaps = () if no_gap else measure_leakage(content.features, probed, seed=seed, progress=progress)
     return Findings(
         images=images,
         probed_rows=rows,
         task=kept_task,
         left_out=left_out,
-        untold="",
+        not_probed="",
         probes=tuple(probes),
         gaps=tuple(gaps),
         no_gap=no_gap,

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from diascope.audit.probes import N_RESAMPLES, Probed, out_of_fold, unsettled
-from diascope.metrics.bootstrap import estimate, replicate
+from diascope.audit.probes import Probed, out_of_fold, unconverged
+from diascope.metrics.bootstrap import replicate
 from diascope.metrics.discrimination import mean_rank_metrics
 from diascope.metrics.estimate import Estimate
-from diascope.progress import Progress, Watch, silent
+from diascope.system.progress import Progress, ShowProgress, silent
 
 N_NEIGHBOURS = 5
 CHUNK = 1000  # images compared with all others at a time
@@ -20,22 +20,13 @@ CHUNK = 1000  # images compared with all others at a time
 
 @dataclass(frozen=True)
 class Gap:
-    """The same probe, judged on folds by group and on folds by image.
+    """The same probe, judged on folds by group and on folds by image."""
 
-    Parameters
-    ----------
-    probe : str
-        What learned.
-    grouped, by_image : float or None
-        AUROC within folds, averaged.
-    gap : Estimate
-        By image minus grouped, -1 to 1.
-    """
-
-    probe: str
+    probe: str  # what learned
+    # grouped, by_image: AUROC within folds, averaged
     grouped: float | None
     by_image: float | None
-    gap: Estimate
+    gap: Estimate  # by image minus grouped, -1 to 1
 
     @property
     def flatters(self) -> bool:
@@ -44,17 +35,17 @@ class Gap:
 
 
 def why_no_gap(probed: Probed) -> str:
-    """Say why there is nothing to measure; empty where there is something."""
+    """Return why there is nothing to measure; empty where there is something."""
     if probed.n_groups == len(probed.groups):
         return (
             "Every image is a group of its own: a random split and a grouped one are the same. "
-            "Whether that is true of the images, this meter cannot tell."
+            "Whether the images are in fact independent, this meter cannot measure."
         )
     return ""
 
 
 def measure_leakage(
-    features: NDArray[np.float32], probed: Probed, *, seed: int, watch: Watch = silent
+    features: NDArray[np.float32], probed: Probed, *, seed: int, progress: ShowProgress = silent
 ) -> list[Gap]:
     """Measure the gap with a logistic regression and with nearest neighbours.
 
@@ -66,15 +57,12 @@ def measure_leakage(
     ----------
     features : float32 (N, D)
         Of the content.
-    probed : Probed
     seed : int
         Of the folds by image.
-    watch : callable
-        Told the progress.
     """
     by_image = image_folds(probed.labels, int(probed.folds.max()) + 1, seed=seed)
     n_classes, gaps = probed.task.n_classes, []
-    with threadpool_limits(1, "blas"), unsettled():
+    with threadpool_limits(1, "blas"), unconverged():
         for number, (name, scored) in enumerate(
             (
                 ("logistic regression", out_of_fold),
@@ -86,7 +74,7 @@ def measure_leakage(
                 for folds in (probed.folds, by_image)
             ]
             gaps.append(_gap(name, scores[0], scores[1], by_image, probed))
-            watch(Progress("measuring the leak of a random split", number + 1, 2))
+            progress(Progress("measuring the leak of a random split", number + 1, 2))
     return gaps
 
 
@@ -109,16 +97,7 @@ def nearest_neighbours(
 ) -> NDArray[np.float64]:
     """Score every image by the labels of the 5 nearest images of other folds, near ones more.
 
-    Parameters
-    ----------
-    features : float32 (N, D)
-    labels, folds : int64 (N,)
-    n_classes : int
-
-    Returns
-    -------
-    float64 (N, K), 0-1
-        Rows sum to 1.
+    Parameters and result are those of `diascope.audit.probes.out_of_fold`.
     """
     spread = features.std(axis=0)
     points = (features - features.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
@@ -154,17 +133,14 @@ def _gap(
         first, second = (mean_rank_metrics(one, weights)["auroc"] for one in both)
         return {"grouped": first, "by_image": second, "gap": second - first}
 
-    points = statistic(np.ones((1, probed.n_groups)))
-    replicates = replicate(
-        statistic, probed.fold_of_group, n_resamples=N_RESAMPLES, seed=probed.seed
-    )
     basis = replace(probed.basis(both[0]), is_mean_of_fractions=False, bounds=(-1.0, 1.0))
-    gap = estimate(
-        float(points["gap"][0]),
-        replicates["gap"],
-        basis=basis,
-        resampling=probed.resampling,
+    found = replicate(
+        statistic,
+        dict.fromkeys(("grouped", "by_image", "gap"), basis),
+        probed.fold_of_group,
+        probed.resampling,
+        group_kind=probed.group_kind,
     )
-    values = [float(points[key][0]) for key in ("grouped", "by_image")]
+    values = (found[key].value for key in ("grouped", "by_image"))
     first, second = (None if np.isnan(value) else value for value in values)
-    return Gap(name, first, second, gap)
+    return Gap(name, first, second, found["gap"].estimate())

@@ -13,15 +13,13 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
-from diascope.data.files import FileTree
-from diascope.data.image import decode_image, fit_image
-from diascope.data.pack import read_unchanged
-from diascope.errors import ImageError
-from diascope.progress import Progress, Watch, silent
+from diascope.data.image import fit_image
+from diascope.data.pictures import Pictures
+from diascope.system.progress import Progress, ShowProgress, silent
 
 SIDE_PX = 64
 LARGEST_PX = 1024  # of a larger image the middle is measured, pixel by pixel
-CHUNK = 128  # images between two signs of life
+CHUNK = 128  # images between two reports of progress
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # of R, G, B, as in ITU-R BT.709
 JPEG_BLOCK_PX = 8
 STEEPEST = 32.0  # larger second differences are outlines, such as that of a cell on black
@@ -29,18 +27,12 @@ STEEPEST = 32.0  # larger second differences are outlines, such as that of a cel
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of N images.
+    """What is known of N images."""
 
-    Parameters
-    ----------
-    small : uint8 (N, S, S, 3), 0-255
-        Each image squeezed to a square of S = 64 px.
-    values : DataFrame
-        A row an image: ``width_px, height_px, n_bytes, jpeg_table, is_jpeg, blockiness,
-        luminance, contrast, black, white, sharpness, fineness``, see `measure_image`.
-    """
-
+    # uint8 (N, S, S, 3), 0-255: each image squeezed to a square of S = 64 px.
     small: NDArray[np.uint8]
+    # A row an image: ``width_px, height_px, n_bytes, jpeg_table, is_jpeg, blockiness, luminance,
+    # contrast, black, white, sharpness, fineness``, see `measure_image`.
     values: pl.DataFrame
 
     def of(self, rows: NDArray[np.integer]) -> Measures:
@@ -48,52 +40,42 @@ class Measures:
         return Measures(self.small[rows], self.values[rows])
 
 
-def measure_images(
-    files: FileTree, table: pl.DataFrame, *, alpha_background: str, watch: Watch = silent
-) -> Measures:
-    """Read every image of a table and measure it.
-
-    Parameters
-    ----------
-    files : FileTree
-        Where the paths are read from.
-    table : DataFrame
-        With ``path, sha256``.
-    alpha_background : str
-        What shows through transparent pixels: ``"black"`` or ``"white"``.
-    watch : callable
-        Told the progress.
+def measure_images(pictures: Pictures, *, progress: ShowProgress = silent) -> Measures:
+    """Read and measure every image.
 
     Raises
     ------
-    SourceError
+    SourceError, ImageError
         A file has gone or changed since it was prepared.
-    ImageError
-        A file cannot be read as an image any more.
     """
 
-    def look(row: tuple[str, str]) -> tuple[NDArray[np.uint8], dict[str, float]]:
-        try:
-            return measure_image(read_unchanged(files, *row), alpha_background=alpha_background)
-        except ImageError as error:
-            raise ImageError(error.problem, where=row[0]) from error
+    def look(row: int) -> tuple[NDArray[np.uint8], dict[str, float]]:
+        with pictures.held(row) as (content, image):
+            return measure_image(content, image)
 
-    rows = list(table.select("path", "sha256").iter_rows())
-    small = np.empty((len(rows), SIDE_PX, SIDE_PX, 3), np.uint8)
+    n_images = len(pictures)
+    small = np.empty((n_images, SIDE_PX, SIDE_PX, 3), np.uint8)
     values: list[dict[str, float]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(rows), CHUNK):
-            for image, measured in pool.map(look, rows[start : start + CHUNK]):
+        for start in range(0, n_images, CHUNK):
+            for image, measured in pool.map(look, range(start, min(start + CHUNK, n_images))):
                 small[len(values)] = image
                 values.append(measured)
-            watch(Progress("looking at the images", len(values), len(rows)))
+            progress(Progress("looking at the images", len(values), n_images))
     return Measures(small, pl.DataFrame(values))
 
 
 def measure_image(
-    content: bytes, *, alpha_background: str = "black"
+    content: bytes, image: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], dict[str, float]]:
-    """Measure one image file.
+    """Measure one image.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    image : uint8 (H, W, 3), 0-255
+        Its pixels.
 
     Returns
     -------
@@ -102,16 +84,10 @@ def measure_image(
         ``width_px, height_px, n_bytes``; ``is_jpeg`` (0 or 1) and ``jpeg_table``, the mean divisor
         of its first quantisation table (0 for other formats; large is coarse); ``blockiness``, the
         steps between blocks of 8 px over all steps, about 1; ``luminance`` and ``contrast``, mean
-        and standard deviation, 0-255; ``black`` and ``white``, the shares of pixels at either end,
-        0-1; ``sharpness``, the mean absolute second difference of the luminance, 0-32; and
+        and standard deviation, 0-255; ``black`` and ``white``, the fractions of pixels at either
+        end, 0-1; ``sharpness``, the mean absolute second difference of the luminance, 0-32; and
         ``fineness``, the same over the mean absolute first difference.
-
-    Raises
-    ------
-    ImageError
-        The content is no image that can be used.
     """
-    image = decode_image(content, alpha_background=alpha_background)
     light = _middle(image) @ LUMINANCE
     sharpness, fineness = _sharpness(light)
     values = {

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from diascope.progress import Progress, Watch, silent
+from diascope.system.progress import Progress, ShowProgress, silent
 
 PATCH_PX, STRIDE_PX = 6, 3
 N_CENTRES, N_ROUNDS = 256, 12
@@ -25,7 +25,7 @@ BATCH = 32
 
 
 def patch_features(
-    small: NDArray[np.uint8], *, seed: int, watch: Watch = silent
+    small: NDArray[np.uint8], *, seed: int, progress: ShowProgress = silent
 ) -> NDArray[np.float32]:
     """Describe images by their patches; no label is read.
 
@@ -34,8 +34,6 @@ def patch_features(
     small : uint8 (N, S, S, 3), 0-255
     seed : int
         Of the patches that centres are learned from, and of the first centres.
-    watch : callable
-        Told the progress.
 
     Returns
     -------
@@ -60,7 +58,7 @@ def patch_features(
         found = []
         for number, features in enumerate(pool.map(describe, starts)):
             found.append(features)
-            watch(Progress("describing the content", number + 1, len(starts)))
+            progress(Progress("describing the content", number + 1, len(starts)))
     return np.concatenate(found)
 
 
@@ -122,9 +120,9 @@ def _describe(
     images: NDArray[np.uint8], filters: NDArray[np.float32], offset: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     patches = _patches(images)
-    answers = patches.reshape(-1, patches.shape[-1]) @ filters
-    answers -= offset
-    answers -= answers.mean(axis=1, keepdims=True)  # only what answers more than others counts
-    np.maximum(answers, 0, out=answers)
-    answers = answers.reshape(len(images), -1, len(offset))
-    return np.concatenate([answers.mean(axis=1), answers.max(axis=1)], axis=1)
+    responses = patches.reshape(-1, patches.shape[-1]) @ filters
+    responses -= offset
+    responses -= responses.mean(axis=1, keepdims=True)  # only above the mean of all filters
+    np.maximum(responses, 0, out=responses)
+    responses = responses.reshape(len(images), -1, len(offset))
+    return np.concatenate([responses.mean(axis=1), responses.max(axis=1)], axis=1)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from diascope.audit.cues import Cue
-from diascope.data.split import split_groups
+from diascope.data.splits.split import split_groups
 from diascope.errors import DataError
-from diascope.metrics.bootstrap import Basis, Resampling, estimate, replicate
+from diascope.metrics.bootstrap import Basis, Resampling, replicate
 from diascope.metrics.confusion import divide
 from diascope.metrics.discrimination import Ranking, fold_rankings, mean_rank_metrics, rank_basis
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.per_group import group_aurocs
-from diascope.progress import Progress, Watch, silent
+from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.task import Task
 
 MOST_FOLDS, FEWEST_GROUPS = 5, 4
@@ -35,36 +35,21 @@ FEW_FEATURES = 8  # so few are bent at their quintiles: a class may be in the mi
 STRENGTH = 0.1  # inverse of the penalty on standardised features (scikit-learn's C)
 MOST_STEPS = 100
 MARGIN = 0.05  # above chance, which the whole interval must leave behind
-STRONG_SHARE = 0.5  # of what the content has above chance
+STRONG_FRACTION = 0.5  # of what the content has above chance
 CONTENT = "content"
-UNTOLD, NONE, SOME, STRONG = "cannot be told", "none told", "weak cue", "strong cue"
+UNCLEAR, NONE, SOME, STRONG = "not evaluable", "no cue", "weak cue", "strong cue"
 
 
 @dataclass(frozen=True)
 class Probed:
-    """The images that probes learn from and are judged on; never a test image.
+    """The images that probes learn from and are judged on; never a test image."""
 
-    Parameters
-    ----------
-    labels : int64 (N,)
-        Class indices.
-    groups : str (N,)
-    folds : int64 (N,)
-        From `group_folds`.
-    task : Task
-        The classes.
-    group_kind : str
-        What a group is, in the singular.
-    seed : int
-        Of the resamples.
-    """
-
-    labels: NDArray[np.int64]
-    groups: NDArray[np.str_]
-    folds: NDArray[np.int64]
-    task: Task
-    group_kind: str
-    seed: int
+    labels: NDArray[np.int64]  # (N,): class indices
+    groups: NDArray[np.str_]  # (N,)
+    folds: NDArray[np.int64]  # (N,): from `group_folds`
+    task: Task  # the classes
+    group_kind: str  # what a group is, in the singular
+    seed: int  # of the resamples
 
     @cached_property
     def group_of(self) -> NDArray[np.intp]:
@@ -86,7 +71,7 @@ class Probed:
     @property
     def resampling(self) -> Resampling:
         """How groups are resampled."""
-        return Resampling(N_RESAMPLES, LEVEL, self.seed, self.group_kind)
+        return Resampling(N_RESAMPLES, LEVEL, self.seed)
 
     def rankings(
         self, scores: NDArray[np.float64], folds: NDArray[np.int64]
@@ -109,52 +94,26 @@ class Probed:
 
 @dataclass(frozen=True)
 class Probe:
-    """What came of one cue.
+    """What came of one cue."""
 
-    Parameters
-    ----------
-    name, what : str
-        As of `Cue`.
-    auroc : Estimate
-        Macro average of one class against the rest where no class is positive.
-    within : Estimate or None
-        Mean AUROC within the groups that have both classes, which nothing that a whole group
-        shares can raise; None where no class is positive.
-    share : float or None
-        What it has above chance over what the content has; None where the content has nothing.
-    verdict : str
-        ``"cannot be told"``, ``"none told"``, ``"weak cue"`` or ``"strong cue"``; of the content
-        itself ``"content"``.
-    """
-
+    # name, what: as of `Cue`
     name: str
     what: str
-    auroc: Estimate
+    auroc: Estimate  # macro average of one class against the rest where no class is positive
+    # Mean AUROC within the groups that have both classes, which nothing that a whole group shares
+    # can raise; None where no class is positive.
     within: Estimate | None
-    share: float | None
+    # What it has above chance over what the content has; None where the content has nothing.
+    fraction: float | None
+    # ``"not evaluable"``, ``"no cue"``, ``"weak cue"`` or ``"strong cue"``; of the content itself
+    # ``"content"``.
     verdict: str
-
-    @property
-    def is_flagged(self) -> bool:
-        """Whether the cue gives the label away, by the rule of `verdict`."""
-        return self.verdict in (SOME, STRONG)
 
 
 def group_folds(
     labels: NDArray[np.int64], groups: NDArray[np.str_], *, seed: int
 ) -> NDArray[np.int64]:
-    """Lay out folds by group: five, or fewer where a class has few groups.
-
-    Parameters
-    ----------
-    labels : int64 (N,)
-    groups : str (N,)
-    seed : int
-
-    Returns
-    -------
-    int64 (N,)
-        The fold of each image.
+    """Lay out folds by group, int64 (N,): five, or fewer where a class has few groups.
 
     Raises
     ------
@@ -175,22 +134,18 @@ def group_folds(
             return split_groups(labels, groups, fractions=[1 / n_folds] * n_folds, seed=seed)
         except DataError:
             continue
-    raise DataError("the groups are too unequal to be parted into folds with all classes")
+    raise DataError("the groups are too unequal to be divided into folds with all classes")
 
 
 def run_probes(
-    cues: Sequence[Cue], content: Cue, probed: Probed, *, watch: Watch = silent
+    cues: Sequence[Cue], content: Cue, probed: Probed, *, progress: ShowProgress = silent
 ) -> tuple[list[Probe], NDArray[np.float64]]:
     """Probe the content and every cue.
 
     Parameters
     ----------
-    cues : sequence of Cue
     content : Cue
         What the others are set against.
-    probed : Probed
-    watch : callable
-        Told the progress.
 
     Returns
     -------
@@ -204,15 +159,15 @@ def run_probes(
 
     def judged(cue: Cue) -> tuple[Estimate, Estimate | None, NDArray[np.float64] | None]:
         if cue.unusable or not np.ptp(cue.features, axis=0).any():
-            return _untold(cue.unusable or "the same for all images", probed), None, None
+            return _not_evaluable(cue.unusable or "the same for all images", probed), None, None
         scores = out_of_fold(cue.features, probed.labels, probed.folds, n_classes=n_classes)
         return auroc_by_group(scores, probed), auroc_within_groups(scores, probed), scores
 
     results = []
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool, unsettled():
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool, unconverged():
         for number, result in enumerate(pool.map(judged, every)):
             results.append(result)
-            watch(Progress("probing", number + 1, len(every), every[number].name))
+            progress(Progress("probing", number + 1, len(every), every[number].name))
     of_content = results[0][0]
     probes = [
         Probe(
@@ -220,7 +175,7 @@ def run_probes(
             cue.what,
             auroc,
             within,
-            share_of(auroc, of_content),
+            fraction_of_content(auroc, of_content),
             CONTENT if cue is content else verdict(auroc, of_content),
         )
         for cue, (auroc, within, _) in zip(every, results, strict=True)
@@ -231,7 +186,7 @@ def run_probes(
     return probes, probabilities
 
 
-def _untold(why: str, probed: Probed) -> Estimate:
+def _not_evaluable(why: str, probed: Probed) -> Estimate:
     return Estimate(None, None, None, len(probed.labels), probed.n_groups, "none", why)
 
 
@@ -250,7 +205,6 @@ def out_of_fold(
         Standardised by the images that are learned from; eight or fewer are also bent at their
         quintiles, so that a class may lie in the middle of a scale.
     labels, folds : int64 (N,)
-    n_classes : int
 
     Returns
     -------
@@ -284,15 +238,13 @@ def _prepared(
         )
     mean, spread = learned.mean(axis=0), learned.std(axis=0)
     spread = np.where(spread > 1e-6, spread, 1)
-    return (
-        ((learned - mean) / spread).astype(np.float32),
-        ((judged - mean) / spread).astype(np.float32),
-    )
+    scaled = [((part - mean) / spread).astype(np.float32) for part in (learned, judged)]
+    return scaled[0], scaled[1]
 
 
 @contextmanager
-def unsettled() -> Iterator[None]:
-    """Let a probe that has not quite settled after its steps pass without a warning."""
+def unconverged() -> Iterator[None]:
+    """Ignore the warning of a probe that has not quite converged after its steps."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -301,36 +253,23 @@ def unsettled() -> Iterator[None]:
 def auroc_by_group(scores: NDArray[np.float64], probed: Probed) -> Estimate:
     """Return the AUROC within folds, averaged, with an interval by resampling groups in them.
 
-    Parameters
-    ----------
-    scores : float64 (N, K)
-        Out of fold.
-    probed : Probed
+    The scores, float64 (N, K), are out of fold.
     """
     rankings = probed.rankings(scores, probed.folds)
-    point = mean_rank_metrics(rankings, np.ones((1, probed.n_groups)))["auroc"][0]
     replicates = replicate(
         lambda weights: mean_rank_metrics(rankings, weights),
+        {"auroc": probed.basis(rankings)},
         probed.fold_of_group,
-        n_resamples=N_RESAMPLES,
-        seed=probed.seed,
+        probed.resampling,
+        group_kind=probed.group_kind,
     )
-    return estimate(
-        float(point),
-        replicates["auroc"],
-        basis=probed.basis(rankings),
-        resampling=probed.resampling,
-    )
+    return replicates["auroc"].estimate()
 
 
 def auroc_within_groups(scores: NDArray[np.float64], probed: Probed) -> Estimate | None:
     """Return the mean AUROC within groups with both classes; None where no class is positive.
 
-    Parameters
-    ----------
-    scores : float64 (N, K)
-        Out of fold.
-    probed : Probed
+    The scores, float64 (N, K), are out of fold.
     """
     positive = probed.task.positive_index
     if positive is None:
@@ -344,38 +283,34 @@ def auroc_within_groups(scores: NDArray[np.float64], probed: Probed) -> Estimate
     is_mixed = ~np.isnan(values)
     n_groups, n_images = int(is_mixed.sum()), int(is_mixed[probed.group_of].sum())
     if not n_groups:
-        return _untold(f"no {probed.group_kind} has both classes", probed)
+        return _not_evaluable(f"no {probed.group_kind} has both classes", probed)
     replicates = replicate(
         lambda weights: {"mean": divide(weights @ values[is_mixed], weights.sum(axis=1))},
+        {"mean": Basis(n_images, n_groups, n_groups, float(n_groups))},
         np.zeros(n_groups, np.intp),
-        n_resamples=N_RESAMPLES,
-        seed=probed.seed,
+        probed.resampling,
+        group_kind=probed.group_kind,
     )
-    basis = Basis(n_images, n_groups, n_groups, float(n_groups))
-    return estimate(
-        float(values[is_mixed].mean()),
-        replicates["mean"],
-        basis=basis,
-        resampling=probed.resampling,
-    )
+    # the plain mean, to the last digit; the replicates have it as a product
+    return replace(replicates["mean"], value=float(values[is_mixed].mean())).estimate()
 
 
-def share_of(auroc: Estimate, content: Estimate) -> float | None:
+def fraction_of_content(auroc: Estimate, content: Estimate) -> float | None:
     """Return what a cue has above chance over what the content has.
 
     Examples
     --------
-    >>> share_of(Estimate(0.6, 0, 1, 9, 9, ""), Estimate(0.9, 0, 1, 9, 9, ""))
+    >>> fraction_of_content(Estimate(0.6, 0, 1, 9, 9, ""), Estimate(0.9, 0, 1, 9, 9, ""))
     0.25
     """
     if auroc.value is None or content.value is None or content.value - 0.5 < MARGIN:
         return None
-    share = divide(np.array([auroc.value - 0.5]), np.array([content.value - 0.5]))
-    return round(float(max(0.0, share[0])), 6)
+    fraction = divide(np.array([auroc.value - 0.5]), np.array([content.value - 0.5]))
+    return round(float(max(0.0, fraction[0])), 6)
 
 
 def verdict(auroc: Estimate, content: Estimate) -> str:
-    """Say whether a cue gives the label away.
+    """Judge whether a cue gives the label away.
 
     A cue is flagged where the lower end of the interval is above 0.55. It is strong where
     the cue alone has at least half of what the content has above chance, or the content nothing.
@@ -388,11 +323,11 @@ def verdict(auroc: Estimate, content: Estimate) -> str:
     >>> verdict(Estimate(0.62, 0.56, 0.68, 900, 90, ""), content)
     'weak cue'
     >>> verdict(Estimate(0.62, 0.52, 0.72, 900, 90, ""), content)
-    'none told'
+    'no cue'
     """
     if auroc.value is None or auroc.low is None:
-        return UNTOLD
+        return UNCLEAR
     if auroc.low <= 0.5 + MARGIN:
         return NONE
-    share = share_of(auroc, content)
-    return STRONG if share is None or share >= STRONG_SHARE else SOME
+    fraction = fraction_of_content(auroc, content)
+    return STRONG if fraction is None or fraction >= STRONG_FRACTION else SOME

@@ -16,19 +16,12 @@ TINY_PX = 8
 
 @dataclass(frozen=True)
 class Oddity:
-    """A way of being odd, and the images that are.
+    """A way of being odd, and the images that are."""
 
-    Parameters
-    ----------
-    name, rule : str
-        In a word or two; and how it is told.
-    rows : int64 (M,)
-        The oddest first.
-    """
-
+    # name, rule: in a word or two; and how it is recognised
     name: str
     rule: str
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # (M,): the oddest first
 
 
 MEASURED = (  # name, column, on a logarithmic scale, which end is odd

@@ -7,6 +7,7 @@ Dataset Labels", JAIR 70:1373-1411. Written from the paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,32 +15,30 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Suspects:
-    """The suspects of N images, the most suspicious first.
+    """The suspects of N images, the most suspicious first."""
 
-    Parameters
-    ----------
-    rows : int64 (M,)
-        Which images.
-    suggested : int64 (M,)
-        The class that the probe believes in.
-    margins : float64 (M,), 0-1
-        Probability of the suggested class less that of the label.
-    joint : float64 (K, K), 0-1
-        Estimated shares of the images by label (row) and by true class (column).
-    thresholds : float64 (K,), 0-1
-        Mean probability of each class over the images labelled so.
-    """
-
-    rows: NDArray[np.int64]
-    suggested: NDArray[np.int64]
+    rows: NDArray[np.int64]  # (M,): which images
+    suggested: NDArray[np.int64]  # (M,): the class that the probe believes in
+    # float64 (M,), 0-1: probability of the suggested class less that of the label.
     margins: NDArray[np.float64]
+    # float64 (K, K), 0-1: estimated fractions of images by label (row) and by true class (column).
     joint: NDArray[np.float64]
+    # float64 (K,), 0-1: mean probability of each class over the images labelled so.
     thresholds: NDArray[np.float64]
 
     @property
     def estimated_errors(self) -> float:
-        """The estimated share of wrong labels, 0-1: what the joint has off its diagonal."""
+        """The estimated fraction of wrong labels, 0-1: what the joint has off its diagonal."""
         return float(1 - np.trace(self.joint))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return numbers for JSON: no id of an image."""
+        return {
+            "n_suspects": len(self.rows),
+            "estimated_errors": self.estimated_errors,
+            "joint": self.joint.tolist(),
+            "thresholds": self.thresholds.tolist(),
+        }
 
 
 def find_suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> Suspects:

@@ -1,27 +1,139 @@
-"""What the commands share."""
+"""What the commands share: options, JSON, and how an error becomes an exit code."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from diascope.errors import DiascopeError, SettingsError
+from diascope.system.environment import keep_freed_memory, settle_torch
+from diascope.system.words import UNPRINTABLE, printable
+
 app = typer.Typer(
     name="diascope",
-    help="Train, check and explain image classifiers for medical diagnosis, leak-proof and with "
-    "honest intervals. Research software, not a medical device.",
+    help="Train, evaluate and explain image classifiers for medical diagnosis, without leakage and "
+    "with confidence intervals. Research software, not a medical device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")]
+RunOrBundle = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="Folder of a trained run or of a bundle.")
+]
+PreparedData = Annotated[
+    str, typer.Argument(metavar="DATA", help="Name or path of a prepared data set.")
+]
+ShowIds = Annotated[
+    bool,
+    typer.Option("--show-ids", help="Print real group and image ids instead of pseudonyms."),
+]
+
+
+def say(text: object) -> None:
+    """Print one line, such as a path or a sentence with names, on the standard output."""
+    print(printable(str(text)))
+
+
+def say_aside(text: str) -> None:
+    """Print one line on the standard error, at once: it is no part of the result."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def print_json(content: Any) -> None:
-    """Print JSON for machines."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print a value as indented JSON, with escapes where the terminal lacks letters."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if not _can_print(text):
+        text = json.dumps(content, indent=2)
+    print(text)
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return UNPRINTABLE.search(text.replace("\n", "")) is None
+
+
+def print_error(problem: object) -> None:
+    """Print what is wrong on the standard error, on a line or more."""
+    lines = f"error: {problem}".splitlines()
+    print("\n".join(map(printable, lines)), file=sys.stderr)
+
+
+def print_what_is_lacking_as_escapes() -> None:
+    """Let letters that the terminal's code page lacks become escapes: printing never fails."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Check that no word of a command is empty: it would be taken for the current folder.
+
+    Raises
+    ------
+    SettingsError
+        A word is empty, such as a path from a variable that is not set.
+    """
+    for before, word in zip(("diascope", *words), words, strict=False):
+        option, equals, value = word.partition("=")
+        is_option = word.startswith("--") and bool(equals)
+        if not (value if is_option else word).strip():
+            raise SettingsError(
+                "An empty path or name was given.",
+                where=option if is_option else f"the word after {before}",
+                fix="Fill it in; a variable in the command may not be set.",
+            )
+
+
+def spread_columns(words: Sequence[str]) -> list[str]:
+    """Return the words with ``--column`` before each of its values, of which several may follow.
+
+    Examples
+    --------
+    >>> spread_columns(["--column", "group=pid", "label=dx", "--seed", "1"])
+    ['--column', 'group=pid', '--column', 'label=dx', '--seed', '1']
+    """
+    spread: list[str] = []
+    for word in words:
+        is_value = re.match(r"(path|label|group|split|image_id)=", word) is not None
+        if is_value and len(spread) > 1 and spread[-2] == "--column":
+            spread.append("--column")
+        spread.append(word)
+    return spread
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 2 you can fix it, 1 a bug, 130 interrupted.
+
+    The code is also 2 if ``predict`` wrote its table but could not predict every file.
+    `diascope.__main__` handles the interrupt.
+    """
+    print_what_is_lacking_as_escapes()
+    settle_torch()
+    keep_freed_memory()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags that are not used
+    try:
+        check_words(sys.argv[1:])
+        app(spread_columns(sys.argv[1:]), standalone_mode=True)
+    except DiascopeError as error:
+        print_error(error)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        print_error(SettingsError(str(error.strerror), where=error.filename))
+        sys.exit(2)

@@ -1,4 +1,4 @@
-"""What there is: data sets, models, recipes, weights."""
+"""List data sets, models, recipes and weights."""
 
 from __future__ import annotations
 
@@ -6,34 +6,52 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import AsJson
+from diascope.cli.app import AsJson, print_json, say
 
 
 def datasets(as_json: AsJson = False) -> None:
-    """List the data sets: what they are, their size and licence, and whether they are prepared."""
-    from diascope.display import list_datasets
+    """List the data sets, with size and licence.
 
-    list_datasets(as_json=as_json)
+    Those marked (prepared) are ready to train on.
+    """
+    from diascope.cli.screen.lists import dataset_rows, print_datasets
+
+    rows = dataset_rows()
+    if as_json:
+        print_json(rows)
+        return
+    print_datasets(rows)
 
 
 def models(as_json: AsJson = False) -> None:
     """List the models."""
-    from diascope.display import list_models
+    from diascope.cli.screen.lists import model_rows, print_rows
 
-    list_models(as_json=as_json)
+    rows = model_rows()
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows)
+    say("Also every network of timm, such as timm:resnet18; see `diascope weights`.")
 
 
 def weights(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as timm:resnet18.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of a model, such as timm:resnet18.")
+    ],
 ) -> None:
-    """Say whether pretrained weights are here, and how to bring them where the hub is not."""
-    from diascope.display import print_weights
+    """Show where pretrained weights are, or how to get them."""
+    from diascope.cli.screen.lists import print_weights
 
     print_weights(model)
 
 
 def recipes(as_json: AsJson = False) -> None:
-    """List the named recipes: published systems, ready to train."""
-    from diascope.display import list_recipes
+    """List the recipes: published systems, ready to train."""
+    from diascope.cli.screen.lists import print_rows, recipe_rows
 
-    list_recipes(as_json=as_json)
+    rows = recipe_rows()
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows)

@@ -9,32 +9,25 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from diascope.atomic import write_text
-from diascope.data.files import FileTree
-from diascope.data.image import SUFFIXES
+from diascope.data.formats import FIRST_BYTES, IMAGE_KINDS, has_image_suffix, kind_of
+from diascope.data.image import Decoding
 from diascope.data.manifest import SPLITS
-from diascope.data.pack import read_unchanged
+from diascope.data.pictures import Pictures
+from diascope.data.sources.folder import FileTree
 from diascope.errors import SettingsError, SourceError
-from diascope.progress import Progress, Watch, silent
+from diascope.system.files import write_text
+from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.system.spreadsheets import defused
 
 MARK = ".diascope-unfinished"
 LONGEST_NAME = 120
+MANIFEST = ("path", "label", "group", "split", "image_id", "source_path", "source_sha256")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
-SIGNATURES = {  # of image files whose name does not tell
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"II": ".tif",
-    b"MM": ".tif",
-    b"RIFF": ".webp",
-    b"P": ".ppm",
-}
 
 
 def check_is_free(folder: Path) -> None:
@@ -47,16 +40,7 @@ def check_is_free(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(
-            "The folder exists and is not empty.", where=folder, fix="Choose a new --as-folders."
-        )
-
-
-def _check_is_elsewhere(folder: Path, source: Path) -> None:
-    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-        raise SettingsError(
-            "The folder lies within the source, which would then hold every image twice.",
-            where=folder,
-            fix="Choose an --as-folders elsewhere.",
+            "The folder exists and is not empty.", where=folder, fix="Choose a new folder."
         )
 
 
@@ -67,7 +51,7 @@ def write_class_folders(
     *,
     classes: Sequence[str],
     about: str,
-    watch: Watch = silent,
+    progress: ShowProgress = silent,
 ) -> Path:
     """Write the images of a manifest as ``folder/split/class/file``.
 
@@ -83,8 +67,6 @@ def write_class_folders(
         Every split has a folder for each.
     about : str
         What ``README.md`` says.
-    watch : callable
-        Told the progress.
 
     Returns
     -------
@@ -100,22 +82,26 @@ def write_class_folders(
         An image has gone or changed, or the disk is full.
     """
     check_is_free(folder)
-    _check_is_elsewhere(folder, files.root)
     folder = folder.resolve()
+    if files.root.is_dir() and folder.is_relative_to(files.root.resolve()):
+        raise SettingsError(
+            "The folder lies within the source, which would then hold every image twice.",
+            where=folder,
+            fix="Choose a folder elsewhere.",
+        )
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     try:
         _begin(unfinished)
-        placed = _places(table, classes)
+        class_folders = _safe_names(classes)
         for split in [name for name in SPLITS if (table["split"] == name).any()]:
-            for name in _safe_names(classes).values():
+            for name in class_folders.values():
                 (unfinished / split / name).mkdir(parents=True)
-        rows = list(placed.select("source_path", "sha256", "path").iter_rows())
-        written = []
-        for number, (path, sha256, place) in enumerate(rows, start=1):
-            written.append(_write(files, path, sha256, unfinished / place))
-            if number % 256 == 0 or number == len(rows):
-                watch(Progress("writing folders", number, len(rows)))
-        _write_about(unfinished, placed, written, about)
+        paths = _write_images(files, table, unfinished, class_folders, progress)
+        written = table.with_columns(
+            path=pl.Series(paths, dtype=pl.String), source_path="path", source_sha256="sha256"
+        )
+        write_text(unfinished / "manifest.csv", defused(written.select(MANIFEST)).write_csv())
+        write_text(unfinished / "README.md", about)
         (unfinished / MARK).unlink()
         if folder.exists():
             folder.rmdir()
@@ -141,34 +127,42 @@ def _begin(unfinished: Path) -> None:
     (unfinished / MARK).touch()
 
 
-def _places(table: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """Return the manifest with the new ``path`` of each image, and the old as ``source_path``."""
-    folders, taken, places = _safe_names(classes), set(), []
-    for path, label, split in table.select("path", "label", "split").iter_rows():
-        name = _safe(PurePosixPath(path).name)
-        stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
-        place, copy = f"{split}/{folders[label]}/{name}", 1
-        while place.lower() in taken:
-            copy += 1
-            place = f"{split}/{folders[label]}/{stem}-{copy}{suffix}"
-        taken.add(place.lower())
-        places.append(place)
-    return table.rename({"path": "source_path"}).with_columns(
-        path=pl.Series(places, dtype=pl.String)
-    )
+def _write_images(
+    files: FileTree,
+    table: pl.DataFrame,
+    folder: Path,
+    class_folders: Mapping[str, str],
+    progress: ShowProgress,
+) -> list[str]:
+    """Link or write every image; return their paths within the folder."""
+    pictures = Pictures(files, table, Decoding())
+    taken: set[str] = set()
+    paths: list[str] = []
+    for row, (label, split) in enumerate(table.select("label", "split").iter_rows()):
+        content, source = pictures.content(row), pictures.paths[row]
+        name = _file_name(source, content)
+        paths.append(_free(f"{split}/{class_folders[label]}/{name}", taken))
+        _write(content, files.local_path(source), folder / paths[-1])
+        if (row + 1) % 256 == 0 or row + 1 == table.height:
+            progress(Progress("writing folders", row + 1, table.height))
+    return paths
 
 
-def _safe_names(names: Sequence[str]) -> dict[str, str]:
+def _safe_names(classes: Sequence[str]) -> dict[str, str]:
     """Return a folder name for each class, different also where case does not count."""
-    safe: dict[str, str] = {}
-    for name in names:
-        plain, copy = _safe(name), 1
-        chosen = plain
-        while chosen.lower() in {one.lower() for one in safe.values()}:
-            copy += 1
-            chosen = f"{plain}-{copy}"
-        safe[name] = chosen
-    return safe
+    taken: set[str] = set()
+    return {name: _free(_safe(name), taken) for name in classes}
+
+
+def _free(path: str, taken: set[str]) -> str:
+    """Return the path, with a number before its suffix where it is taken, and take it."""
+    stem, suffix = os.path.splitext(path)  # noqa: PTH122
+    free, copy = path, 1
+    while free.lower() in taken:
+        copy += 1
+        free = f"{stem}-{copy}{suffix}"
+    taken.add(free.lower())
+    return free
 
 
 def _safe(name: str) -> str:
@@ -187,43 +181,21 @@ def _safe(name: str) -> str:
     return f"_{plain}" if plain.partition(".")[0].lower() in RESERVED else plain
 
 
-def _write(files: FileTree, path: str, sha256: str, target: Path) -> str:
-    """Link or write one image; return the name that it got."""
-    content = read_unchanged(files, path, sha256)
-    if target.suffix.lower() not in SUFFIXES:
-        found = (end for start, end in SIGNATURES.items() if content.startswith(start))
-        target = target.with_name(target.name + next(found, ".png"))
-    target = _unused(target)
-    original = files.local_path(path)
-    if original is None or not _link(original, target):
-        with target.open("xb") as file:  # never through a link into an original
-            file.write(content)
-    return target.name
+def _file_name(path: str, content: bytes) -> str:
+    """Return a file's name, with the suffix of an image."""
+    name = _safe(PurePosixPath(path).name)
+    if has_image_suffix(name):
+        return name
+    return name + IMAGE_KINDS.get(kind_of(content[:FIRST_BYTES]), ".png")
 
 
-def _unused(target: Path) -> Path:
-    """Return the path, with a number where it is taken."""
-    place, copy = target, 1
-    while place.exists():
-        copy += 1
-        place = target.with_name(f"{target.stem}-{copy}{target.suffix}")
-    return place
-
-
-def _link(original: Path, target: Path) -> bool:
-    try:
-        os.link(original.resolve(), target)
-    except OSError:  # another disk, or one without links
-        return False
-    return True
-
-
-def _write_about(folder: Path, placed: pl.DataFrame, written: list[str], about: str) -> None:
-    whole = [
-        f"{place.rpartition('/')[0]}/{name}"
-        for place, name in zip(placed["path"], written, strict=True)
-    ]
-    table = placed.with_columns(path=pl.Series(whole, dtype=pl.String), source_sha256="sha256")
-    columns = ["path", "label", "group", "split", "image_id", "source_path", "source_sha256"]
-    write_text(folder / "manifest.csv", table.select(columns).write_csv())
-    write_text(folder / "README.md", about)
+def _write(content: bytes, original: Path | None, target: Path) -> None:
+    """Link an image to its original where that is possible, else write it."""
+    if original is not None:
+        try:
+            os.link(original.resolve(), target)
+            return
+        except OSError:  # another disk, or one without links
+            pass
+    with target.open("xb") as file:  # never through a link into an original
+        file.write(content)

@@ -24,24 +24,21 @@ SHOWN = 3
 
 
 def check_corrections(
-    asked: pl.DataFrame,
+    table: pl.DataFrame,
     manifest: pl.DataFrame,
     classes: tuple[str, ...],
     *,
     correct_test: bool,
     where: object,
 ) -> pl.DataFrame:
-    """Return the rows that a person filled in, or say everything that is wrong with them.
+    """Return the rows that a person filled in, or raise everything that is wrong with them.
 
     Labels of test images are neither read nor compared, unless they are to be corrected.
 
     Parameters
     ----------
-    asked : DataFrame
+    table : DataFrame
         ``image_id``, ``new_label`` and perhaps ``label``, all text.
-    manifest : DataFrame
-        Of the prepared data set.
-    classes : tuple of str
     correct_test : bool
         Whether labels of test images may be changed.
     where : object
@@ -57,36 +54,37 @@ def check_corrections(
     DataError
         All problems in one message.
     """
-    filled = asked.drop_nulls("new_label")
+    filled = table.drop_nulls("new_label")
     known = manifest.select("image_id", "split", "pixel_digest", pl.col("label").alias("now"))
     rows = filled.join(known, on="image_id", how="left", maintain_order="left")
-    found = rows.drop_nulls("split")
-    is_sealed = (found["split"] == "test") & (not correct_test)
-    readable = found.filter(~is_sealed)
+    is_sealed = (pl.col("split") == "test") & (not correct_test)
+    sealed, readable = rows.filter(is_sealed), rows.filter(~is_sealed)
     problems = [
         *_problems_of_ids(rows),
-        *_unknown_classes(filled, classes),
-        *_sealed(found.filter(is_sealed)),
-        *_stale(readable),
+        *_problems_of_labels(readable, filled["new_label"], classes),
     ]
+    if sealed.height:
+        problems.append(
+            f"{sealed.height:,} rows are of test images, such as {_first(sealed['image_id'])}: "
+            "labels that a network is evaluated on are changed with "
+            f"{CORRECT_TEST} only, and every report says so"
+        )
     if not filled.height:
         problems.append("no new_label is filled in")
     elif not problems:
-        problems += _nothing_changes(readable)
-        problems += _parted_twins(readable, manifest, correct_test=correct_test)
-        problems += _lost_classes(readable, manifest, classes)
+        problems += _problems_of_outcome(readable, manifest, classes, correct_test=correct_test)
     if problems:
         raise DataError(
             f"The table of labels cannot be used: {'; '.join(problems)}.",
             where=where,
-            fix="Nothing was changed. Mend these rows: new_label is empty, a class "
+            fix="Nothing was changed. Correct these rows: new_label is empty, a class "
             f"({', '.join(classes[:10])}{', ...' * (len(classes) > 10)}) or {EXCLUDE}.",
         )
     return readable.select("image_id", pl.col("now").alias("label"), "new_label", "split")
 
 
-def _first(values: pl.Series | Sequence[str]) -> str:
-    return ", ".join(repr(value) for value in list(values)[:SHOWN])
+def _first(values: pl.Series) -> str:
+    return ", ".join(map(repr, values.head(SHOWN)))
 
 
 def _problems_of_ids(rows: pl.DataFrame) -> list[str]:
@@ -103,87 +101,61 @@ def _problems_of_ids(rows: pl.DataFrame) -> list[str]:
     n_empty = rows["image_id"].null_count()
     if n_empty:
         problems.append(f"{n_empty:,} rows with a new label have no image_id")
-    unknown = rows.filter(pl.col("split").is_null()).drop_nulls("image_id")
-    if unknown.height:
+    unknown = rows.filter(pl.col("split").is_null())["image_id"].drop_nulls()
+    if len(unknown):
         problems.append(
-            f"{unknown.height:,} image ids are not in the data, such as "
-            f"{_first(unknown['image_id'])}"
+            f"{len(unknown):,} image ids are not in the data, such as {_first(unknown)}"
         )
     return problems
 
 
-def _unknown_classes(filled: pl.DataFrame, classes: tuple[str, ...]) -> list[str]:
-    unknown = filled.filter(~pl.col("new_label").is_in([*classes, EXCLUDE]))
-    if not unknown.height:
-        return []
-    names = unknown["new_label"].unique().sort()
-    near = difflib.get_close_matches(names[0], [*classes, EXCLUDE], n=1)
-    meant = f" (did you mean {near[0]!r}?)" if near else ""
-    return [f"{unknown.height:,} new labels are no class: {_first(names)}{meant}"]
+def _problems_of_labels(
+    rows: pl.DataFrame, new_labels: pl.Series, classes: tuple[str, ...]
+) -> list[str]:
+    """Describe new labels that are not classes, and rows written for other labels than now."""
+    problems, known = [], [*classes, EXCLUDE]
+    unknown = new_labels.filter(~new_labels.is_in(known))
+    if len(unknown):
+        names = unknown.unique().sort()
+        near = difflib.get_close_matches(names[0], known, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        problems.append(f"{len(unknown):,} new labels are not a class: {_first(names)}{meant}")
+    stale = rows.filter(pl.col("label") != pl.col("now")) if "label" in rows.columns else rows[:0]
+    if stale.height:
+        first = stale.row(0, named=True)
+        problems.append(
+            f"{stale.height:,} rows are of other labels than the data have now, such as "
+            f"{first['image_id']!r} ({first['label']} in the table, {first['now']} in the data): "
+            "leave the column label as it was, and make a table anew after each correction"
+        )
+    return problems
 
 
-def _sealed(sealed: pl.DataFrame) -> list[str]:
-    if not sealed.height:
-        return []
-    return [
-        f"{sealed.height:,} rows are of test images, such as {_first(sealed['image_id'])}: labels "
-        f"that a network is judged by are changed with {CORRECT_TEST} only, and every report "
-        "says so"
-    ]
-
-
-def _stale(rows: pl.DataFrame) -> list[str]:
-    """Say which rows were written for other labels than those that the data have now."""
-    if "label" not in rows.columns:
-        return []
-    stale = rows.filter(pl.col("label") != pl.col("now"))
-    if not stale.height:
-        return []
-    first = stale.row(0, named=True)
-    return [
-        f"{stale.height:,} rows are of other labels than the data have now, such as "
-        f"{first['image_id']!r} ({first['label']} in the table, {first['now']} in the data): "
-        "leave the column label as it was, and make a table anew after each correction"
-    ]
-
-
-def _nothing_changes(rows: pl.DataFrame) -> list[str]:
-    if (rows["new_label"] != rows["now"]).any():
-        return []
-    return ["it changes nothing: every new_label is the label that the image has"]
-
-
-def _parted_twins(rows: pl.DataFrame, manifest: pl.DataFrame, *, correct_test: bool) -> list[str]:
-    """Say which equal pictures would have two labels, and have one now."""
-    after = corrected(manifest, rows)
+def _problems_of_outcome(
+    rows: pl.DataFrame, manifest: pl.DataFrame, classes: tuple[str, ...], *, correct_test: bool
+) -> list[str]:
+    """Describe what would be wrong with the labels afterwards."""
+    problems, after = [], corrected(manifest, rows)
+    if not (rows["new_label"] != rows["now"]).any():
+        problems.append("it changes nothing: every new_label is the label that the image has")
     visible = after if correct_test else after.filter(pl.col("split") != "test")
-    agreed = visible.join(manifest.select("image_id", pl.col("label").alias("now")), on="image_id")
-    twins = agreed.drop_nulls("pixel_digest").group_by("pixel_digest", maintain_order=True)
+    twins = visible.join(manifest.select("image_id", now="label"), on="image_id")
+    twins = twins.drop_nulls("pixel_digest").group_by("pixel_digest", maintain_order=True)
     labels = twins.agg(pl.col("now", "label").n_unique(), pl.col("image_id"))
     parted = labels.filter((pl.col("now") == 1) & (pl.col("label") > 1))
-    if not parted.height:
-        return []
-    return [
-        f"{parted.height:,} pictures that are there several times would get two labels, such as "
-        f"{_first(parted['image_id'][0])}: correct all of them alike"
-    ]
-
-
-def _lost_classes(
-    rows: pl.DataFrame, manifest: pl.DataFrame, classes: tuple[str, ...]
-) -> list[str]:
-    after = corrected(manifest, rows)
+    if parted.height:
+        problems.append(
+            f"{parted.height:,} pictures that are there several times would get two labels, such "
+            f"as {_first(parted['image_id'][0])}: correct all of them alike"
+        )
+    left, before = (set(t.select("split", "label").iter_rows()) for t in (after, manifest))
     lost = [
         f"no image of {name} would be left in {split}"
         for split in SPLITS
         for name in classes
-        if _has(manifest, split, name) and not _has(after, split, name)
+        if (split, name) in before - left
     ]
-    return lost[:SHOWN]
-
-
-def _has(table: pl.DataFrame, split: str, name: str) -> bool:
-    return ((table["split"] == split) & (table["label"] == name)).any()
+    return problems + lost[:SHOWN]
 
 
 def corrected(manifest: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -191,7 +163,6 @@ def corrected(manifest: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
     Parameters
     ----------
-    manifest : DataFrame
     rows : DataFrame
         With ``image_id, new_label``.
     """
@@ -215,14 +186,7 @@ def count_changes(rows: pl.DataFrame) -> list[dict[str, Any]]:
 def original_labels(
     manifest: pl.DataFrame, image_ids: Sequence[str], classes: Sequence[str]
 ) -> NDArray[np.int32] | None:
-    """Return the labels of images before any correction: int32 (N,); None where none was corrected.
-
-    Parameters
-    ----------
-    manifest : DataFrame
-    image_ids : sequence of str (N,)
-    classes : sequence of str
-    """
+    """Return the labels of N images before any correction: int32 (N,); None if none changed."""
     if ORIGINAL not in manifest.columns:
         return None
     rows = pl.DataFrame({"image_id": list(image_ids)}).join(

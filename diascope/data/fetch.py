@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from diascope.atomic import write_json
-from diascope.data.checksums import file_digest
-from diascope.data.spec import Source
+from diascope.data.spec import DatasetSpec, Source
 from diascope.errors import SourceError
+from diascope.system.files import file_digest, write_json
 
 if TYPE_CHECKING:
     import requests
@@ -31,22 +30,18 @@ TIMEOUT_SECONDS = (10, 60)  # to connect, to wait for the next bytes
 WAITS_SECONDS = (1, 2, 4, 8)  # before each new try; a try that gains much starts them afresh
 MUCH_BYTES = 1 << 20
 
+ShowBytes = Callable[[int, int | None], None]  # bytes so far, and in all where it is known
+
 _TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def download(
-    source: Source, folder: Path, *, progress: Callable[[int, int | None], None], manual: str
-) -> Path:
+def download(source: Source, folder: Path, *, progress: ShowBytes, manual: str) -> Path:
     """Download one file, or go on with a download that broke off.
 
     Parameters
     ----------
-    source : Source
-        The address (http or https), the name to store it under, and its checksum if known.
     folder : Path
         Where it is stored; made if need be.
-    progress : callable
-        ``progress(n_bytes, total_bytes)`` after every piece; the total is None if not told.
     manual : str
         How to go on without the download, in one or two sentences, for the error messages.
 
@@ -139,9 +134,7 @@ class _BrokenOffError(Exception):
     """One try failed in a way that the next may not."""
 
 
-def _fetch(
-    url: str, part: _Part, *, progress: Callable[[int, int | None], None], manual: str
-) -> None:
+def _fetch(url: str, part: _Part, *, progress: ShowBytes, manual: str) -> None:
     """Try until the part is complete or the tries are used up."""
     n_failures = 0
     while True:
@@ -155,14 +148,12 @@ def _fetch(
             time.sleep(WAITS_SECONDS[n_failures - 1])
 
 
-def _try_once(
-    url: str, part: _Part, *, progress: Callable[[int, int | None], None], manual: str
-) -> None:
+def _try_once(url: str, part: _Part, *, progress: ShowBytes, manual: str) -> None:
     import requests
 
     version = part.version()
     if version.url != url or version.condition is None:
-        part.discard()  # bytes of which it cannot be told whether the rest still fits
+        part.discard()  # the rest may not fit to these bytes any more
     elif part.n_bytes and part.n_bytes == version.total_bytes:
         return
     headers = {"Accept-Encoding": "identity", "User-Agent": "diascope"}
@@ -187,16 +178,16 @@ def _try_once(
 
 
 def _refuse(response: requests.Response, url: str, manual: str) -> None:
-    """Raise unless the answer is the file, or the rest of it."""
-    visited = [answer.url for answer in (*response.history, response)]
+    """Raise unless the response is the file, or the rest of it."""
+    visited = [one.url for one in (*response.history, response)]
     if url.startswith("https:") and not all(place.startswith("https:") for place in visited):
         problem = "The server leads from https to an unprotected address."
         raise SourceError(problem, where=url, fix=manual)
     status = response.status_code
     if status in _TEMPORARY_STATUS:
-        raise _BrokenOffError(f"the server answered with status {status}")
+        raise _BrokenOffError(f"the server responded with status {status}")
     if status not in (200, 206, 416):
-        problem = f"The server answered with status {status} ({response.reason})."
+        problem = f"The server responded with status {status} ({response.reason})."
         raise SourceError(problem, where=url, fix=manual)
     is_page = response.headers.get("Content-Type", "").lower().startswith("text/html")
     if status != 416 and is_page and not url.endswith((".html", ".htm")):
@@ -204,13 +195,8 @@ def _refuse(response: requests.Response, url: str, manual: str) -> None:
         raise SourceError(problem, where=url, fix=manual)
 
 
-def _store(
-    response: requests.Response,
-    url: str,
-    part: _Part,
-    progress: Callable[[int, int | None], None],
-) -> None:
-    """Append the answer to the part, or start the part afresh if it is not its continuation."""
+def _store(response: requests.Response, url: str, part: _Part, progress: ShowBytes) -> None:
+    """Append the response to the part, or start the part afresh if it is not its continuation."""
     known = part.version()
     if response.status_code == 200:
         known = _version(response, url)
@@ -253,7 +239,7 @@ def _version(response: requests.Response, url: str) -> _Version:
 
 
 def _continues(response: requests.Response, known: _Version, n_bytes: int) -> bool:
-    """Say whether an answer is the rest of what is here; some servers overlook ``If-Range``."""
+    """Return whether a response is the rest of what is here; some servers overlook ``If-Range``."""
     place = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if response.status_code != 206 or place is None or int(place[1]) != n_bytes:
         return False
@@ -275,7 +261,7 @@ def _gave_up(url: str, part: _Part, error: Exception, *, manual: str) -> SourceE
 
 
 def _check_content(source: Source, part: _Part, manual: str) -> None:
-    """Delete what came if it is not what was asked for, and say so."""
+    """Delete the download and raise if it is not the publisher's file."""
     problem = None
     for kind in ("sha256", "md5"):
         wanted = getattr(source, kind)
@@ -292,3 +278,22 @@ def _check_content(source: Source, part: _Part, manual: str) -> None:
             where=source.url,
             fix=f"It was deleted. Try again later: the publisher may have changed it. {manual}",
         )
+
+
+def is_published(spec: DatasetSpec, path: Path, digests: tuple[str, str]) -> bool | None:
+    """Say whether the content is the published one; None where there is nothing to compare with.
+
+    Where the publisher gives a checksum of each file and not of the content, the files of the
+    publisher's names in the source ``path`` are compared; those of other names cannot be. The
+    ``digests`` are those of `diascope.data.obtain.content_digests`.
+    """
+    if spec.content_sha256:
+        return spec.content_sha256 in digests
+    found = [
+        file_digest(file, "md5") == source.md5
+        for source in spec.sources
+        if source.md5 is not None
+        for file in (path, path / source.file_name)
+        if file.name == source.file_name and file.is_file()
+    ]
+    return all(found) if found and len(found) == len(spec.sources) else None

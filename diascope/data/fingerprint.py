@@ -1,4 +1,4 @@
-"""The fingerprint: measured facts of a data set, counted and never guessed."""
+"""The fingerprint: measured facts of a data set."""
 
 from __future__ import annotations
 
@@ -18,16 +18,8 @@ CHUNK = 256  # images counted at a time
 def measure(table: pl.DataFrame, classes: tuple[str, ...]) -> dict[str, Any]:
     """Count images and groups, by class and by split, and measure the sizes.
 
-    Parameters
-    ----------
-    table : DataFrame
-        The manifest.
-    classes : tuple of str
-
-    Returns
-    -------
-    dict
-        JSON-ready: ``n_images, n_groups, classes, splits, group_kinds, width_px, height_px``.
+    The result is ready for JSON: ``n_images, n_groups, classes, splits, group_kinds, width_px,
+    height_px, n_tiny``.
     """
     return {
         **_count(table),
@@ -93,10 +85,10 @@ def channel_statistics(
     levels = np.arange(256) / 255
     mean, std = [], []
     for counts in _count_levels(images, rows[::every]):
-        share = counts / counts.sum()
-        average = float(share @ levels)
+        fractions = counts / counts.sum()
+        average = float(fractions @ levels)
         mean.append(average)
-        std.append(max(1 / 255, float(np.sqrt(share @ (levels - average) ** 2))))
+        std.append(max(1 / 255, float(np.sqrt(fractions @ (levels - average) ** 2))))
     return tuple(mean), tuple(std)
 
 

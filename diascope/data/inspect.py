@@ -1,21 +1,39 @@
-"""Look at every image once: can it be read, how large is it, has it been seen before."""
+"""Decode every image once: what cannot be read is rejected, the others are measured.
+
+Only images of 16 bits are decoded twice: the range of their values is that of all of them together,
+and is not known before the last one was seen.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import polars as pl
+from numpy.typing import NDArray
 
-from diascope.data.duplicates import pixel_digest
-from diascope.data.files import FileTree
-from diascope.data.image import SUFFIXES, decode_image
+from diascope.data.budget import ROOM
+from diascope.data.duplicates.equal import pixel_digest
+from diascope.data.image import Decoding, open_image, values_in
+from diascope.data.sources.folder import FileTree
+from diascope.data.value_range import SeenValues, Values
+from diascope.data.visible import Look, Visible, look_at
 from diascope.errors import DataError, ImageError, SourceError
-from diascope.progress import Progress, Watch, silent
+from diascope.system.progress import Progress, ShowProgress, silent
 
-CHUNK = 256  # images read between two signs of life
+CHUNK = 256  # images read between two reports of progress
+SCHEMA = {
+    "sha256": pl.String,
+    "width": pl.Int32,
+    "height": pl.Int32,
+    "n_bytes": pl.Int64,
+    "pixel_digest": pl.String,
+}
+See = Callable[[str, NDArray], object]  # is given the path and the pixels of an image
 
 
 @dataclass(frozen=True)
@@ -26,84 +44,125 @@ class Rejected:
     reason: str
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """The images of a data set, once every one was decoded."""
+
+    # The rows that can be used, with ``sha256, width, height, n_bytes, pixel_digest`` added.
+    table: pl.DataFrame
+    # The others, in the order of the table, and files that the tree left out.
+    rejected: list[Rejected]
+    decoding: Decoding  # with the range of 16-bit values, where there are any
+    # ``n_nearly_empty, n_few_levels, nearly_all_alike, sixteen_bits``, see docs/formats.md.
+    facts: dict[str, Any]
+
+
+class _Row(NamedTuple):
+    sha256: str
+    width: int
+    height: int
+    n_bytes: int
+    pixel_digest: str | None
+
+
+class _Facts(NamedTuple):
+    row: _Row
+    look: Look
+
+
 def inspect_images(
-    files: FileTree, table: pl.DataFrame, *, alpha_background: str, watch: Watch = silent
-) -> tuple[pl.DataFrame, list[Rejected]]:
+    files: FileTree,
+    table: pl.DataFrame,
+    *,
+    alpha_background: str,
+    see: See | None = None,
+    progress: ShowProgress = silent,
+) -> Inspected:
     """Read and decode every image of the table.
 
     Parameters
     ----------
-    files : FileTree
-        Where the paths are read from.
     table : DataFrame
         With ``path``.
-    alpha_background : str
-        What shows through transparent pixels.
-    watch : callable
-        Told the progress.
-
-    Returns
-    -------
-    table : DataFrame
-        The rows that can be used, with ``sha256, width, height, n_bytes, pixel_digest`` added.
-    rejected : list of Rejected
-        The others, in the order of the table.
+    see : callable, optional
+        Is given each image that can be read, from several threads: its path and its pixels,
+        uint8 (H, W, 3), 0-255.
     """
+    paths, decoding = table["path"].to_list(), Decoding(alpha_background)
+    visible, seen = Visible(), SeenValues()
 
-    def look(path: str) -> tuple[str, int, int, int, str | None] | Rejected:
-        try:
-            content = files.read(path)
-            image = decode_image(content, alpha_background=alpha_background)
-        except (ImageError, SourceError) as error:
-            return Rejected(path, error.problem)
-        height, width, _ = image.shape
-        sha256 = hashlib.sha256(content).hexdigest()
-        return sha256, width, height, len(content), pixel_digest(image)
+    def look(path: str) -> _Facts | Values | Rejected:
+        return _look(files, path, decoding, see)
 
-    facts, rejected, usable = [], [], []
-    paths = table["path"].to_list()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), CHUNK):
-            for result in pool.map(look, paths[start : start + CHUNK]):
-                usable.append(not isinstance(result, Rejected))
-                (rejected if isinstance(result, Rejected) else facts).append(result)
-            watch(Progress("checking images", min(start + CHUNK, len(paths)), len(paths)))
-    schema = {
-        "sha256": pl.String,
-        "width": pl.Int32,
-        "height": pl.Int32,
-        "n_bytes": pl.Int64,
-        "pixel_digest": pl.String,
-    }
-    looked_at = pl.DataFrame(facts, schema=schema, orient="row")
-    return table.filter(pl.Series(usable, dtype=pl.Boolean)).hstack(looked_at), rejected
+    def note(one: _Facts | Values | Rejected) -> _Row | Rejected | None:
+        if isinstance(one, Values):
+            seen.add(one)
+            return None
+        if isinstance(one, _Facts):
+            visible.add(one.look)
+            return one.row
+        return one
+
+    def look_at_all(paths: list[str], what: str) -> list[_Row | Rejected | None]:
+        found = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(paths), CHUNK):
+                found += map(note, pool.map(look, paths[start : start + CHUNK]))
+                progress(Progress(what, len(found), len(paths)))
+        return found
+
+    found = look_at_all(paths, "checking images")
+    deep = [row for row, one in enumerate(found) if one is None]
+    if deep:
+        decoding = Decoding(alpha_background, seen.value_range)
+        again = look_at_all([paths[row] for row in deep], "scaling 16-bit images")
+        for row, one in zip(deep, again, strict=True):
+            found[row] = one
+    rows = [one for one in found if isinstance(one, _Row)]
+    usable = pl.Series([isinstance(one, _Row) for one in found], dtype=pl.Boolean)
+    rejected = [one for one in found if isinstance(one, Rejected)]
+    rejected += [Rejected(name, reason) for name, reason in files.left_out]
+    return Inspected(
+        table.filter(usable).hstack(pl.DataFrame(rows, schema=SCHEMA, orient="row")),
+        rejected,
+        decoding,
+        {**visible.facts(), "sixteen_bits": seen.facts() if deep else None},
+    )
 
 
-def find_unlisted(files: FileTree, table: pl.DataFrame) -> list[str]:
-    """Return the image files that are there and in no row, sorted."""
-    listed = set(table["path"])
-    return [
-        name for name in files.names() if name.lower().endswith(SUFFIXES) and name not in listed
-    ]
+def _look(
+    files: FileTree, path: str, decoding: Decoding, see: See | None
+) -> _Facts | Values | Rejected:
+    """Look at one image, or only at its values while their range is not known.
+
+    One that cannot be read never costs the others.
+    """
+    try:
+        content = files.read(path)
+        image = open_image(content)
+        with ROOM.taken(image.decoded_bytes):
+            if image.is_deep and decoding.value_range is None:
+                return values_in(image)
+            pixels = decoding.pixels(image)
+            height, width, _ = pixels.shape
+            sha256 = hashlib.sha256(content).hexdigest()
+            row = _Row(sha256, width, height, len(content), pixel_digest(pixels))
+            if see is not None:
+                see(path, pixels)
+            return _Facts(row, look_at(pixels))
+    except (ImageError, SourceError) as error:
+        return Rejected(path, error.problem)
+    except MemoryError:
+        return Rejected(path, "too big for the memory that is free")
 
 
 def check_rejected(
-    table: pl.DataFrame, kept: pl.DataFrame, rejected: list[Rejected], *, max_share: float
+    table: pl.DataFrame, kept: pl.DataFrame, rejected: list[Rejected], *, largest_fraction: float
 ) -> None:
     """Check that few images were rejected and that no class lost all of its own.
 
-    Parameters
-    ----------
-    table, kept : DataFrame
-        The rows before and after, with ``label``.
-    rejected : list of Rejected
-    max_share : float
-        The largest share of rejected images to go on with, 0-1.
-
-    Raises
-    ------
-    DataError
-        With the first reasons and what to do.
+    ``table`` and ``kept`` are the rows before and after, with ``label``; ``largest_fraction``, 0-1,
+    is that of rejected images to go on with. The ``DataError`` has the first reasons.
     """
     first = "; ".join(f"{image.path}: {image.reason}" for image in rejected[:5])
     emptied = sorted(set(table["label"]) - set(kept["label"]))
@@ -111,13 +170,13 @@ def check_rejected(
         raise DataError(
             f"No image of the class {', '.join(emptied)} can be read.",
             where=first,
-            fix="Mend or replace the files.",
+            fix="Repair or replace the files.",
         )
     n_found = kept.height + len(rejected)
-    if len(rejected) > max_share * n_found:
+    if len(rejected) > largest_fraction * n_found:
         raise DataError(
             f"{len(rejected)} of {n_found} images cannot be read, "
-            f"over the limit of {max_share:.1%}.",
+            f"over the limit of {largest_fraction:.1%}.",
             where=first,
-            fix="Mend or replace the files, or raise --max-rejected.",
+            fix="Repair or replace the files, or raise --max-rejected.",
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 import numpy as np
 import polars as pl
@@ -29,13 +28,13 @@ NOT_METADATA = {*COLUMNS, *MEASURED, "split", "member"}
 
 
 def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Return the rows sorted by ``image_id``, or say everything that is wrong with them.
+    """Return the rows sorted by ``image_id`` after checking them.
 
     Raises
     ------
     DataError
-        A column is missing or not text, an ``image_id`` occurs twice, a label is not a class, or a
-        group or label is empty, a split is none, or a column bears the name of one that diascope
+        A column is missing or not text, an ``image_id`` occurs twice, a label is not a class, a
+        group or label is empty, a split is unknown, or a column has the name of one that diascope
         adds. All problems are in one message.
     """
     missing = [name for name in COLUMNS if name not in table.columns]
@@ -49,26 +48,31 @@ def check_rows(table: pl.DataFrame, task: Task) -> pl.DataFrame:
             fix="Turn them into text, such as '12' instead of 12.",
         )
     problems = []
-    taken = [name for name in table.columns if name in MEASURED or name.startswith("split_fold_")]
+    taken = [name for name in table.columns if is_added(name)]
     if taken:
         problems.append(f"columns that diascope adds itself: {', '.join(taken)}")
     strange = set(table["split"].drop_nulls()) - set(SPLITS) if "split" in table.columns else ()
     if strange:
         shown = ", ".join(map(repr, sorted(strange)[:5]))
-        problems.append(f"splits that are none of {', '.join(SPLITS)}: {shown}")
+        problems.append(f"splits that are not {', '.join(SPLITS)}: {shown}")
     twice = table.filter(pl.col("image_id").is_duplicated())["image_id"].unique().sort()
     if len(twice):
         problems.append(f"{len(twice)} image ids occur more than once, such as {twice[0]!r}")
     unknown = sorted(set(table["label"].drop_nulls()) - set(task.classes))
     if unknown:
-        problems.append(f"labels that are no class: {', '.join(map(repr, unknown[:5]))}")
+        problems.append(f"labels that are not a class: {', '.join(map(repr, unknown[:5]))}")
     for name in ("label", "group"):
         n_empty = table.filter(pl.col(name).is_null() | (pl.col(name) == "")).height
         if n_empty:
             problems.append(f"{n_empty} rows have no {name}")
     if problems:
-        raise DataError("; ".join(problems) + ".", fix="Mend the table or the file names.")
+        raise DataError("; ".join(problems) + ".", fix="Correct the table or the file names.")
     return table.sort("image_id")
+
+
+def is_added(name: str) -> bool:
+    """Say whether a column has a name that diascope itself gives to one."""
+    return name in (*MEASURED, "member") or name.startswith(("split_fold_", "member_fold_"))
 
 
 def metadata_columns(table: pl.DataFrame) -> list[str]:
@@ -101,8 +105,8 @@ def check_disjoint(table: pl.DataFrame, *, mode: str = "grouped") -> None:
     table : DataFrame
         With ``group, pixel_digest, split``.
     mode : str
-        How it was split, see `diascope.data.assign`: of an official split only the groups are
-        checked, of a random one nothing.
+        How it was split, see `diascope.data.splits.assign`: of an official split only the groups
+        are checked, of a random one nothing.
 
     Raises
     ------
@@ -119,26 +123,6 @@ def check_disjoint(table: pl.DataFrame, *, mode: str = "grouped") -> None:
                 f"{len(shared)} {what} are in more than one split, such as {shared[0]}.",
                 fix="Prepare the data set again; never train on this split.",
             )
-
-
-def content_digests(table: pl.DataFrame) -> tuple[str, str]:
-    r"""Digest the content of a data set, whatever archive it came in.
-
-    Returns
-    -------
-    tuple of str
-        SHA-256 over the lines ``<sha256>  <folder>/<name>\n``, where folder and name are the last
-        two parts of the path; sorted by folder and name, and sorted by name alone.
-    """
-    lines = []
-    for path, sha256 in table.select("path", "sha256").iter_rows():
-        folder, name = PurePosixPath("/", path).parts[-2:]
-        lines.append((folder, name, f"{sha256}  {folder}/{name}\n"))
-
-    def digest(order: Iterable[tuple[str, str, str]]) -> str:
-        return hashlib.sha256("".join(line for *_, line in order).encode()).hexdigest()
-
-    return digest(sorted(lines)), digest(sorted(lines, key=lambda line: (line[1], line[0])))
 
 
 def labelled_digest(table: pl.DataFrame) -> str:

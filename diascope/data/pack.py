@@ -1,8 +1,9 @@
 """Pixels, ready: every image at the size that the plan wants, in one memory-mapped array.
 
 ``images.npy`` is uint8 (N, S, S, 3) in the order of the manifest; ``pack.json`` says how it was
-made and is written last, so a folder that has it is complete. The folder's name is the digest of
-the content and of all settings: another size or another image is another pack.
+made, with the checksums of the array, which are checked whenever the pack is opened. The folder's
+name is the digest of the content and of all settings: another size or another image is another
+pack.
 """
 
 from __future__ import annotations
@@ -13,83 +14,92 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import PIL
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import Field
 
-from diascope.atomic import atomic_path, write_json
-from diascope.data.files import FileTree
-from diascope.data.image import RULES, decode_image, fit_image
-from diascope.errors import ImageError, SourceError
-from diascope.progress import Progress, Watch, silent
+from diascope.data.budget import ROOM
+from diascope.data.image import (
+    RULES,
+    AlphaBackground,
+    Decoding,
+    Fit,
+    fit_image,
+    open_image,
+    values_in,
+)
+from diascope.data.pictures import Pictures
+from diascope.data.sources.folder import FileTree
+from diascope.data.value_range import CheckedRange
+from diascope.errors import ImageError
+from diascope.system.array_cache import cached_array
+from diascope.system.progress import Progress, ShowProgress, silent
 
 CHUNK = 256  # images decoded between two writes
+LEAST_DEEP = 4096  # 16-bit values that stay below it are of 12 bits or fewer
+DAMAGED = "The cached pixels are damaged: they are packed again."
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """How an image becomes the square that a network sees.
+    """How an image becomes the square that a network sees."""
 
-    Parameters
-    ----------
-    size_px : int
-        Side of the square, S.
-    fit : str
-        ``"pad"``: the long side becomes S and the rest is black; ``"stretch"``: squeezed.
-    alpha_background : str
-        What shows through transparent pixels: ``"black"`` or ``"white"``.
-    """
+    size_px: Annotated[int, Field(ge=8, le=2048)]  # side of the square, S
+    fit: Fit  # ``"pad"``: the long side becomes S and the rest is black; ``"stretch"``: squeezed
+    alpha_background: AlphaBackground  # what shows through transparent pixels
+    value_range: CheckedRange | None = None  # of 16-bit values, measured over the data set
 
-    size_px: int
-    fit: str
-    alpha_background: str
+    @property
+    def decoding(self) -> Decoding:
+        """How files become pixels before they are fitted."""
+        return Decoding(self.alpha_background, self.value_range)
 
     def read(self, content: bytes) -> NDArray[np.uint8]:
-        """Decode and fit one file: uint8 (S, S, 3), 0-255.
+        """Decode and fit one file that was not prepared: uint8 (S, S, 3), 0-255.
 
         Raises
         ------
         ImageError
-            The content is no image that can be used.
+            The content cannot be decoded, or it has values of 12 bits in 16 and the images of the
+            data set had 8: nobody knows which of them is white.
         """
-        image = decode_image(content, alpha_background=self.alpha_background)
-        return fit_image(image, self.size_px, fit=self.fit)
+        image = open_image(content)
+        with ROOM.taken(image.decoded_bytes):
+            if image.is_deep and self.value_range is None:
+                highest = values_in(image).highest
+                if highest < LEAST_DEEP:
+                    raise ImageError(f"16-bit values up to {highest}; the model is of 8-bit images")
+            return fit_image(self.decoding.pixels(image), self.size_px, fit=self.fit)
 
 
 def pack_folder(home: Path, table: pl.DataFrame, pixels: Pixels) -> Path:
     """Return the folder of the pack of these images with these settings; it may not exist."""
-    return home / "packs" / _digest(table, pixels)
-
-
-def _digest(table: pl.DataFrame, pixels: Pixels) -> str:
     made_by = {
         **vars(pixels),
         "rules": RULES,
         "pillow": PIL.__version__,
         "images": table["sha256"].to_list(),
     }
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    return home / "packs" / digest[:32]
 
 
 def pack_images(
-    files: FileTree, table: pl.DataFrame, pixels: Pixels, *, home: Path, watch: Watch = silent
+    files: FileTree,
+    table: pl.DataFrame,
+    pixels: Pixels,
+    *,
+    home: Path,
+    progress: ShowProgress = silent,
 ) -> NDArray[np.uint8]:
     """Return the pixels of all images of a manifest, made once and cached.
 
-    Parameters
-    ----------
-    files : FileTree
-        Where the paths are read from; not touched where the pack is there already.
-    table : DataFrame
-        The manifest: ``path, sha256``.
-    pixels : Pixels
-        Size and rules.
-    home : Path
-        The folder that holds the packs.
-    watch : callable
-        Told the progress.
+    Files are not read where the pack exists in ``home``. One that is damaged is made again, which
+    the progress says.
 
     Returns
     -------
@@ -98,57 +108,44 @@ def pack_images(
 
     Raises
     ------
-    SourceError
+    SourceError, ImageError
         A file has gone or changed since it was prepared, or the disk is full.
-    ImageError
-        A file cannot be read as an image any more.
     """
     folder = pack_folder(home, table, pixels)
-    if not (folder / "pack.json").is_file():
-        with atomic_path(folder / "images.npy") as temporary:
-            _write_images(files, table, pixels, temporary, watch)
-        write_json(folder / "pack.json", {**vars(pixels), "n_images": table.height})
-    return np.load(folder / "images.npy", mmap_mode="r")
+
+    def write(path: Path, is_again: bool) -> None:
+        pictures = Pictures(files, table, pixels.decoding)
+        remark = DAMAGED if is_again else ""
+        _write_images(pictures, pixels, path, remark=remark, progress=progress)
+
+    return cached_array(
+        folder / "images.npy",
+        folder / "pack.json",
+        facts={**vars(pixels), "n_images": table.height},
+        write=write,
+        progress=progress,
+    )
 
 
 def _write_images(
-    files: FileTree, table: pl.DataFrame, pixels: Pixels, path: Path, watch: Watch
+    pictures: Pictures, pixels: Pixels, path: Path, *, remark: str, progress: ShowProgress
 ) -> None:
     """Write the array in order, so that a full disk is an error and not a crash."""
 
-    def read(row: tuple[str, str]) -> NDArray[np.uint8]:
-        try:
-            return pixels.read(read_unchanged(files, *row))
-        except ImageError as error:
-            raise ImageError(error.problem, where=row[0]) from error
+    def fitted(row: int) -> NDArray[np.uint8]:
+        with pictures.held(row) as (_, image):
+            return fit_image(image, pixels.size_px, fit=pixels.fit)
 
-    rows = list(table.select("path", "sha256").iter_rows())
+    n_images = len(pictures)
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
         "fortran_order": False,
-        "shape": (len(rows), pixels.size_px, pixels.size_px, 3),
+        "shape": (n_images, pixels.size_px, pixels.size_px, 3),
     }
     with path.open("wb") as output, ThreadPoolExecutor(os.cpu_count()) as pool:
         np.lib.format.write_array_header_1_0(output, header)
-        for start in range(0, len(rows), CHUNK):
-            for image in pool.map(read, rows[start : start + CHUNK]):
+        for start in range(0, n_images, CHUNK):
+            end = min(start + CHUNK, n_images)
+            for image in pool.map(fitted, range(start, end)):
                 output.write(image.tobytes())
-            watch(Progress("packing", min(start + CHUNK, len(rows)), len(rows)))
-
-
-def read_unchanged(files: FileTree, path: str, sha256: str) -> bytes:
-    """Read a file of the source and check that it is still the one that was prepared.
-
-    Raises
-    ------
-    SourceError
-        It has gone or changed.
-    """
-    content = files.read(path)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise SourceError(
-            f"The image {path} has changed since the data set was prepared.",
-            where=files.root,
-            fix="Run `diascope prepare` again.",
-        )
-    return content
+            progress(Progress("packing", end, n_images, remark=remark))

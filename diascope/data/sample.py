@@ -1,31 +1,21 @@
-"""Take some of many images, so that they stand for all."""
+"""Choose some of many images so that they represent all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 
 def spread_rows(
     labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
 ) -> NDArray[np.intp]:
-    """Choose at most so many images: of each class its share, and of each group in it too.
+    """Choose at most ``most`` of N images, in proportion to classes and to the groups within them.
 
-    Parameters
-    ----------
-    labels : int (N,)
-    groups : sequence of str (N,)
-    most : int
-        At least 1.
-    seed : int
-        Of which images of a class and group are taken.
-
-    Returns
-    -------
-    intp (n,)
-        Row numbers, ascending; all of them where there are no more than ``most``.
+    The seed decides which images of a class and group are taken. The result is intp (n,): row
+    numbers, ascending; all of them where there are no more than ``most``, which is at least 1.
 
     Examples
     --------
@@ -45,23 +35,9 @@ def spread_rows(
 def balanced_rows(
     labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
 ) -> NDArray[np.intp]:
-    """Choose at most so many images: as many of each class, as far as there are, from many groups.
+    """Choose images as `spread_rows`, but equally many of each class, as far as there are.
 
     What rare classes do not fill, the others share.
-
-    Parameters
-    ----------
-    labels : int (N,)
-    groups : sequence of str (N,)
-    most : int
-        At least 1.
-    seed : int
-        Of which images of a class and group are taken.
-
-    Returns
-    -------
-    intp (n,)
-        Row numbers, ascending.
 
     Examples
     --------
@@ -79,3 +55,14 @@ def balanced_rows(
         if quota:
             chosen.append(rows[spread_rows(labels[rows], of_class, quota, seed=seed)])
     return np.sort(np.concatenate(chosen))
+
+
+def by_turns(rows: pl.DataFrame, *, seed: int, over: str = "group") -> pl.DataFrame:
+    """Return the rows in an order in which the first ones are of as many groups as possible.
+
+    Each value of the column ``over`` comes once before any comes twice. The seed decides the order
+    within a group and of the groups; that of the rows, which have ``image_id``, does not count.
+    """
+    rows = rows.sort("image_id").sample(fraction=1, shuffle=True, seed=seed)
+    turn = pl.int_range(pl.len()).over(over)
+    return rows.with_columns(turn=turn).sort("turn", maintain_order=True).drop("turn")

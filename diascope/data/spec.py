@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
+
+from diascope.data.image import Decoding
+from diascope.data.sources.tree import FileTree
+from diascope.data.story import Statement
+from diascope.data.value_range import ValueRange, check_range
 from diascope.errors import DataError, SettingsError
 from diascope.task import Task
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 UNGROUPED = "image"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the publisher.
+    """One file of the publisher."""
 
-    Parameters
-    ----------
-    url : str
-        Where it is downloaded from.
-    file_name : str
-        What it is called here.
-    sha256 : str, optional
-        The checksum of the file, where the publisher's bytes are known.
-    md5 : str, optional
-        The same, where the publisher gives this one: it tells damage, not malice.
-    """
-
-    url: str
-    file_name: str
-    sha256: str | None = None
+    url: str  # where it is downloaded from
+    file_name: str  # what it is called here
+    sha256: str | None = None  # the checksum of the file, where the publisher's bytes are known
+    # The same, where the publisher gives this one: it tells damage, not malice.
     md5: str | None = None
 
 
@@ -45,46 +35,51 @@ class DatasetCard:
     """What a data set is, in plain values: it travels with what was prepared and trained.
 
     Whoever holds a prepared data set or a run needs no code to know what the images are.
-
-    Parameters
-    ----------
-    name, title, modality : str
-        What it is called, in one word, in a line, and how the images are taken.
-    task : Task
-        The classes.
-    group_kind : str
-        What a group is: ``"patient"``, ``"lesion"``, ``"slide"``; `UNGROUPED` where every image
-        was taken as independent of all others.
-    licence, citation, homepage : str
-        What the user owes to whom.
-    n_images, n_groups : int, optional
-        How many the complete data set has; fewer are accepted and said loudly.
-    alpha_background : str
-        What shows through transparent pixels: ``"black"`` or ``"white"``.
-    settings : mapping
-        Plan settings that suit these images: ``{name: (value, reason)}``.
     """
 
+    # name, title, modality: what it is called, in one word, in a line, and how the images are taken
     name: str
     title: str
     modality: str
-    task: Task
+    task: Task  # the classes
+    # What a group is: ``"patient"``, ``"lesion"``, ``"slide"``; `UNGROUPED` where every image was
+    # taken as independent of all others.
     group_kind: str
+    # licence, citation, homepage: what the user owes to whom
     licence: str
     citation: str
     homepage: str
+    # n_images, n_groups: how many the complete data set has; fewer are accepted with a warning
     n_images: int | None = None
     n_groups: int | None = None
+    # What shows through transparent pixels: ``"black"`` or ``"white"``.
     alpha_background: str = "black"
+    # The 16-bit values that are black and white, as measured; None where no image has 16 bits.
+    value_range: ValueRange | None = None
+    # Plan settings that suit these images: ``{name: (value, reason)}``.
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    # What pages and pictures call the classes whose names are codes: ``{"mel": "melanoma"}``.
+    class_titles: Mapping[str, str] = field(default_factory=dict)
+    # How the data came about: by question (see `diascope.data.story`), what is known.
+    story: Mapping[str, Statement] = field(default_factory=dict)
+
+    def title_of(self, name: str) -> str:
+        """Return what a class is called where people read it."""
+        return self.class_titles.get(name, name)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its files become pixels."""
+        return Decoding(self.alpha_background, self.value_range)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values for JSON, with ``classes`` and ``positive`` instead of ``task``."""
         values = {one.name: getattr(self, one.name) for one in fields(DatasetCard)}
         task = values.pop("task")
-        settings = {name: list(setting) for name, setting in self.settings.items()}
-        task = {"classes": list(task.classes), "positive": task.positive}
-        return {**values, "settings": settings, **task}
+        values["settings"] = {name: list(setting) for name, setting in self.settings.items()}
+        values["class_titles"] = dict(self.class_titles)
+        values["story"] = {key: asdict(statement) for key, statement in self.story.items()}
+        return {**values, "classes": list(task.classes), "positive": task.positive}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> DatasetCard:
@@ -102,66 +97,65 @@ class DatasetCard:
                 name: (value, str(reason))
                 for name, (value, reason) in dict(rest.pop("settings", {})).items()
             }
-            card = DatasetCard(**rest, task=task, settings=settings)
+            if rest.get("value_range") is not None:
+                rest["value_range"] = check_range(ValueRange(*map(int, rest["value_range"])))
+            story = {
+                key: Statement(**statement)
+                for key, statement in dict(rest.pop("story", {})).items()
+            }
+            titles = dict(rest.pop("class_titles", {}))
+            card = DatasetCard(
+                **rest, task=task, settings=settings, class_titles=titles, story=story
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The card of the data set is damaged: {error}.") from error
-        texts = (card.name, card.title, card.modality, card.group_kind, *task.classes)
+        texts = [card.name, card.title, card.modality, card.group_kind, *task.classes]
+        texts += [
+            *titles.values(),
+            *(text for one in story.values() for text in vars(one).values()),
+        ]
         if not all(isinstance(text, str) for text in texts):
-            raise DataError("The card of the data set is damaged: a text is none.")
+            raise DataError("The card of the data set is damaged: a text is missing.")
         return card
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(DatasetCard):
-    """A data set, declared: its card, and how it is had and read.
+    """A data set, declared: its card, and how it is had and read."""
 
-    Parameters
-    ----------
-    index : callable
-        ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group``, any
-        metadata, and ``split`` where one is published (null for rows that it leaves out); pure: it
-        reads names and tables, never pixels, and never moves anything.
-    fake : callable, optional
-        ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
-        only a user's own data set has none.
-    sources : tuple of Source
-        The publisher's files; empty for a data set that diascope draws.
-    content_sha256 : str, optional
-        Digest of the complete content, see `diascope.data.manifest.content_digests`.
-    n_bytes : int, optional
-        About how much is downloaded.
-    draw : callable, optional
-        ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
-    drawing : int
-        Version of ``draw``: raised whenever the same seed gives other images.
-    path : Path, optional
-        The folder, table or ``.py`` file of a user's own data set.
-    options : tuple of str
-        The options of ``prepare`` that a user's own data set was declared with.
-    remarks : tuple of str
-        How a user's own data set was read.
-    notes : tuple of str
-        What whoever uses the data must know; printed, and among the warnings of a report.
-    sizes : tuple of int
-        The sizes in px that the publisher has the images in, the first by default; empty where
-        there is only one.
-    of_size : callable, optional
-        ``of_size(size_px)`` returns the same data set with the files of another size.
-    """
-
+    # ``index(files) -> DataFrame`` with the columns ``image_id, path, label, group``, any metadata,
+    # and ``split`` where one is published (null for rows that it leaves out); pure: it reads names
+    # and tables, never pixels, and never moves anything.
     index: Callable[[FileTree], pl.DataFrame]
+    # ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
+    # only a user's own data set has none.
     fake: Callable[[Path], None] | None = None
+    # The publisher's files; empty for a data set that diascope draws.
     sources: tuple[Source, ...] = ()
+    # Digest of the complete content, see `diascope.data.obtain.content_digests`.
     content_sha256: str | None = None
-    n_bytes: int | None = None
+    n_bytes: int | None = None  # about how much is downloaded
+    # ``draw(folder, seed, progress)`` makes the files of a data set that diascope draws.
     draw: Callable[[Path, int, Callable[[int, int], None]], None] | None = None
-    drawing: int = 1
-    path: Path | None = None
+    drawing: int = 1  # version of ``draw``: raised whenever the same seed gives other images
+    path: Path | None = None  # the folder, table or ``.py`` file of a user's own data set
+    # The options of ``prepare`` that a user's own data set was declared with.
     options: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()  # how a user's own data set was read
+    # Images of a user's own folder that are seen and not taken, by kind.
+    passed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # What whoever uses the data must know; printed, and among the warnings of a report.
     notes: tuple[str, ...] = ()
+    # The sizes in px that the publisher has the images in, the first by default; empty where there
+    # is only one.
     sizes: tuple[int, ...] = ()
+    # ``of_size(size_px)`` returns the same data set with the files of another size.
     of_size: Callable[[int], DatasetSpec] | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether these are the images of a user's own folder."""
+        return self.path is not None and self.path.is_dir()
 
     @property
     def card(self) -> DatasetCard:

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec, Source
+from diascope.data.story import NOT_REPORTED, told
 from diascope.datasets.isic_tables import (
     BASE_URL,
+    CLASS_TITLES,
     CLASSES,
+    TASK_PAGE,
     check_all_listed,
     images_by_id,
     named,
@@ -25,12 +32,7 @@ from diascope.datasets.isic_tables import (
 from diascope.errors import DataError, SourceError
 from diascope.task import Task
 
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
-
-METADATA = re.compile(r"HAM10000_metadata(\.csv)?", re.IGNORECASE)
+METADATA = re.compile(r"HAM10000_metadata(\.csv|\.tab)?", re.IGNORECASE)
 TRUTH = "ISIC2018_Task3_Training_GroundTruth.csv"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
 OTHER_SETS = re.compile(r"ISIC2018_Task3_(Test|Validation)", re.IGNORECASE)
@@ -57,8 +59,6 @@ def index(files: FileTree) -> pl.DataFrame:
     DataError
         A table cannot be read, two tables disagree, or an image is in no table.
     """
-    import polars as pl
-
     names = [name for name in files.names() if not OTHER_SETS.search(name)]
     images = images_by_id(files, names)
     if not images:
@@ -106,7 +106,6 @@ def _official(files: FileTree, truth: str, groupings: str) -> pl.DataFrame:
 
 
 def _from_metadata(files: FileTree, name: str) -> pl.DataFrame:
-    import polars as pl
 
     columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
     known = [pl.col(c).replace({"unknown": None}) for c in ("age", "sex", "localization")]
@@ -115,7 +114,6 @@ def _from_metadata(files: FileTree, name: str) -> pl.DataFrame:
 
 
 def _check_agreement(both: pl.DataFrame, name: str) -> None:
-    import polars as pl
 
     differ = both.filter(
         (pl.col("label") != pl.col("label_official"))
@@ -131,9 +129,6 @@ def _check_agreement(both: pl.DataFrame, name: str) -> None:
 
 def fake(root: Path) -> None:
     """Draw a miniature of the Kaggle layout: 6 lesions a class, some with two images."""
-    import numpy as np
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     lines = ["lesion_id,image_id,dx,dx_type,age,sex,localization"]
     for number in range(6 * len(CLASSES)):
@@ -150,6 +145,57 @@ def fake(root: Path) -> None:
     (root / "HAM10000_metadata.csv").write_text("\n".join(lines) + "\n", "utf-8")
 
 
+PAPER = "Tschandl et al., Sci Data 5:180161, 2018, https://doi.org/10.1038/sdata.2018.161"
+STORY = {
+    **told(
+        PAPER,
+        study_design="Retrospective: images of routine care, collected from archives.",
+        data_collection="Routine images of two centres, brought together as a training set for "
+        "academic machine learning with all important kinds of pigmented lesion.",
+        setting="Department of Dermatology, Medical University of Vienna, Austria, a referral "
+        "centre, and a skin cancer practice in Queensland, Australia; taken over 20 years.",
+        eligibility="Dermatoscopic images of pigmented lesions of seven diagnoses. Left out: "
+        "close-ups and overviews, other diagnoses, ambiguous histopathology, and images of poor "
+        "quality. Malignant lesions are more frequent than in practice.",
+        recruitment="Two archives as they were, not a consecutive series.",
+        data_selection="Dermatoscopic images were told from other kinds by a trained network and "
+        "by eye, cropped to the lesion in the middle and brought to 600 x 450 px. Some lesions "
+        "have up to six images.",
+        acquisition="Several dermatoscopes and cameras; older images of Vienna are scanned "
+        "diapositives. Brightness and colours of some images were corrected by hand.",
+        reference_standard="One of seven diagnoses of each lesion: by histopathology for more than "
+        "half of the lesions, else by follow-up (naevi without change), by consensus of experts, "
+        "or by confocal microscopy in vivo. The column dx_type says which.",
+        reference_standard_reason="Lesions that are clearly benign are rarely excised: with "
+        "histopathology alone they would be missing. So the certainty of the label depends on the "
+        "diagnosis.",
+        annotators="Histopathology by dermatopathologists in routine care; consensus by two of the "
+        "authors, who are experts in dermatoscopy. The same holds for every split made here.",
+        annotation_agreement="A label by consensus was given only where both experts had the same "
+        "benign diagnosis without doubt. Histopathology that did not suit the image was reviewed. "
+        "No figure of agreement is reported.",
+        disease_spectrum="Melanoma, basal cell carcinoma and actinic keratosis or Bowen's disease "
+        "against melanocytic naevus, benign keratosis, dermatofibroma and vascular lesions. "
+        "Thickness or stage of melanomas: not in the data.",
+        data_availability="Public, https://doi.org/10.7910/DVN/DBW86T, for non-commercial use.",
+    ),
+    **told(
+        TASK_PAGE,
+        deidentification="EXIF tags were removed from the images. Lesions have numbers of their "
+        "own; patients have none, so images of one patient cannot be found. Ages are in steps of "
+        "five years.",
+        ethics="Ethics committees of the University of Queensland (2017001223) and of the Medical "
+        "University of Vienna (1804/2017).",
+        blinding=NOT_REPORTED,
+    ),
+    **told(
+        "HAM10000_metadata.csv, https://doi.org/10.7910/DVN/DBW86T",
+        missing_data="Every image has a diagnosis and a lesion. Of 10,015 images age is missing "
+        "for 57, sex for 57 and site for 234; such images are kept, and counted as unknown. "
+        "Skin type is not in the table.",
+    ),
+}
+
 DATASETS = (
     DatasetSpec(
         name="ham10000",
@@ -164,6 +210,8 @@ DATASETS = (
             "Scientific Data 5:180161, 2018."
         ),
         homepage="https://challenge.isic-archive.com/data/#2018",
+        class_titles=CLASS_TITLES,
+        story=STORY,
         settings={
             "fit": ("stretch", "all images have sides of 4 to 3, and none of a lesion is lost"),
             "size_px": (112, "a lesion's structures are fine"),

@@ -6,14 +6,23 @@ and no lesions, so the group is the image itself.
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec, Source
+from diascope.data.story import NOT_REPORTED, told
 from diascope.datasets.isic_tables import (
     BASE_URL,
+    CLASS_TITLES,
     CLASSES,
+    TASK_PAGE,
     check_all_listed,
     images_by_id,
     named,
@@ -21,11 +30,6 @@ from diascope.datasets.isic_tables import (
 )
 from diascope.errors import SourceError
 from diascope.task import Task
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 TRUTH = "ISIC2018_Task3_Test_GroundTruth.csv"
 OTHER_SETS = re.compile(r"ISIC2018_Task3_(Training|Validation)|HAM10000", re.IGNORECASE)
@@ -51,8 +55,6 @@ def index(files: FileTree) -> pl.DataFrame:
     DataError
         The table cannot be read, or an image is not in it.
     """
-    import polars as pl
-
     names = [name for name in files.names() if not OTHER_SETS.search(name)]
     images, tables = images_by_id(files, names), named(names, TRUTH)
     if not images:
@@ -77,12 +79,6 @@ def index(files: FileTree) -> pl.DataFrame:
 
 def fake(root: Path) -> None:
     """Draw a miniature of the official files: two archives, 3 images a class."""
-    import io
-    import zipfile
-
-    import numpy as np
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     root.mkdir(parents=True, exist_ok=True)
     order = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")
@@ -103,6 +99,34 @@ def fake(root: Path) -> None:
         archive.writestr(path, "\n".join(lines) + "\n")
 
 
+STORY = {
+    **told(
+        "Codella et al., arXiv:1902.03368, 2019, https://arxiv.org/abs/1902.03368",
+        study_design="Retrospective: images of routine care, chosen for a public challenge.",
+        data_collection="The test images of a challenge for which HAM10000 was the training set.",
+    ),
+    **told(
+        TASK_PAGE,
+        setting="Patients who came for skin cancer screening, at several institutions. Dates: not "
+        "reported.",
+        eligibility="Dermoscopic images of lesions of seven diagnoses, from all sites but mucosa "
+        "and nails. More lesions are benign than malignant, but fewer than in practice.",
+        recruitment="A historical sample; how it was drawn is not reported.",
+        acquisition="Dermatoscopes of several types.",
+        deidentification="EXIF tags were removed from the images. No patient or lesion is named.",
+        reference_standard="One of seven diagnoses, by histopathology, confocal microscopy, "
+        "follow-up without change, or consensus of at least three dermatologists.",
+        annotation_agreement=NOT_REPORTED,
+        ethics="Ethics committees of the University of Queensland (2017001223) and of the Medical "
+        "University of Vienna (1804/2017).",
+        missing_data="Every image has a diagnosis. Lesion, patient, age, sex and site are not "
+        "published with the test images.",
+        characteristics=NOT_REPORTED,
+        data_availability="Public, https://challenge.isic-archive.com/data/#2018, for "
+        "non-commercial use.",
+    ),
+}
+
 DATASETS = (
     DatasetSpec(
         name="isic2018_test",
@@ -117,6 +141,8 @@ DATASETS = (
             "Scientific Data 5:180161, 2018."
         ),
         homepage="https://challenge.isic-archive.com/data/#2018",
+        class_titles=CLASS_TITLES,
+        story=STORY,
         index=index,
         fake=fake,
         sources=tuple(

@@ -6,17 +6,25 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
+import polars as pl
+
+from diascope.data.sources.tree import FileTree
 from diascope.errors import DataError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 BASE_URL = "https://isic-archive.s3.amazonaws.com/challenges/2018/"
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+CLASS_TITLES = {
+    "akiec": "actinic keratosis / Bowen's",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic naevus",
+    "vasc": "vascular lesion",
+}
+# Where the challenge describes its images and how each diagnosis was confirmed.
+TASK_PAGE = "ISIC 2018 challenge, task 3, https://challenge.isic-archive.com/landing/2018/47"
 
 
 def images_by_id(files: FileTree, names: Sequence[str]) -> dict[str, str]:
@@ -55,17 +63,15 @@ def read_diagnoses(files: FileTree, name: str) -> pl.DataFrame:
     DataError
         The table cannot be read, or an image has not exactly one diagnosis.
     """
-    import polars as pl
-
     marks = read_table(files, name, ["image", *(label.upper() for label in CLASSES)])
     try:
         marks = marks.with_columns(pl.col(label.upper()).cast(pl.Float64) for label in CLASSES)
     except pl.exceptions.PolarsError as error:
-        raise DataError("A mark in the table is no number.", where=name) from error
+        raise DataError("A mark in the table is not a number.", where=name) from error
     odd = marks.filter(~_is_one_hot())["image"]
     if len(odd):
         raise DataError(
-            f"{len(odd)} images have not exactly one diagnosis.", where=f"{name}: {odd[0]}"
+            f"{len(odd)} images do not have exactly one diagnosis.", where=f"{name}: {odd[0]}"
         )
     labels = marks.unpivot(index="image", variable_name="label", value_name="mark")
     return labels.filter(pl.col("mark") == 1).select(
@@ -74,7 +80,6 @@ def read_diagnoses(files: FileTree, name: str) -> pl.DataFrame:
 
 
 def _is_one_hot() -> pl.Expr:
-    import polars as pl
 
     marks = [pl.col(label.upper()) for label in CLASSES]
     is_mark = pl.all_horizontal(mark.is_in([0.0, 1.0]) for mark in marks)
@@ -84,21 +89,23 @@ def _is_one_hot() -> pl.Expr:
 def read_table(files: FileTree, name: str, columns: list[str]) -> pl.DataFrame:
     """Read these columns of a table as text; an image twice in it is an error.
 
+    The table has commas, or tabs as Dataverse serves it.
+
     Raises
     ------
     DataError
-        The table is no UTF-8 text with commas, lacks a column, or has an image twice.
+        The table is not UTF-8 text with commas or tabs, lacks a column, or has an image twice.
     """
-    import polars as pl
-
     try:
         text = files.read(name).decode("utf-8-sig")
-        table = pl.read_csv(io.StringIO(text), infer_schema=False)
+        separator = "\t" if "\t" in text.partition("\n")[0] else ","
+        table = pl.read_csv(io.StringIO(text), separator=separator, infer_schema=False)
+        table = table.with_columns(pl.all().replace({"": None}))  # "" in quotes
     except (UnicodeDecodeError, pl.exceptions.PolarsError) as error:
         raise DataError(
             "The table cannot be read.",
             where=name,
-            fix="Restore the official file (UTF-8, commas).",
+            fix="Restore the official file (UTF-8, commas or tabs).",
         ) from error
     missing = [column for column in columns if column not in table.columns]
     if missing:

@@ -1,31 +1,29 @@
 """Malaria parasites in thin blood smears: 27,558 segmented red cells of 200 patients (NLM).
 
 The patient is the C-number of the file name: patient C47 was photographed with two devices and has
-two slide names. Where the publisher's mapping tables lie beside the images, each image's patient is
-checked against them. The tables have no header line; a row is a slide name and then a
-Python-style list split over the comma-separated fields.
+two slide names. Each image's patient is checked against the publisher's mapping tables, where these
+are there: no header line; a slide name and then a Python-style list split over the fields.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from diascope.data.copies import one_home
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from diascope.data.sources.copies import one_home
+from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec, Source
+from diascope.data.story import NOT_REPORTED, told
 from diascope.errors import DataError, SourceError
-from diascope.metrics.estimate import counted
+from diascope.system.words import counted, first_of
 from diascope.task import Task
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 BASE_URL = "https://data.lhncbc.nlm.nih.gov/public/Malaria/"
 TABLES = ("patientid_cellmapping_parasitized.csv", "patientid_cellmapping_uninfected.csv")
-MAX_NAMED = 5  # of each kind, in a message
 LABELS = {"Parasitized": "parasitized", "Uninfected": "uninfected"}
 
 
@@ -34,108 +32,74 @@ def patient(name: str) -> str | None:
 
     Examples
     --------
-    >>> patient("C51AP12thinF_IMG_20150724_154243_cell_100.png"), patient("C4thin_original_x.png")
-    ('C51', 'C4')
-    >>> patient("holiday.png") is None
-    True
+    >>> patient("C51AP12thinF_IMG_20150724_154243_cell_100.png"), patient("holiday.png")
+    ('C51', None)
     """
     match = re.match(r"C\d+", name)
     return match.group() if match else None
 
 
 def index(files: FileTree) -> pl.DataFrame:
-    """List the cells by folder, each with its patient.
-
-    Parameters
-    ----------
-    files : FileTree
-        The archive, a folder that holds it, or the unpacked folder.
-
-    Returns
-    -------
-    DataFrame
-        ``image_id, path, label, group``.
+    """List the cells, ``image_id, path, label, group``, each with its patient.
 
     Raises
     ------
     SourceError
         There are no ``Parasitized`` and ``Uninfected`` folders, or several copies of them.
     DataError
-        File names have no C-number, or the publisher's table gives cells to other patients; all
-        of it at once.
+        File names have no C-number, or the publisher's table gives cells to other patients.
     """
-    import polars as pl
-
     names = files.names()
-    cells = [name for name in names if _is_cell(PurePosixPath(name))]
-    if not cells:
+    cells = [cell for cell in map(PurePosixPath, names) if cell.parent.name in LABELS]
+    home_of = {str(c): str(c.parent.parent) for c in cells if c.suffix.lower() == ".png"}
+    if not home_of:
         raise SourceError(
             "There are no folders Parasitized/ and Uninfected/ with .png files.",
             where=files.root,
             fix="Pass the official cell_images.zip, its folder, or the unpacked folder.",
         )
-    home = one_home({name: _home(name) for name in cells}, where=files.root)
-    cells = [name for name in cells if _home(name) == home]
+    home = one_home(home_of, where=files.root)
     rows = [
-        (f"{p.parent.name}/{p.stem}", str(p), LABELS[p.parent.name], patient(p.name))
-        for p in map(PurePosixPath, cells)
+        (f"{cell.parent.name}/{cell.stem}", str(cell), LABELS[cell.parent.name], patient(cell.name))
+        for cell in cells
+        if home_of.get(str(cell)) == home
     ]
-    strangers = [path for _, path, _, group in rows if group is None]
-    tables = [name for name in names if PurePosixPath(name).name in TABLES]
-    astray = _astray(rows, [files.read(name).decode("utf-8") for name in tables])
-    problems = []
-    if strangers:
-        verb = "does" if len(strangers) == 1 else "do"
-        problems.append(
-            f"{counted(len(strangers), 'file name')} {verb} not begin with a patient's C-number: "
-            f"{_some(strangers)}."
-        )
-    if astray:
-        problems.append(
-            f"The publisher's table gives {counted(len(astray), 'cell')} to another patient than "
-            f"the name says: {_some(astray)}."
-        )
-    if problems:
-        raise DataError(
-            " ".join(problems),
-            where=files.root,
-            fix="Remove these files, or restore their official names and tables.",
-        )
+    tables = [files.read(name).decode() for name in names if PurePosixPath(name).name in TABLES]
+    _check_patients({path: group for _, path, _, group in rows}, tables, where=files.root)
     return pl.DataFrame(rows, schema=["image_id", "path", "label", "group"], orient="row")
 
 
-def _is_cell(path: PurePosixPath) -> bool:
-    return path.suffix.lower() == ".png" and path.parent.name in LABELS
-
-
-def _home(name: str) -> str:
-    return str(PurePosixPath(name).parent.parent)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
-
-
-def _astray(rows: list[tuple[str, str, str, str | None]], tables: list[str]) -> list[str]:
-    """Return the cells that the tables give to another patient than their name."""
+def _check_patients(patients: dict[str, str | None], tables: list[str], *, where: Path) -> None:
+    """Check that every name has a patient, the one that the publisher's tables give it."""
     slide_of = {}
     for line in "\n".join(tables).splitlines():
         slide, *cells = line.split(",")
         slide_of |= dict.fromkeys(re.findall(r"'([^']+)'", ",".join(cells)), slide)
-    found = []
-    for _, path, _, group in rows:
+    nameless, astray, problems = [], [], []
+    for path, group in patients.items():
         slide = slide_of.get(PurePosixPath(path).name)
-        if group is not None and slide is not None and patient(slide) != group:
-            found.append(f"{path} ({slide})")
-    return found
+        if group is None:
+            nameless.append(path)
+        elif slide is not None and patient(slide) != group:
+            astray.append(f"{path} ({slide})")
+    if nameless:
+        n_names = counted(len(nameless), "file name")
+        problems.append(f"{n_names} without a patient's C-number: {first_of(nameless)}.")
+    if astray:
+        problems.append(
+            f"The publisher's table gives {counted(len(astray), 'cell')} to another patient than "
+            f"the name says: {first_of(astray)}."
+        )
+    if problems:
+        raise DataError(
+            " ".join(problems),
+            where=where,
+            fix="Remove these files, or restore their official names and tables.",
+        )
 
 
 def fake(root: Path) -> None:
     """Draw a miniature of the folder: 12 patients, 2 of them uninfected, 6 cells each."""
-    import numpy as np
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     for number in range(1, 13):
         for cell in range(6):
@@ -147,6 +111,57 @@ def fake(root: Path) -> None:
                 pixels[20:30, 20:30] = (90, 0, 120)
             Image.fromarray(pixels).save(folder / f"C{number}P{number}ThinF_IMG_1_cell_{cell}.png")
 
+
+PAPER = "Rajaraman et al., PeerJ 6:e4568, 2018, https://doi.org/10.7717/peerj.4568"
+DATASHEET = (
+    "https://lhncbc.nlm.nih.gov/LHC-research/LHC-projects/image-processing/malaria-datasheet.html"
+)
+STORY = {
+    **told(
+        PAPER,
+        study_design="Retrospective: slides of an earlier collection, published with their labels.",
+        data_collection="Slides of a malaria research activity of the US National Library of "
+        "Medicine, published so that methods can be compared.",
+        setting="Chittagong Medical College Hospital, Bangladesh. Dates: not reported.",
+        eligibility="200 people: 150 with P. falciparum malaria and 50 healthy. Criteria by which "
+        "they or their slides were included or excluded are not reported.",
+        recruitment=NOT_REPORTED,
+        data_selection="Red cells were found and cut out of the fields by a level-set method; as "
+        "many parasitized as uninfected cells were published, 13,779 each.",
+        acquisition="Giemsa-stained thin blood smears on a light microscope; each field was "
+        "photographed with the camera of a smartphone.",
+        deidentification="The images and annotations were de-identified before they were archived "
+        "at the National Library of Medicine (IRB #12972). File names keep a number a patient.",
+        reference_standard="Each cell is parasitized or uninfected, by the eye of an expert on the "
+        "microscopic field. Whether patients were infected was known from their slides.",
+        reference_standard_reason="Microscopy of thick and thin smears is how malaria is commonly "
+        "diagnosed and the parasites are counted; its accuracy depends on the smear and on the "
+        "reader.",
+        annotators="One expert slide reader at the Mahidol-Oxford Tropical Medicine Research Unit, "
+        "Bangkok, annotated all images by hand, whichever split they are in now.",
+        characteristics=NOT_REPORTED,
+        blinding=NOT_REPORTED,
+        interval_and_treatment=NOT_REPORTED,
+        disease_spectrum="Infections are with P. falciparum alone; parasite counts of patients are "
+        "not reported. The others are called healthy.",
+        ethics="Archived at the National Library of Medicine under IRB #12972. Consent: not "
+        "reported.",
+    ),
+    **told(
+        "Fuhad et al., Diagnostics 10:329, 2020, https://doi.org/10.3390/diagnostics10050329",
+        annotation_agreement="The publisher reports none, as one expert read the slides. When "
+        "others looked at the cells again, they took 647 parasitized and 750 uninfected cells of "
+        "27,558 (5 %) for mislabelled. The published labels are used here unless they were "
+        "corrected by hand.",
+    ),
+    **told(
+        DATASHEET,
+        missing_data="Every cell has a label and, by its file name, a patient. Age, sex, parasite "
+        "count and device of the patients are not in the archive, and so no use is made of them.",
+        data_availability="Public, at https://data.lhncbc.nlm.nih.gov/public/Malaria/; the licence "
+        "is not stated.",
+    ),
+}
 
 DATASETS = (
     DatasetSpec(
@@ -161,7 +176,8 @@ DATASETS = (
             "toward improved malaria parasite detection in thin blood smear images. "
             "PeerJ 6:e4568, 2018."
         ),
-        homepage="https://lhncbc.nlm.nih.gov/LHC-research/LHC-projects/image-processing/malaria-datasheet.html",
+        homepage=DATASHEET,
+        story=STORY,
         index=index,
         fake=fake,
         sources=tuple(

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+
+from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec, Source
 from diascope.datasets.medmnist_cards import CARDS, SIZES, Card
+from diascope.datasets.medmnist_stories import STORIES
 from diascope.errors import DataError, SourceError
 from diascope.task import Task
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 URL = "https://zenodo.org/records/10519652/files/{}?download=1"
 PARTS = ("train", "val", "test")
@@ -64,8 +63,6 @@ def index(files: FileTree, name: str, size_px: int) -> pl.DataFrame:
     DataError
         A label is out of range, or the images have another size.
     """
-    import polars as pl
-
     names = files.names()
     folder = _folder(files, names, _file_name(name, size_px))
     classes, present = CARDS[name].classes, set(names)
@@ -110,14 +107,13 @@ def _folder(files: FileTree, names: list[str], file_name: str) -> str:
 
 
 def _read_labels(files: FileTree, path: str, n_classes: int) -> pl.DataFrame:
-    import polars as pl
 
     schema = {"image": pl.String, "label": pl.Int64}
     table = pl.read_csv(files.read(path), schema=schema)
     odd = table.filter(~pl.col("label").is_between(0, n_classes - 1))["label"].unique().sort()
     if len(odd):
         raise DataError(
-            f"There are labels from 0 to {n_classes - 1}, and {odd[0]} is none of them.",
+            f"There are labels from 0 to {n_classes - 1}, and {odd[0]} is not one of them.",
             where=f"{files.root}, {path}",
             fix="Pass the publisher's file of this set.",
         )
@@ -136,8 +132,6 @@ def _check_size(files: FileTree, path: str, size_px: int) -> None:
 
 def fake(root: Path, name: str, size_px: int) -> None:
     """Draw a miniature of the file: 3 images a class to train, 2 to validate, 2 to test."""
-    import numpy as np
-
     card, rng = CARDS[name], np.random.default_rng(0)
     arrays = {}
     for part, n_each in zip(PARTS, (3, 2, 2), strict=True):
@@ -166,6 +160,8 @@ def _spec(name: str, card: Card, size_px: int) -> DatasetSpec:
             "named there."
         ),
         homepage="https://medmnist.com",
+        class_titles=card.class_titles or {},
+        story=STORIES[name],
         index=partial(index, name=name, size_px=size_px),
         fake=partial(fake, name=name, size_px=size_px),
         sources=(

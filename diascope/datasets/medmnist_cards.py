@@ -6,6 +6,7 @@ Scientific Data 10:41, 2023).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 SIZES = (28, 64, 128, 224)
@@ -21,6 +22,7 @@ class Card(NamedTuple):
     md5: tuple[str, str, str, str]
     is_colour: bool = False
     positive: str | None = None
+    class_titles: Mapping[str, str] | None = None  # where the names of classes are codes, or long
     licence: str = "CC BY 4.0"
     notes: tuple[str, ...] = ()
 
@@ -132,6 +134,13 @@ CARDS = {
             "grade 3",
             "grade 4",
         ),
+        class_titles={
+            "grade 0": "no retinopathy (grade 0)",
+            "grade 1": "mild, non-proliferative (grade 1)",
+            "grade 2": "moderate, non-proliferative (grade 2)",
+            "grade 3": "severe, non-proliferative (grade 3)",
+            "grade 4": "proliferative (grade 4)",
+        },
         n_images=1_600,
         md5=(
             "bd4c0672f1bba3e3a89f0e4e876791e4",
@@ -173,6 +182,11 @@ CARDS = {
             "neutrophil",
             "platelet",
         ),
+        class_titles={
+            "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)": (
+                "immature granulocyte"
+            ),
+        },
         n_images=17_092,
         md5=(
             "7053d0359d879ad8a5505303e11de1dc",

@@ -1,6 +1,6 @@
-"""The embedded data set: red cells of invented patients, drawn by diascope.
+"""The synthetic data set: red cells of invented patients, drawn by diascope.
 
-It needs no download and no licence, looks like segmented Giemsa-stained thin smears, and knows
+It needs no download and no licence, resembles segmented Giemsa-stained thin smears, and knows
 where each parasite is, so that explanations can be tested against the truth. Whatever is not the
 parasite (crop size, outline, stain, light, blur, debris) is drawn alike for both classes.
 """
@@ -10,22 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
+from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec
-from diascope.datasets.camera import photograph
-from diascope.datasets.parasites import Parasite, add_blotches, add_debris, add_parasite
-from diascope.datasets.red_cell import grow_cell
-from diascope.datasets.smear import stain_smear
+from diascope.datasets.drawing.camera import photograph
+from diascope.datasets.drawing.parasites import Parasite, add_blotches, add_debris, add_parasite
+from diascope.datasets.drawing.red_cell import grow_cell
+from diascope.datasets.drawing.smear import stain_smear
 from diascope.errors import DataError
 from diascope.task import Task
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from diascope.data.files import FileTree
 
 TASK = Task(classes=("uninfected", "parasitized"), positive="parasitized")
 FOLDERS = {"uninfected": "Uninfected", "parasitized": "Parasitized"}
@@ -33,7 +29,7 @@ N_PATIENTS, N_CLEAR_PATIENTS = 40, 10
 N_CELLS, N_PARASITIZED = 3000, 1350
 FEWEST_CELLS = 12
 TABLE = "cells.csv"
-COLUMNS = (  # of the table, which has one row a cell
+COLUMNS = (  # of the table, one row per cell; pixels from the top left corner of the crop
     "file",
     "label",
     "patient",
@@ -69,7 +65,10 @@ def draw(folder: Path, seed: int, progress: Callable[[int, int], None]) -> None:
 
 
 def index(files: FileTree) -> pl.DataFrame:
-    """List the cells, each with its patient and the place of its parasite.
+    """List the cells, each with its patient and the stage of its parasite.
+
+    Where a parasite lies is in the table alone: as metadata, it would make subgroups of images that
+    mean nothing to a reader.
 
     Parameters
     ----------
@@ -79,17 +78,14 @@ def index(files: FileTree) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        ``image_id, path, label, group`` and ``parasite_x_px, parasite_y_px, parasite_radius_px``
-        (float, in pixels of the crop, from its top left corner) and ``stage`` (``"ring"`` or
-        ``"trophozoite"``), which are null for a cell without a parasite.
+        ``image_id, path, label, group`` and ``stage`` (``"ring"`` or ``"trophozoite"``), which is
+        null for a cell without a parasite.
 
     Raises
     ------
     DataError
         The table is missing or damaged, or does not list a cell that is there.
     """
-    import polars as pl
-
     names = files.names()
     if TABLE not in names:
         raise DataError(
@@ -121,7 +117,7 @@ def index(files: FileTree) -> pl.DataFrame:
         pl.col("file").alias("path"),
         "label",
         pl.col("patient").alias("group"),
-        *COLUMNS[3:],
+        "stage",
     )
 
 
@@ -138,12 +134,14 @@ def _cells_per_patient(rng: np.random.Generator) -> list[tuple[int, int]]:
     """Return (uninfected, parasitized) cells of each patient; the totals are always the same."""
     infected = np.zeros(N_PATIENTS, np.int64)
     carriers = rng.permutation(N_PATIENTS)[N_CLEAR_PATIENTS:]
-    infected[carriers] = _shares(rng, N_PARASITIZED, len(carriers), spread=0.6)
-    clean = _shares(rng, N_CELLS - N_PARASITIZED, N_PATIENTS, spread=0.35)
+    infected[carriers] = _uneven_parts(rng, N_PARASITIZED, len(carriers), spread=0.6)
+    clean = _uneven_parts(rng, N_CELLS - N_PARASITIZED, N_PATIENTS, spread=0.35)
     return [(int(n), int(m)) for n, m in zip(clean, infected, strict=True)]
 
 
-def _shares(rng: np.random.Generator, total: int, n_parts: int, *, spread: float) -> np.ndarray:
+def _uneven_parts(
+    rng: np.random.Generator, total: int, n_parts: int, *, spread: float
+) -> np.ndarray:
     """Return ``n_parts`` uneven whole numbers that add up to ``total``."""
     weights = np.exp(rng.normal(0, spread, n_parts))
     parts = FEWEST_CELLS + (weights / weights.sum() * (total - FEWEST_CELLS * n_parts)).astype(int)
@@ -188,8 +186,8 @@ def _write_table(folder: Path, rows: list[str]) -> None:
 DATASETS = (
     DatasetSpec(
         name="synthetic",
-        title="Drawn red cells with and without malaria parasites, embedded",
-        modality="bright-field microscopy, Giemsa stain, drawn",
+        title="Synthetic blood smears: red cells with and without malaria parasites",
+        modality="bright-field microscopy, Giemsa stain, synthetic",
         task=TASK,
         group_kind="patient",
         licence="Apache-2.0 (drawn by diascope)",

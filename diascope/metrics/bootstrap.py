@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, stdtrit
 
-from diascope.metrics.estimate import Estimate, counted
+from diascope.errors import SettingsError
+from diascope.metrics.estimate import Estimate
+from diascope.system.words import counted
 
 Statistic = Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
 
@@ -23,64 +25,131 @@ FEWEST_GROUPS = 3
 CARE_BELOW_GROUPS = 10
 MOST_UNDEFINED = 0.05
 LEAST_SHARE = 0.2
+TINY = 1e-12
 NO_SPREAD = "the same in every resample: no interval"
 AT_AN_END = "at the end of its range, though not in every resample: no interval"
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What an estimate rests on.
+    """What an estimate rests on."""
 
-    Parameters
-    ----------
-    n_images, n_groups : int
-        The images and groups that inform the metric.
-    n_independent : int
-        The number of groups that limits its precision: for a metric that sets classes against
-        each other, the groups of the scarcest class.
-    n_effective : float
-        The same number, less where a few groups have most of the images, see `effective_number`.
-        It is the n of the interval.
-    undefined : str
-        Why the metric has no value, when it has none.
-    n_strata : int
-        Folds within which groups are resampled; 1 where they are drawn from all.
-    is_mean_of_fractions : bool
-        Whether the metric lies in 0-1 and is 1 (or 0) only if it is so in every group.
-    bounds : tuple of float
-        The least and the greatest value that the metric can have.
-    """
-
-    n_images: int
+    n_images: int  # that inform the metric
     n_groups: int
+    # The number of groups that limits the precision: for a metric that sets classes against each
+    # other, the groups of the scarcest class.
     n_independent: int
+    # The same number, less where a few groups have most of the images, see `effective_number`. It
+    # is the n of the interval.
     n_effective: float
-    undefined: str = "one class only"
-    n_strata: int = 1
-    is_mean_of_fractions: bool = True
-    bounds: tuple[float, float] = (0.0, 1.0)
+    undefined: str = "one class only"  # why the metric has no value, when it has none
+    n_strata: int = 1  # folds within which groups are resampled; 1 where they are drawn from all
+    is_mean_of_fractions: bool = True  # it lies in 0-1 and is 1 (or 0) only if it is so everywhere
+    bounds: tuple[float, float] = (0.0, 1.0)  # the least and the greatest value it can have
+
+    @classmethod
+    def of_images(cls, images: NDArray[np.float64], undefined: str = "no such image") -> Basis:
+        """Return the basis of a mean over images, from the images of each group: (G,)."""
+        n_groups = int(np.count_nonzero(images))
+        n_effective = effective_number(images) if n_groups else 0.0
+        return cls(int(images.sum()), n_groups, n_groups, n_effective, undefined)
+
+    @classmethod
+    def of_classes(cls, images: NDArray[np.float64]) -> Basis:
+        """Return the basis of a metric that sets classes against each other.
+
+        The class with the fewest groups limits it, and the one whose groups are worth least.
+
+        Parameters
+        ----------
+        images : float64 (G, K)
+            Images of each class in each group; classes without images are passed over.
+        """
+        classes = images[:, images.any(axis=0)].T
+        return cls(
+            n_images=int(images.sum()),
+            n_groups=int(np.count_nonzero(images.any(axis=1))),
+            n_independent=min(int(np.count_nonzero(of_class)) for of_class in classes),
+            n_effective=min(effective_number(of_class) for of_class in classes),
+        )
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How replicates are drawn and read.
+    """How groups are drawn, and the level of the intervals.
 
-    Parameters
-    ----------
-    n_resamples : int
-        Replicates, R.
-    level : float
-        Coverage that the interval aims at, such as 0.95.
-    seed : int
-        Fixes the replicates.
-    group_kind : str
-        What a group is, in the singular, for the notes.
+    Raises
+    ------
+    SettingsError
+        The level or the number of resamples is impossible.
     """
 
-    n_resamples: int
-    level: float
-    seed: int
-    group_kind: str
+    n_resamples: int = 2000  # R
+    level: float = 0.95  # the coverage that intervals aim at
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.level < 1:
+            raise SettingsError(
+                f"An interval cannot aim at a coverage of {self.level}.",
+                fix="Take 0.95, or 0.9 to 0.99.",
+            )
+        if self.n_resamples < 100:
+            raise SettingsError(
+                f"{self.n_resamples} resamples are too few for an interval.", fix="Take 2,000."
+            )
+
+    def at_most(self, n_resamples: int) -> Resampling:
+        """Return the same with no more than so many replicates, for what is slow to compute."""
+        return replace(self, n_resamples=min(self.n_resamples, n_resamples))
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A metric over all groups, and over resampled ones."""
+
+    value: float  # NaN where it is undefined
+    # (R,), NaN where it is undefined. The same images and seed draw the same groups, whatever the
+    # predictions are: draws of two models are paired.
+    draws: NDArray[np.float64]
+    basis: Basis
+    level: float  # the coverage that the interval aims at, 0-1
+    group_kind: str  # what a group is, in the singular
+
+    def estimate(self) -> Estimate:
+        """Return the metric with its interval, or with the reason why it has none."""
+        basis, n = self.basis, self.basis.n_independent
+        none = Estimate(self.value, None, None, basis.n_images, basis.n_groups, "none")
+        if math.isnan(self.value):
+            return replace(none, value=None, note=basis.undefined)
+        groups = counted(n, self.group_kind) + (
+            " with the class that limits it" if n < basis.n_groups else ""
+        )
+        if n - basis.n_strata < FEWEST_GROUPS - 1:
+            folds = f" in {basis.n_strata} folds" if basis.n_strata > 1 else ""
+            return replace(none, note=f"only {groups}{folds}: too few for an interval")
+        notes = [f"only {groups}: read with care"] if n < CARE_BELOW_GROUPS else []
+        defined = self.draws[~np.isnan(self.draws)]
+        n_undefined = self.draws.size - defined.size
+        if n_undefined:
+            notes.append(f"undefined in {n_undefined:,} of {counted(self.draws.size, 'resample')}")
+        if n_undefined > MOST_UNDEFINED * self.draws.size:
+            return replace(none, note="; ".join([*notes, "no interval"]))
+        if np.ptp(defined) < TINY:
+            if not basis.is_mean_of_fractions or self.value not in {0.0, 1.0}:
+                return replace(none, note="; ".join([*notes, NO_SPREAD]))
+            low, high = exact_binomial(self.value, n=n, level=self.level)
+            method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
+        elif self.value in basis.bounds:
+            return replace(none, note="; ".join([*notes, AT_AN_END]))
+        else:
+            low, high = logit_student(self.value, defined, basis=basis, level=self.level)
+            within = " within folds" if basis.n_strata > 1 else ""
+            method = (
+                f"Student interval on the logit scale, standard error by group bootstrap{within}, "
+                f"effective n = {basis.n_effective:.0f}"
+            )
+        return replace(none, low=low, high=high, method=method, note="; ".join(notes))
 
 
 def resample_blocks(
@@ -94,10 +163,6 @@ def resample_blocks(
     ----------
     strata : intp (G,)
         The stratum of each group; all equal to draw from all groups.
-    n_resamples : int
-        Replicates in all, R.
-    seed : int
-        Fixes the draws.
 
     Yields
     ------
@@ -119,29 +184,42 @@ def resample_blocks(
 
 
 def replicate(
-    statistic: Statistic, strata: NDArray[np.intp], *, n_resamples: int, seed: int
-) -> dict[str, NDArray[np.float64]]:
-    """Return the replicates of every metric of ``statistic``.
+    statistic: Statistic,
+    bases: dict[str, Basis],
+    strata: NDArray[np.intp],
+    resampling: Resampling,
+    *,
+    group_kind: str,
+) -> dict[str, Replicates]:
+    """Compute metrics once for all groups, and for each resample of them.
 
     Parameters
     ----------
     statistic : callable
         Takes group weights, float64 (r, G), and returns metrics by name, float64 (r,) each; NaN
-        where a metric is undefined. With weights of one it gives the point values.
+        where a metric is undefined.
+    bases : dict of str to Basis
+        What each metric rests on; others that ``statistic`` returns are dropped.
     strata : intp (G,)
-        The stratum of each group, see `resample_blocks`.
-    n_resamples, seed : int
-        See `resample_blocks`.
-
-    Returns
-    -------
-    dict of str to float64 (R,)
+        As in `resample_blocks`.
     """
+    points = statistic(np.ones((1, strata.size)))
     blocks = [
         statistic(weights)
-        for weights in resample_blocks(strata, n_resamples=n_resamples, seed=seed)
+        for weights in resample_blocks(
+            strata, n_resamples=resampling.n_resamples, seed=resampling.seed
+        )
     ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return {
+        name: Replicates(
+            value=float(points[name][0]),
+            draws=np.concatenate([block[name] for block in blocks]),
+            basis=basis,
+            level=resampling.level,
+            group_kind=group_kind,
+        )
+        for name, basis in bases.items()
+    }
 
 
 def effective_number(images: NDArray[np.float64]) -> float:
@@ -193,8 +271,6 @@ def logit_student(
     basis : Basis
         The range, n (``n_effective``) and S. Two degrees of freedom are taken to remain at least,
         as many as the fewest groups that get an interval have.
-    level : float
-        Coverage that the interval aims at, 0-1.
 
     Examples
     --------
@@ -203,6 +279,17 @@ def logit_student(
     >>> [round(end, 3) for end in logit_student(0.9, replicates, basis=basis, level=0.95)]
     [0.816, 0.948]
     """
+    centre, error, freedom = on_logit_scale(value, replicates, basis=basis)
+    reach = stdtrit(freedom, 0.5 + level / 2) * error
+    lowest, highest = basis.bounds
+    low, high = lowest + (highest - lowest) * expit([centre - reach, centre + reach])
+    return float(low), float(high)
+
+
+def on_logit_scale(
+    value: float, replicates: NDArray[np.float64], *, basis: Basis
+) -> tuple[float, float, float]:
+    """Return a value, its standard error and the degrees of freedom, see `logit_student`."""
     lowest, highest = basis.bounds
     width = highest - lowest
     centre = (value - lowest) / width
@@ -212,32 +299,7 @@ def logit_student(
     inside = np.clip((replicates - lowest) / width, bottom, 1 - top)
     freedom = max(FEWEST_GROUPS - 1.0, basis.n_effective - basis.n_strata)
     shortness = freedom / (freedom + basis.n_strata)
-    standard_error = np.std(logit(inside)) / math.sqrt(shortness)
-    reach = stdtrit(freedom, 0.5 + level / 2) * standard_error
-    low, high = lowest + width * expit([logit(centre) - reach, logit(centre) + reach])
-    return float(low), float(high)
-
-
-def class_limits(images_by_class: NDArray[np.float64]) -> tuple[int, float]:
-    """Return what limits a metric that sets classes against each other.
-
-    Parameters
-    ----------
-    images_by_class : float64 (G, K)
-        Images of each class in each group; classes without images are passed over.
-
-    Returns
-    -------
-    n_groups : int
-        The groups of the class that has fewest.
-    n_effective : float
-        What the groups of a class are worth, for the class where this is least.
-    """
-    columns = images_by_class[:, images_by_class.any(axis=0)].T
-    return (
-        min(int(np.count_nonzero(column)) for column in columns),
-        min(effective_number(column) for column in columns),
-    )
+    return float(logit(centre)), float(np.std(logit(inside)) / math.sqrt(shortness)), freedom
 
 
 def exact_binomial(value: float, *, n: int, level: float) -> tuple[float, float]:
@@ -259,59 +321,3 @@ def exact_binomial(value: float, *, n: int, level: float) -> tuple[float, float]
     """
     margin = 1 - ((1 - level) / 2) ** (1 / n)
     return (1 - margin, 1.0) if value == 1 else (0.0, margin)
-
-
-def estimate(
-    value: float, replicates: NDArray[np.float64], *, basis: Basis, resampling: Resampling
-) -> Estimate:
-    """Return a metric with its interval, or with the reason why it has none.
-
-    Parameters
-    ----------
-    value : float
-        The metric, NaN where it is undefined.
-    replicates : float64 (R,)
-        The metric in resampled groups; NaN, where it was undefined, is left out and counted.
-    basis : Basis
-        What the metric rests on.
-    resampling : Resampling
-        How the replicates were drawn, and the level of the interval.
-    """
-    if math.isnan(value):
-        return Estimate(None, None, None, basis.n_images, basis.n_groups, "none", basis.undefined)
-    low, high, method, notes = _interval(value, replicates, basis, resampling)
-    return Estimate(
-        float(value), low, high, basis.n_images, basis.n_groups, method, "; ".join(notes)
-    )
-
-
-def _interval(
-    value: float, replicates: NDArray[np.float64], basis: Basis, resampling: Resampling
-) -> tuple[float | None, float | None, str, list[str]]:
-    n, kind, level = basis.n_independent, resampling.group_kind, resampling.level
-    groups = counted(n, kind) + (" with the class that limits it" if n < basis.n_groups else "")
-    if n - basis.n_strata < FEWEST_GROUPS - 1:
-        folds = f" in {basis.n_strata} folds" if basis.n_strata > 1 else ""
-        return None, None, "none", [f"only {groups}{folds}: too few for an interval"]
-    notes = [f"only {groups}: read with care"] if n < CARE_BELOW_GROUPS else []
-    defined = replicates[~np.isnan(replicates)]
-    n_undefined = replicates.size - defined.size
-    if n_undefined:
-        notes.append(f"undefined in {n_undefined:,} of {counted(replicates.size, 'resample')}")
-    if n_undefined > MOST_UNDEFINED * replicates.size:
-        return None, None, "none", [*notes, "no interval"]
-    if np.ptp(defined) < 1e-12:
-        if basis.is_mean_of_fractions and value in {0.0, 1.0}:
-            low, high = exact_binomial(value, n=n, level=level)
-            method = f"exact binomial (Clopper-Pearson) on {groups}, since all agree"
-            return low, high, method, notes
-        return None, None, "none", [*notes, NO_SPREAD]
-    if value in basis.bounds:
-        return None, None, "none", [*notes, AT_AN_END]
-    low, high = logit_student(value, defined, basis=basis, level=level)
-    within = " within folds" if basis.n_strata > 1 else ""
-    method = (
-        f"Student interval on the logit scale, standard error by group bootstrap{within}, "
-        f"effective n = {basis.n_effective:.0f}"
-    )
-    return low, high, method, notes

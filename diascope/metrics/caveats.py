@@ -2,68 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diascope.metrics.bootstrap import CARE_BELOW_GROUPS
-from diascope.metrics.estimate import Estimate, counted, plural
+from diascope.metrics.estimate import Estimate
+from diascope.metrics.scored import ScoredImages
+from diascope.system.words import counted, plural
 
 CROSS_VALIDATE_BELOW_GROUPS = 100
 CHANCE = 0.5  # AUROC of a ranking by chance, of any number of classes
 
 
-def caveats(
-    by_group: NDArray[np.float64],
-    *,
-    classes: tuple[str, ...],
-    positive_index: int | None,
-    group_kind: str,
-    ranked_folds: NDArray[np.bool_],
-    part: str = "",
-) -> list[str]:
-    """Return warnings about the data behind a set of metrics.
+def caveats(images: ScoredImages, *, ranked_folds: Sequence[bool], part: str = "") -> list[str]:
+    """Return warnings about the data behind a set of metrics: sentences, the gravest first.
 
     Parameters
     ----------
-    by_group : float64 (G, K, K)
-        Confusion counts, rows true, columns predicted.
-    classes : tuple of str
-        The K classes.
-    positive_index : int or None
-        With two classes, the positive one.
-    group_kind : str
-        What a group is, in the singular.
-    ranked_folds : bool (F,)
+    ranked_folds : sequence of bool (F,)
         Whether a fold has more than one class; one fold in a holdout.
     part : str
         The part of a data set that the images are, such as ``"test"``; empty where they are all.
-
-    Returns
-    -------
-    list of str
-        Complete sentences, the gravest first; empty where there is nothing to say.
     """
-    has_class = by_group.sum(axis=2) > 0
-    if group_kind == "image":  # every image is a group of its own: nothing is mixed within one
-        positive_index = None
+    within = f" in {part}" if part else ""
+    has_class = images.confusion_by_group.sum(axis=2) > 0
     return [
-        *_class_caveats(by_group, has_class, classes, group_kind, part=part),
-        *_fold_caveats(has_class.shape[0], ranked_folds, group_kind),
-        *(
-            _mixture_caveats(has_class, classes, group_kind, part=part)
-            if positive_index is not None
-            else []
-        ),
+        *_class_caveats(images, has_class, within),
+        *_fold_caveats(images, ranked_folds),
+        *_mixture_caveats(images, has_class, within),
     ]
 
 
 def guessing_caveats(auroc: Estimate) -> list[str]:
-    """Return a warning where the ranking of the images cannot be told from chance."""
-    if auroc.low is None or auroc.low > CHANCE:
+    """Return a warning where the ranking of the images cannot be told from chance, or is worse."""
+    if auroc.low is None or auroc.high is None or auroc.low > CHANCE:
         return []
+    if auroc.high < CHANCE:
+        return [
+            f"The interval of the AUROC ends at {auroc.high:.2f}: the ranking is worse than "
+            "guessing. Check that the classes are not swapped."
+        ]
     return [
         f"The interval of the AUROC begins at {auroc.low:.2f}: these figures cannot be told from "
         "guessing."
@@ -105,18 +86,11 @@ def correction_caveat(
     )
 
 
-def _class_caveats(
-    by_group: NDArray[np.float64],
-    has_class: NDArray[np.bool_],
-    classes: tuple[str, ...],
-    group_kind: str,
-    *,
-    part: str,
-) -> list[str]:
+def _class_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: str) -> list[str]:
     found = []
-    within = f" in {part}" if part else ""
+    classes, group_kind = images.task.classes, images.group_kind
     groups_of_class = has_class.sum(axis=0).tolist()
-    predicted = by_group.sum(axis=(0, 1)) > 0
+    predicted = images.confusion_by_group.sum(axis=(0, 1)) > 0
     present = [name for name, n in zip(classes, groups_of_class, strict=True) if n]
     if len(present) == 1:
         found.append(f"All images are {present[0]}: whatever compares classes is undefined.")
@@ -126,7 +100,7 @@ def _class_caveats(
     for name, n_groups, is_predicted in zip(classes, groups_of_class, predicted, strict=True):
         if n_groups and not is_predicted:
             found.append(f"No image is predicted to be {name}.")
-        if 0 < n_groups < min(CARE_BELOW_GROUPS, len(by_group)):  # of all, the next one speaks
+        if 0 < n_groups < min(CARE_BELOW_GROUPS, images.n_groups):  # of all, the next one speaks
             have = "has images" if n_groups == 1 else "have images"
             if group_kind == "image":
                 have = "is" if n_groups == 1 else "are"
@@ -137,9 +111,10 @@ def _class_caveats(
     return found
 
 
-def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: str) -> list[str]:
-    n_folds = ranked_folds.size
-    n_unranked = int(np.count_nonzero(~ranked_folds))
+def _fold_caveats(images: ScoredImages, ranked_folds: Sequence[bool]) -> list[str]:
+    n_groups = images.n_groups
+    n_folds = len(ranked_folds)
+    n_unranked = n_folds - sum(ranked_folds)
     found = []
     if n_groups < CROSS_VALIDATE_BELOW_GROUPS:
         advice = (
@@ -148,7 +123,7 @@ def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: st
             else "too few to be sure of, even though each was judged once."
         )
         found.append(
-            f"These numbers rest on {counted(n_groups, group_kind)}, fewer than "
+            f"These numbers rest on {counted(n_groups, images.group_kind)}, fewer than "
             f"{CROSS_VALIDATE_BELOW_GROUPS}: {advice}"
             f"{' So few may not stand for others.' if n_groups < CARE_BELOW_GROUPS else ''}"
         )
@@ -160,23 +135,21 @@ def _fold_caveats(n_groups: int, ranked_folds: NDArray[np.bool_], group_kind: st
     return found
 
 
-def _mixture_caveats(
-    has_class: NDArray[np.bool_], classes: tuple[str, ...], group_kind: str, *, part: str
-) -> list[str]:
-    n_groups = has_class.shape[0]
-    within = f" in {part}" if part else ""
-    if not has_class.any(axis=0).all():
+def _mixture_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: str) -> list[str]:
+    group_kind = images.group_kind
+    both_exist = images.positive_index is not None and has_class.any(axis=0).all()
+    if group_kind == "image" or not both_exist:
         return []
     if not has_class.all(axis=1).any():
         return [
             f"No {group_kind} has images of both classes: no AUROC within {plural(group_kind)}."
         ]
     found = []
-    for index, name in enumerate(classes):
+    for index, name in enumerate(images.task.classes):
         n_without = int(np.count_nonzero(~has_class[:, index]))
         if n_without:
             found.append(
-                f"{n_without:,} of {counted(n_groups, group_kind)}{within} "
+                f"{n_without:,} of {counted(images.n_groups, group_kind)}{within} "
                 f"{'has' if n_without == 1 else 'have'} no {name} image: recognising such "
                 f"{plural(group_kind)} raises the pooled AUROC, but not the one within "
                 f"{plural(group_kind)}."

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis, class_limits, effective_number
+from diascope.metrics.bootstrap import Basis
 
 REPORT_COLUMNS = ("precision", "recall", "f1")
 
@@ -121,35 +121,17 @@ def count_metrics(
     two_or_more = np.count_nonzero(present) > 1
     metrics["balanced_accuracy"] = np.where(two_or_more, metrics["macro/recall"], np.nan)
     metrics["mcc"] = _matthews(true, predicted, right.sum(axis=-1))
-    if positive_index is not None:
-        negative_index = 1 - positive_index
-        metrics["sensitivity"] = metrics[f"recall/{positive_index}"]
-        metrics["specificity"] = metrics[f"recall/{negative_index}"]
-        metrics["ppv"] = metrics[f"precision/{positive_index}"]
-        metrics["npv"] = metrics[f"precision/{negative_index}"]
+    for name, other in _two_class_names(positive_index).items():
+        metrics[name] = metrics[other]
     return metrics
 
 
 def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) -> dict[str, Basis]:
-    """Return what each metric of `count_metrics` rests on.
-
-    Parameters
-    ----------
-    by_group : float64 (G, K, K)
-        From `group_confusion`.
-    positive_index : int or None
-        As in `count_metrics`.
-
-    Returns
-    -------
-    dict of str to Basis
-        With the keys of `count_metrics`.
-    """
+    """Return what each metric of `count_metrics` rests on, from confusion counts: (G, K, K)."""
     n_classes = by_group.shape[1]
     true, predicted = by_group.sum(axis=2), by_group.sum(axis=1)
-    n_images, n_groups = int(true.sum()), int(np.count_nonzero(true.any(axis=1)))
-    overall = Basis(n_images, n_groups, n_groups, effective_number(true.sum(axis=1)))
-    balanced = Basis(n_images, n_groups, *class_limits(true))
+    overall = Basis.of_images(true.sum(axis=1))
+    balanced = Basis.of_classes(true)
     bases: dict[str, Basis] = {
         "accuracy": overall,
         "balanced_accuracy": balanced,
@@ -157,29 +139,31 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     }
     for k in range(n_classes):
         either = true[:, k] + predicted[:, k] - by_group[:, k, k]
-        bases[f"precision/{k}"] = _basis(predicted[:, k], undefined="never predicted")
-        bases[f"recall/{k}"] = _basis(true[:, k], undefined="no image of this class")
+        bases[f"precision/{k}"] = Basis.of_images(predicted[:, k], "never predicted")
+        bases[f"recall/{k}"] = Basis.of_images(true[:, k], "no image of this class")
         bases[f"f1/{k}"] = replace(
-            _basis(either, undefined="no image of this class, and never predicted"),
+            Basis.of_images(either, "no image of this class, and never predicted"),
             n_independent=bases[f"recall/{k}"].n_independent,
             n_effective=bases[f"recall/{k}"].n_effective,
         )
     for column in REPORT_COLUMNS:
         bases[f"macro/{column}"] = balanced
         bases[f"weighted/{column}"] = overall
-    if positive_index is not None:
-        negative_index = 1 - positive_index
-        bases["sensitivity"] = bases[f"recall/{positive_index}"]
-        bases["specificity"] = bases[f"recall/{negative_index}"]
-        bases["ppv"] = bases[f"precision/{positive_index}"]
-        bases["npv"] = bases[f"precision/{negative_index}"]
+    for name, other in _two_class_names(positive_index).items():
+        bases[name] = bases[other]
     return bases
 
 
-def _basis(images: NDArray[np.float64], *, undefined: str) -> Basis:
-    n_groups = int(np.count_nonzero(images))
-    worth = effective_number(images) if n_groups else 0.0
-    return Basis(int(images.sum()), n_groups, n_groups, worth, undefined)
+def _two_class_names(positive_index: int | None) -> dict[str, str]:
+    """Return which metrics of a class have a name of their own where one class is positive."""
+    if positive_index is None:
+        return {}
+    return {
+        "sensitivity": f"recall/{positive_index}",
+        "specificity": f"recall/{1 - positive_index}",
+        "ppv": f"precision/{positive_index}",
+        "npv": f"precision/{1 - positive_index}",
+    }
 
 
 def _matthews(

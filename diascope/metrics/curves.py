@@ -12,30 +12,16 @@ from diascope.errors import DataError
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one ranking, all float64.
+    """The curves of one ranking."""
 
-    Parameters
-    ----------
-    roc_fpr, roc_tpr : (P,)
-        ROC points, both axes rising from 0 to 1.
-    pr_recall, pr_precision : (Q,)
-        Precision against recall, recall rising; the first point repeats the first precision at
-        recall 0.
-    threshold, fpr, tpr : (T,)
-        The rates when an image is called positive at a score of at least the threshold, which
-        rises evenly over the scores' range, at the least 0-1.
-    prevalence : float
-        Share of positive images: the precision of guessing.
-    """
-
-    roc_fpr: NDArray[np.float64]
-    roc_tpr: NDArray[np.float64]
-    pr_recall: NDArray[np.float64]
-    pr_precision: NDArray[np.float64]
-    threshold: NDArray[np.float64]
-    fpr: NDArray[np.float64]
-    tpr: NDArray[np.float64]
-    prevalence: float
+    roc_fpr: NDArray[np.float64]  # (P,): rises from 0 to 1
+    roc_tpr: NDArray[np.float64]  # (P,): rises from 0 to 1
+    pr_recall: NDArray[np.float64]  # (Q,): rises from 0
+    pr_precision: NDArray[np.float64]  # (Q,): the first one stands twice, also at recall 0
+    threshold: NDArray[np.float64]  # (T,): rises evenly over the scores' range, at the least 0-1
+    fpr: NDArray[np.float64]  # (T,): where images are called positive at the threshold or above
+    tpr: NDArray[np.float64]  # (T,)
+    prevalence: float  # fraction of positive images: the precision of guessing
 
 
 def curves(
@@ -48,7 +34,6 @@ def curves(
     Parameters
     ----------
     is_positive : bool (N,)
-        Which images are positive.
     scores : float64 (N,)
         Higher means more likely positive.
     max_points : int
@@ -65,8 +50,6 @@ def curves(
     >>> points.roc_fpr.tolist(), points.roc_tpr.tolist()
     ([0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0])
     """
-    is_positive = np.asarray(is_positive, dtype=bool)
-    scores = np.asarray(scores, dtype=np.float64)
     n_positive = np.count_nonzero(is_positive)
     n_negative = is_positive.size - n_positive
     if not n_positive or not n_negative:
@@ -84,37 +67,24 @@ def curves(
     precision = found / flagged
     precision = np.concatenate([precision[:1], precision])
     threshold = np.linspace(min(0.0, scores.min()), max(1.0, scores.max()), max_points)
-    roc_kept = thin(fpr, tpr, max_points=max_points)
-    pr_kept = thin(tpr, precision, max_points=max_points)
+    roc_kept = _thin(fpr, tpr, max_points=max_points)
+    pr_kept = _thin(tpr, precision, max_points=max_points)
     return Curves(
         roc_fpr=fpr[roc_kept],
         roc_tpr=tpr[roc_kept],
         pr_recall=tpr[pr_kept],
         pr_precision=precision[pr_kept],
         threshold=threshold,
-        fpr=_share_at_least(scores[~is_positive], threshold),
-        tpr=_share_at_least(scores[is_positive], threshold),
+        fpr=_fraction_from(scores[~is_positive], threshold),
+        tpr=_fraction_from(scores[is_positive], threshold),
         prevalence=n_positive / is_positive.size,
     )
 
 
-def thin(
+def _thin(
     horizontal: NDArray[np.float64], vertical: NDArray[np.float64], *, max_points: int
 ) -> NDArray[np.intp]:
-    """Return which points of a curve to keep, evenly spaced along its length.
-
-    Parameters
-    ----------
-    horizontal, vertical : float64 (P,)
-        The curve, both axes on scales of about the same length.
-    max_points : int
-        At most so many are kept; the first and the last always.
-
-    Returns
-    -------
-    intp (Q,)
-        Rising indices, Q at most ``max_points``.
-    """
+    """Return which points to keep, rising, evenly spaced along the curve, both ends included."""
     if horizontal.size <= max_points:
         return np.arange(horizontal.size)
     steps = np.abs(np.diff(horizontal)) + np.abs(np.diff(vertical))
@@ -125,7 +95,7 @@ def thin(
     return np.unique(kept)
 
 
-def _share_at_least(
+def _fraction_from(
     scores: NDArray[np.float64], threshold: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     below = np.searchsorted(np.sort(scores), threshold, side="left")

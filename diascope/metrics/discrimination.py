@@ -5,12 +5,12 @@ Images are sorted once; a weighting of the groups then costs a few cumulative su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis, class_limits
+from diascope.metrics.bootstrap import Basis
 from diascope.metrics.confusion import divide
 
 CHUNK_ELEMENTS = 2**15
@@ -18,29 +18,15 @@ CHUNK_ELEMENTS = 2**15
 
 @dataclass(frozen=True)
 class Ranking:
-    """Images in descending order of score, and where the P positive ones among them lie.
+    """Images in descending order of score, and where the P positive ones among them lie."""
 
-    Parameters
-    ----------
-    group_of : intp (N,)
-        The group of each image.
-    positives : intp (P,)
-        The places of the positive images.
-    run_starts, run_ends : intp (P,)
-        The first and the last place of the run of equal scores that each of these lies in.
-    first_found, last_found : intp (P,)
-        Which of them are the first and the last one in the same run.
-    has_ties : bool
-        Whether any two scores are equal.
-    """
-
-    group_of: NDArray[np.intp]
-    positives: NDArray[np.intp]
-    run_starts: NDArray[np.intp]
-    run_ends: NDArray[np.intp]
-    first_found: NDArray[np.intp]
-    last_found: NDArray[np.intp]
-    has_ties: bool
+    group_of: NDArray[np.intp]  # (N,): the group of each image
+    positives: NDArray[np.intp]  # (P,): the places of the positive images
+    run_starts: NDArray[np.intp]  # (P,): the first place of the run of equal scores that each is in
+    run_ends: NDArray[np.intp]  # (P,): the last place of it
+    first_found: NDArray[np.intp]  # (P,): which positive image is the first in the same run
+    last_found: NDArray[np.intp]  # (P,): which is the last
+    has_ties: bool  # whether any two scores are equal
 
 
 def ranking(
@@ -51,7 +37,6 @@ def ranking(
     Parameters
     ----------
     is_positive : bool (N,)
-        Which images are positive.
     scores : float64 (N,)
         Higher means more likely positive; any finite numbers.
     group_of : intp (N,)
@@ -85,8 +70,6 @@ def rank_metrics(
 
     Parameters
     ----------
-    images : Ranking
-        The images, sorted.
     weights : float64 (R, G)
         How often each group counts, whole numbers; ones for the plain metrics.
 
@@ -103,10 +86,8 @@ def rank_metrics(
         _rank_chunk(images, counts[start : start + n_rows])
         for start in range(0, counts.shape[0], n_rows)
     ]
-    return (
-        np.concatenate([auroc for auroc, _ in chunks]),
-        np.concatenate([precision for _, precision in chunks]),
-    )
+    aurocs, precisions = zip(*chunks, strict=True)
+    return np.concatenate(aurocs), np.concatenate(precisions)
 
 
 def _rank_chunk(
@@ -139,28 +120,15 @@ def _rank_chunk(
 def macro_rank_metrics(
     rankings: tuple[Ranking, ...], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return AUROC and average precision, averaged over rankings of the same groups.
+    """Return `rank_metrics` averaged over rankings of the same groups, one a class.
 
-    Parameters
-    ----------
-    rankings : tuple of Ranking
-        One where a class is positive, one a class otherwise.
-    weights : float64 (R, G)
-        How often each group counts.
-
-    Returns
-    -------
-    auroc, average_precision : float64 (R,)
-        NaN where a class has no weight, or there is no ranking.
+    NaN where a class has no weight, or there is no ranking.
     """
     if not rankings:
         undefined = np.full(weights.shape[0], np.nan)
         return undefined, undefined
-    results = [rank_metrics(images, weights) for images in rankings]
-    return (
-        np.mean([auroc for auroc, _ in results], axis=0),
-        np.mean([precision for _, precision in results], axis=0),
-    )
+    aurocs, precisions = zip(*(rank_metrics(one, weights) for one in rankings), strict=True)
+    return np.mean(aurocs, axis=0), np.mean(precisions, axis=0)
 
 
 def fold_rankings(
@@ -178,7 +146,6 @@ def fold_rankings(
     labels : intp (N,)
         Class indices, 0 to K - 1.
     probabilities : float64 (N, K)
-        One column a class.
     group_of, fold_of : intp (N,)
         The group and the fold of each image, numbered from 0.
     positive_index : int or None
@@ -208,26 +175,14 @@ def fold_rankings(
 def mean_rank_metrics(
     folds: list[tuple[Ranking, ...]], weights: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return ``auroc`` and ``average_precision``, averaged over the folds that have them.
+    """Return ``auroc`` and ``average_precision``, averaged over the folds that have them: (R,).
 
-    Parameters
-    ----------
-    folds : list of tuple of Ranking
-        From `fold_rankings`.
-    weights : float64 (R, G)
-        How often each group counts.
-
-    Returns
-    -------
-    dict of str to float64 (R,)
-        NaN where a weighting leaves one of these folds without a class.
+    NaN where a weighting leaves one of these folds of `fold_rankings` without a class.
     """
     ranked = [rankings for rankings in folds if rankings] or folds
-    results = [macro_rank_metrics(rankings, weights) for rankings in ranked]
-    return {
-        "auroc": np.mean([auroc for auroc, _ in results], axis=0),
-        "average_precision": np.mean([precision for _, precision in results], axis=0),
-    }
+    results = (macro_rank_metrics(rankings, weights) for rankings in ranked)
+    aurocs, precisions = zip(*results, strict=True)
+    return {"auroc": np.mean(aurocs, axis=0), "average_precision": np.mean(precisions, axis=0)}
 
 
 def rank_basis(
@@ -245,15 +200,8 @@ def rank_basis(
     images_by_class : float64 (G, K)
         Images of each class in each group.
     fold_of_group : intp (G,)
-        The fold of each group.
     """
     ranked = np.array([bool(rankings) for rankings in folds])
     informing = images_by_class[ranked[fold_of_group]] if ranked.any() else images_by_class
-    n_independent, n_effective = class_limits(informing)
-    return Basis(
-        n_images=int(informing.sum()),
-        n_groups=int(np.count_nonzero(informing.any(axis=1))),
-        n_independent=n_independent,
-        n_effective=n_effective,
-        n_strata=max(1, int(np.count_nonzero(ranked))),
-    )
+    n_strata = max(1, int(np.count_nonzero(ranked)))
+    return replace(Basis.of_classes(informing), n_strata=n_strata)

@@ -18,7 +18,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-FALSE_ALARMS = 0.01  # share of files, with groups like those of before, that raise an alarm
+FALSE_ALARMS = 0.01  # fraction of files, with groups like those of before, that raise an alarm
 N_PERMUTATIONS = 9_999
 FEWEST_GROUPS = 3
 MOST_GROUPS = 2_000  # of either side; of more, as many are drawn
@@ -28,18 +28,10 @@ AT_ONCE = 4_000_000  # permuted groups in memory
 
 @dataclass(frozen=True)
 class Binned:
-    """What is said of images, as numbers of bins.
+    """What is known of images, as numbers of bins."""
 
-    Parameters
-    ----------
-    bins : int (N, F)
-        Bin of each image in each of F histograms.
-    group_of : int (N,)
-        The group of each image, 0 or more.
-    """
-
-    bins: NDArray[np.integer]
-    group_of: NDArray[np.integer]
+    bins: NDArray[np.integer]  # (N, F): the bin of each image in each of F histograms
+    group_of: NDArray[np.integer]  # (N,): the group of each image, 0 or more
 
     def sizes(self) -> NDArray[np.intp]:
         """Return the numbers of images of the groups that have some."""
@@ -48,25 +40,14 @@ class Binned:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far two sets of groups are apart, and how often chance brings that about.
+    """How far two sets of groups are apart, and how often chance brings that about."""
 
-    Parameters
-    ----------
-    distance : float or None
-        Between the mean histograms of all images, see `judge_drift`; None without images.
-    p : float or None
-        None where there are too few groups.
-    n_before, n_after : int
-        Groups that took part in the test.
-    n_images : int
-        Images of each group that did.
-    """
-
+    # Between the mean histograms of all images, see `judge_drift`; None without images.
     distance: float | None
-    p: float | None
-    n_before: int
+    p: float | None  # None where there are too few groups
+    n_before: int  # groups that took part in the test
     n_after: int
-    n_images: int
+    n_images: int  # images of each group that did
 
 
 def smallest_p(n_before: int, n_after: int) -> float:
@@ -105,24 +86,24 @@ def judge_drift(
 
     Parameters
     ----------
-    before, after : Binned
     n_bins : int
         Of each histogram.
     step : float, optional
         The width of a bin: the distance is Wasserstein's, averaged over the F histograms. Without
         it the bins have no order, and it is half the sum of the differences (total variation).
     n_tests : int
-        Tests that are told together: with too few groups for one of so many, there is no p-value.
-    seed : int
-        Of images drawn and permutations.
+        Tests that are reported together: with too few groups for one of so many, there is no
+        p-value.
     """
     if not len(before.group_of) or not len(after.group_of):
         return Drift(None, None, 0, 0, 0)
-    whole = [mean_shares(side, n_bins) for side in (before, after)]
+    whole = [mean_histograms(side, n_bins) for side in (before, after)]
     distance = float(_distances((whole[0] - whole[1])[None], n_bins, step)[0])
     rng = np.random.default_rng(seed)
-    n_images = _shared_size(before.sizes(), after.sizes())
-    drawn = [_shares(_draw(side, n_images, rng), n_bins) for side in (before, after)]
+    n_images = min(
+        int(np.quantile(side.sizes(), 1 - KEPT, method="lower")) for side in (before, after)
+    )
+    drawn = [_histograms(_draw(side, n_images, rng), n_bins) for side in (before, after)]
     n_before, n_after = map(len, drawn)
     enough = min(n_before, n_after) >= FEWEST_GROUPS
     if not enough or smallest_p(n_before, n_after) > FALSE_ALARMS / n_tests:
@@ -131,14 +112,9 @@ def judge_drift(
     return Drift(distance, p, n_before, n_after, n_images)
 
 
-def mean_shares(side: Binned, n_bins: int) -> NDArray[np.float64]:
+def mean_histograms(side: Binned, n_bins: int) -> NDArray[np.float64]:
     """Return the mean histogram of the groups: float64 (F x n_bins,), each histogram sums to 1."""
-    return _shares(side, n_bins).mean(axis=0)
-
-
-def _shared_size(before: NDArray[np.intp], after: NDArray[np.intp]) -> int:
-    """Return how many images `KEPT` of the groups on either side have, at least."""
-    return min(int(np.quantile(side, 1 - KEPT, method="lower")) for side in (before, after))
+    return _histograms(side, n_bins).mean(axis=0)
 
 
 def _draw(side: Binned, n_images: int, rng: np.random.Generator) -> Binned:
@@ -152,7 +128,7 @@ def _draw(side: Binned, n_images: int, rng: np.random.Generator) -> Binned:
     return Binned(side.bins[rows], side.group_of[rows])
 
 
-def _shares(side: Binned, n_bins: int) -> NDArray[np.float64]:
+def _histograms(side: Binned, n_bins: int) -> NDArray[np.float64]:
     """Return the histograms of each group in a row: float64 (G, F x n_bins)."""
     _, group_of, sizes = np.unique(side.group_of, return_inverse=True, return_counts=True)
     n_histograms = side.bins.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, xlogy
 
 from diascope.errors import DataError, SettingsError
-from diascope.metrics.estimate import counted, plural
+from diascope.metrics.bootstrap import Basis, Resampling, replicate
+from diascope.metrics.confusion import divide
+from diascope.system.words import counted, plural
 
 METRICS = ("sensitivity", "specificity")
 CONFIDENCE = 0.95
@@ -30,29 +33,19 @@ class Target:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it promises.
+    """A threshold and what it promises."""
 
-    Parameters
-    ----------
-    metric, value, confidence : str, float, float
-        The target.
-    threshold : float
-        The positive class is called at this probability or above.
-    n_groups, n_images : int
-        Of the class that the metric is about, among those that the threshold was chosen on.
-    reached : float
-        The mean over these groups of the metric within each, at the threshold.
-    method : str
-    """
-
-    metric: str
+    metric: str  # with `value` and `confidence`: the target
     value: float
     confidence: float
-    threshold: float
-    n_groups: int
+    threshold: float  # the positive class is called at this probability or above
+    n_groups: int  # of the class that the metric is about, which the threshold was chosen on
     n_images: int
-    reached: float
+    reached: float  # the mean over these groups of the metric within each, at the threshold
     method: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}={self.value:g}"
 
 
 def parse_target(text: str) -> Target:
@@ -75,7 +68,7 @@ def parse_target(text: str) -> Target:
         value = math.nan
     if metric not in METRICS or not 0 < value < 1:
         raise SettingsError(
-            f"The target {text!r} is none.",
+            f"{text!r} is not a target.",
             fix="Pass sensitivity=VALUE or specificity=VALUE, with a value between 0 and 1, such "
             "as sensitivity=0.95.",
         )
@@ -104,8 +97,17 @@ def largest_promise(n_groups: int, *, confidence: float) -> float:
     return (1 - confidence) ** (1 / n_groups)
 
 
-def check_enough_groups(n_groups: int, target: Target, *, class_name: str, group_kind: str) -> None:
+def check_enough_groups(
+    n_groups: int,
+    target: Target,
+    *,
+    class_name: str,
+    group_kind: str,
+    cost: Callable[[Target], str] | None = None,
+) -> None:
     """Check that the promise can be made at all.
+
+    The refusal names a lesser target and its ``cost``, as far as that is known before the training.
 
     Raises
     ------
@@ -115,15 +117,55 @@ def check_enough_groups(n_groups: int, target: Target, *, class_name: str, group
     n_needed = fewest_groups(target)
     if n_groups >= n_needed:
         return
-    most = math.floor(1000 * largest_promise(n_groups, confidence=target.confidence)) / 1000
-    instead = f"ask for {target.metric}={most:g} at most, or " if n_groups > 1 else ""
+    instead = ""
+    if n_groups > 1:
+        most = math.floor(1000 * largest_promise(n_groups, confidence=target.confidence)) / 1000
+        less = Target(target.metric, most, target.confidence)
+        price = cost(less) if cost else _price_before_the_training(target)
+        instead = f"ask for {less} at most ({price}), or "
     raise SettingsError(
         f"The target {target} cannot be promised with {target.confidence:.0%} confidence: that "
         f"takes at least {n_needed} independent {plural(group_kind)} with {class_name} images to "
         f"choose the threshold on, even if none of these is missed, and there "
         f"{'is' if n_groups == 1 else 'are'} {counted(n_groups, group_kind)}.",
-        fix=f"Leave --target out, {instead}prepare data with more {plural(group_kind)}.",
+        fix=f"Leave --target out, {instead}prepare data with more {plural(group_kind)}. "
+        "A threshold without a guarantee needs no target: `diascope evaluate RUN --split val` "
+        "shows what each gives, and `evaluate` and `predict` take --threshold.",
     )
+
+
+def _price_before_the_training(target: Target) -> str:
+    other = METRICS[1 - METRICS.index(target.metric)]
+    return f"its threshold may miss none of their images, which can cost most of the {other}"
+
+
+def _price(
+    point: OperatingPoint,
+    is_positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    groups: NDArray[np.str_],
+    *,
+    group_kind: str,
+) -> str:
+    """Say what a threshold costs on the images that it was chosen on."""
+    is_called = scores >= point.threshold
+    if point.metric == "sensitivity":
+        other, of_other, is_right = "specificity", ~is_positive, ~is_called
+    else:
+        other, of_other, is_right = "sensitivity", is_positive, is_called
+    shown = f"on the images that it is chosen on, that is a threshold of {point.threshold:.4g}"
+    if not of_other.any():
+        return shown
+    _, group_of = np.unique(groups[of_other], return_inverse=True)
+    right, images = np.bincount(group_of, is_right[of_other]), np.bincount(group_of).astype(float)
+    rate = replicate(
+        lambda weights: {"rate": divide(weights @ right, weights @ images)},
+        {"rate": Basis.of_images(images)},
+        np.zeros(len(images), np.intp),
+        Resampling(),
+        group_kind=group_kind,
+    )["rate"].estimate()
+    return f"{shown}, with a {other} of {rate.format(group_kind=group_kind, digits=2)}"
 
 
 def choose_threshold(
@@ -153,14 +195,13 @@ def choose_threshold(
     scores : float64 (N,), 0-1
         Probability of the positive class.
     groups : str (N,)
-    target : Target
     class_name, group_kind : str
         The class that the metric is about and what a group is, for messages.
 
     Raises
     ------
     SettingsError
-        There are too few groups for the promise.
+        There are too few groups for the promise; it says what a lesser one would cost.
     DataError
         A score is not finite.
     """
@@ -169,7 +210,13 @@ def choose_threshold(
     rises = target.metric == "sensitivity"
     mine = is_positive if rises else ~is_positive
     names, group_of = np.unique(groups[mine], return_inverse=True)
-    check_enough_groups(len(names), target, class_name=class_name, group_kind=group_kind)
+
+    def cost(less: Target) -> str:
+        words = {"class_name": class_name, "group_kind": group_kind}
+        point = choose_threshold(is_positive, scores, groups, less, **words)
+        return _price(point, is_positive, scores, groups, group_kind=group_kind)
+
+    check_enough_groups(len(names), target, class_name=class_name, group_kind=group_kind, cost=cost)
     values = scores[mine] if rises else -scores[mine]
     order = np.argsort(values, kind="stable")
     ascending = values[order]

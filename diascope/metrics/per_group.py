@@ -11,48 +11,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.metrics.bootstrap import Basis
+from diascope.metrics.bootstrap import Basis, Replicates, Resampling
 from diascope.metrics.confusion import divide
 from diascope.metrics.discrimination import rank_metrics, ranking
+from diascope.metrics.replicates import replicates_of
+from diascope.metrics.scored import ScoredImages
 
-GROUP_METRICS = ("sensitivity", "specificity", "auroc")
 
+def group_values(images: ScoredImages) -> dict[str, NDArray[np.float64]]:
+    """Return sensitivity, specificity and AUROC within each group: (G,).
 
-def group_values(
-    by_group: NDArray[np.float64],
-    *,
-    is_positive: NDArray[np.bool_],
-    scores: NDArray[np.float64],
-    group_of: NDArray[np.intp],
-    positive_index: int,
-) -> dict[str, NDArray[np.float64]]:
-    """Return sensitivity, specificity and AUROC within each group.
-
-    Parameters
-    ----------
-    by_group : float64 (G, 2, 2)
-        Confusion counts, rows true, columns predicted.
-    is_positive : bool (N,)
-        Which images are positive.
-    scores : float64 (N,)
-        Probability of the positive class.
-    group_of : intp (N,)
-        The group of each image.
-    positive_index : int
-        The positive class, 0 or 1.
-
-    Returns
-    -------
-    dict of str to float64 (G,)
-        By the names of ``GROUP_METRICS``. NaN: no positive images (sensitivity), no negative
-        ones (specificity), not both (AUROC).
+    NaN without positive images (sensitivity), negative ones (specificity) or both (AUROC). Empty
+    without a positive class.
     """
-    negative_index = 1 - positive_index
-    true = by_group.sum(axis=2)
+    positive = images.positive_index
+    if positive is None:
+        return {}
+    confusion = images.confusion_by_group
+    right, true = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    recall = divide(right, true)
     return {
-        "sensitivity": divide(by_group[:, positive_index, positive_index], true[:, positive_index]),
-        "specificity": divide(by_group[:, negative_index, negative_index], true[:, negative_index]),
-        "auroc": group_aurocs(is_positive, scores, group_of=group_of, n_groups=len(by_group)),
+        "sensitivity": recall[:, positive],
+        "specificity": recall[:, 1 - positive],
+        "auroc": group_aurocs(
+            images.labels == positive,
+            images.probabilities[:, positive],
+            group_of=images.group_of,
+            n_groups=images.n_groups,
+        ),
     }
 
 
@@ -63,7 +49,7 @@ def group_aurocs(
     group_of: NDArray[np.intp],
     n_groups: int,
 ) -> NDArray[np.float64]:
-    """Return the AUROC within each group; NaN where it has not both classes.
+    """Return the AUROC within each group, (G,); NaN where it has not both classes.
 
     Parameters
     ----------
@@ -71,12 +57,6 @@ def group_aurocs(
     scores : float64 (N,)
     group_of : intp (N,)
         The group of each image, 0 to G - 1.
-    n_groups : int
-        G
-
-    Returns
-    -------
-    float64 (G,)
     """
     aurocs = np.full(n_groups, np.nan)
     order = np.argsort(group_of, kind="stable")
@@ -90,82 +70,40 @@ def group_aurocs(
     return aurocs
 
 
-def group_means(
-    values: dict[str, NDArray[np.float64]], weights: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Return the mean of each metric over the groups that have it, each group counting alike.
-
-    Parameters
-    ----------
-    values : dict of str to float64 (G,)
-        From `group_values`.
-    weights : float64 (R, G)
-        How often each group counts.
-
-    Returns
-    -------
-    dict of str to float64 (R,)
-        Under the names ``group/sensitivity`` and so on.
-    """
-    means = {}
-    for name, of_group in values.items():
-        has = ~np.isnan(of_group)
-        counts = weights @ has.astype(np.float64)
-        means[f"group/{name}"] = divide(weights @ np.where(has, of_group, 0.0), counts)
-    return means
-
-
-def group_bases(
-    values: dict[str, NDArray[np.float64]],
-    images_by_class: NDArray[np.float64],
-    *,
-    positive_index: int,
-    group_kind: str,
-) -> dict[str, Basis]:
-    """Return what each mean of `group_means` rests on, by the same names.
-
-    Parameters
-    ----------
-    values : dict of str to float64 (G,)
-        From `group_values`.
-    images_by_class : float64 (G, 2)
-        Images of each class in each group.
-    positive_index : int
-        The positive class, 0 or 1.
-    group_kind : str
-        What a group is, for the reason why a mean is undefined.
-    """
+def mean_replicates_of_groups(
+    images: ScoredImages, values: dict[str, NDArray[np.float64]], resampling: Resampling
+) -> dict[str, Replicates]:
+    """Return the mean of each of `group_values` over the groups that have it, all alike."""
+    positive, kind = images.positive_index, images.group_kind
+    if positive is None:
+        return {}
+    by_class = images.confusion_by_group.sum(axis=2)
     informing = {
-        "sensitivity": images_by_class[:, positive_index],
-        "specificity": images_by_class[:, 1 - positive_index],
-        "auroc": images_by_class.sum(axis=1),
+        "sensitivity": (by_class[:, positive], f"no {kind} has positive images"),
+        "specificity": (by_class[:, 1 - positive], f"no {kind} has negative images"),
+        "auroc": (by_class.sum(axis=1), f"no {kind} has images of both classes"),
     }
-    missing = {
-        "sensitivity": f"no {group_kind} has positive images",
-        "specificity": f"no {group_kind} has negative images",
-        "auroc": f"no {group_kind} has images of both classes",
-    }
+    has = {name: ~np.isnan(of_group) for name, of_group in values.items()}
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {
+            name: divide(
+                weights @ np.where(has[name], of_group, 0.0),
+                weights @ has[name].astype(np.float64),
+            )
+            for name, of_group in values.items()
+        }
+
     bases = {}
-    for name, of_group in values.items():
-        has = ~np.isnan(of_group)
-        n_groups = int(np.count_nonzero(has))
-        n_images = int(informing[name][has].sum())
-        bases[f"group/{name}"] = Basis(n_images, n_groups, n_groups, float(n_groups), missing[name])
-    return bases
+    for name, (counts, missing) in informing.items():
+        n_groups = int(np.count_nonzero(has[name]))
+        n_images = int(counts[has[name]].sum())
+        bases[name] = Basis(n_images, n_groups, n_groups, float(n_groups), missing)
+    return replicates_of(images, statistic, bases, resampling)
 
 
 def distribution(of_group: NDArray[np.float64]) -> dict[str, float | int | None]:
-    """Return the five-number summary of a metric over the groups that have it.
-
-    Parameters
-    ----------
-    of_group : float64 (G,)
-        NaN for a group without the metric.
-
-    Returns
-    -------
-    dict
-        ``min, q25, median, q75, max`` (None without groups) and ``n_groups``.
+    """Return the five-number summary of a metric over the groups that have it (are not NaN).
 
     Examples
     --------
@@ -181,39 +119,25 @@ def distribution(of_group: NDArray[np.float64]) -> dict[str, float | int | None]
 
 
 def group_rows(
-    values: dict[str, NDArray[np.float64]],
-    names: NDArray[np.str_],
-    *,
-    images_by_class: NDArray[np.float64],
-    positive_index: int,
+    images: ScoredImages, values: dict[str, NDArray[np.float64]]
 ) -> list[dict[str, Any]]:
-    """Return one row a group, in the order of ``names``.
+    """Return a row a group, in the order of their names, of its counts and `group_values`.
 
-    Parameters
-    ----------
-    values : dict of str to float64 (G,)
-        From `group_values`.
-    names : str (G,)
-        The groups.
-    images_by_class : float64 (G, 2)
-        Images of each class in each group.
-    positive_index : int
-        The positive class, 0 or 1.
-
-    Returns
-    -------
-    list of dict
-        ``group, n_images, n_positive, sensitivity, specificity, auroc``; None where undefined.
+    None is what is undefined. Empty without a positive class.
     """
+    positive = images.positive_index
+    if positive is None:
+        return []
+    images_by_class = images.confusion_by_group.sum(axis=2)
     return [
         {
             "group": str(name),
             "n_images": int(images_by_class[group].sum()),
-            "n_positive": int(images_by_class[group, positive_index]),
+            "n_positive": int(images_by_class[group, positive]),
             **{
                 metric: None if np.isnan(of_group[group]) else float(of_group[group])
                 for metric, of_group in values.items()
             },
         }
-        for group, name in enumerate(names)
+        for group, name in enumerate(images.groups)
     ]

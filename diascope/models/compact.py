@@ -26,9 +26,9 @@ def normalised(n_in: int, n_out: int, *, stride: int = 1) -> nn.Sequential:
 
 
 def halved() -> nn.Sequential:
-    """Return what halves the side: the largest of four pixels, then ReLU.
+    """Return a layer that halves the side: the largest of four pixels, then ReLU.
 
-    ReLU first gives the same and looks at four times as many numbers.
+    ReLU first gives the same and takes four times as many operations.
     """
     return nn.Sequential(nn.MaxPool2d(2), nn.ReLU(inplace=True))
 
@@ -47,13 +47,7 @@ class Residual(nn.Module):
 
 
 class Compact(nn.Module):
-    """The network; see the module's description.
-
-    Parameters
-    ----------
-    n_classes : int
-        The number of logits, K.
-    """
+    """The network; see the module's description."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -91,7 +85,10 @@ MODELS = (
         min_size_px=16,
         first_layer="stem.0",
         settings={
-            "optimizer": ("muon", "better than adamw on validation images: docs/experiments.md")
+            "optimizer": (
+                "muon",
+                "better than adamw on validation images; see benchmarks/README.md",
+            )
         },
     ),
 )

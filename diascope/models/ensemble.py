@@ -1,4 +1,4 @@
-"""Several networks that answer as one: the mean of their logits."""
+"""An ensemble: several networks, and the mean of their logits."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from torch import Tensor, nn
 
 
 class Member(nn.Module):
-    """A network with the normalisation that it was trained with.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Maps normalised images to logits (B, K).
-    mean, std : sequence of float (3,)
-        Per channel, of pixel values in 0-1.
-    """
+    """A network with the normalisation that it was trained with, of pixel values in 0-1."""
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -33,12 +25,7 @@ class Member(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Members whose logits are averaged.
-
-    Parameters
-    ----------
-    members : sequence of Member
-    """
+    """Members whose logits are averaged."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__()

@@ -13,20 +13,17 @@ def fused(network: nn.Module) -> nn.Module:
     """Return a network that computes the same, but for rounding, in less time.
 
     Only neighbours in an ``nn.Sequential`` are joined: that these follow each other is certain.
-
-    Parameters
-    ----------
-    network : nn.Module
-        In evaluation mode. It is not changed; it is returned itself where nothing can be joined.
+    The given network, in evaluation mode, is not changed; it is returned itself where nothing can
+    be joined.
     """
     if not _neighbours(network):
         return network
-    found = copy.deepcopy(network)
-    for module, name, next_name in _neighbours(found):
+    copied = copy.deepcopy(network)
+    for module, name, next_name in _neighbours(copied):
         first, second = getattr(module, name), getattr(module, next_name)
         setattr(module, name, fuse_conv_bn_eval(first, second))
         setattr(module, next_name, nn.Identity())
-    return found
+    return copied
 
 
 def _neighbours(network: nn.Module) -> list[tuple[nn.Sequential, str, str]]:

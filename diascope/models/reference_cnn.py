@@ -47,14 +47,14 @@ PUBLISHED = "the published system"
 MODELS = (
     ModelSpec(
         name="reference_cnn",
-        title="the published malaria CNN, 4 convolutions at 128 px, from scratch",
+        title="the published malaria CNN, 4 convolutions at 128 px, trained from scratch",
         source="a published Keras system for the NLM malaria cells, rebuilt from its description",
         build=build,
         min_size_px=46,
         first_layer="conv1",
         settings={
             "size_px": (128, PUBLISHED),
-            "fit": ("stretch", "the published system squeezes every crop to a square"),
+            "fit": ("stretch", "the published system resizes every crop to a square"),
             "normalise": ("unit", "the published system divides by 255"),
             "batch_size": (64, PUBLISHED),
             "max_epochs": (15, PUBLISHED),
@@ -67,7 +67,7 @@ MODELS = (
             "rotation_degrees": (20.0, PUBLISHED),
             "shear_degrees": (
                 0.2,
-                "the published value is 0.2, which Keras' ImageDataGenerator reads as degrees",
+                "the published value is 0.2, which ImageDataGenerator of Keras takes as degrees",
             ),
             "zoom": (0.2, PUBLISHED),
             "colour_jitter": (0.0, PUBLISHED),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ WRAPPERS = ("module.", "model.")
 BACKBONE, HEAD = "backbone.", "head."
 BUNDLE_FILE = "model.safetensors"
 SHOWN = 3
+KINDS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of numbers of weights
+MOST_BYTES = 1 << 34  # of a file of weights: the largest networks that are trained here have less
 MEMBERS = "members."  # before the names of the networks of an ensemble
 
 
@@ -53,39 +56,41 @@ def weights_file(path: Path) -> Path:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read the tensors of a file, by name.
-
-    Parameters
-    ----------
-    path : Path
-        A file, see `weights_file`.
-
-    Returns
-    -------
-    dict of str to Tensor, str
-        The tensors in the order of the file, and the SHA-256 of the file.
+    """Read the tensors of a file, in its order by name, and its SHA-256; see `weights_file`.
 
     Raises
     ------
     SourceError
-        The file cannot be read, is damaged, or holds something else than tensors.
+        The file cannot be read, is damaged, or holds something other than tensors.
     """
     try:
+        n_bytes = path.stat().st_size
+        if n_bytes > MOST_BYTES:
+            raise SourceError(
+                f"The file has {n_bytes:,} bytes, and weights have {MOST_BYTES:,} at most.",
+                where=path,
+            )
         content = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"The file cannot be read: {error.strerror}.", where=path) from error
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or "there is too little memory"
+        raise SourceError(f"The file cannot be read: {why}.", where=path) from error
     try:
-        if path.suffix.lower() == ".safetensors":
-            state: Any = load(content)
-        else:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # noqa: TID251
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about kinds of tensors that are refused below
+            state: Any = _load(content, path)
     except Exception as error:
         raise SourceError(
-            "The file of weights is damaged, or holds something else than weights.",
+            "The file of weights is damaged, or holds something other than weights.",
             where=path,
             fix="Pass a state dict, best as .safetensors; nothing that would run code is loaded.",
         ) from error
     return _tensors(state, path), hashlib.sha256(content).hexdigest()
+
+
+def _load(content: bytes, path: Path) -> Any:
+    if path.suffix.lower() == ".safetensors":
+        return load(content)
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # noqa: TID251
 
 
 def _tensors(state: Any, path: Path) -> dict[str, Tensor]:
@@ -93,49 +98,43 @@ def _tensors(state: Any, path: Path) -> dict[str, Tensor]:
     for nest in NESTS:
         if isinstance(state, dict) and isinstance(state.get(nest), dict):
             state = state[nest]
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if state else {}
-    if not isinstance(state, dict) or not tensors:
-        raise SourceError("The file holds no named tensors.", where=path)
+    if not isinstance(state, dict):
+        raise SourceError(
+            f"The file holds {_kind(state)} and no named tensors.",
+            where=path,
+            fix="Save `model.state_dict()`, best as .safetensors, and pass that file.",
+        )
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if not tensors:
+        raise SourceError(
+            "The file holds no named tensors.",
+            where=path,
+            fix="Save `model.state_dict()`, best as .safetensors, and pass that file.",
+        )
     return tensors
 
 
-def weights_checksum(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises
-    ------
-    SourceError
-        It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"The file cannot be read: {error.strerror}.", where=path) from error
+def _kind(state: Any) -> str:
+    kind = f"a {type(state).__name__}"
+    return f"{kind} of {len(state)}" if isinstance(state, list | tuple) else kind
 
 
 def fit_weights(module: nn.Module, state: dict[str, Tensor], *, where: Path) -> None:
     """Load weights into a network, which must find every tensor but those of its head.
 
-    Parameters
-    ----------
-    module : nn.Module
-        The network, changed in place. The layers under the name ``head`` keep their own weights
-        where the file has none of their shape: it may tell other classes apart.
-    state : dict of str to Tensor
-        By name, as diascope or timm calls them; tensors that the network does not have, such as
-        those of another classifier, are left out.
-    where : Path
-        What the file is called in messages.
+    The layers under the name ``head`` keep their own weights where the file has none of their
+    shape: it may be of other classes. Tensors have the names of diascope or timm; those that the
+    network does not have, such as another classifier's, are left out.
 
     Raises
     ------
     SourceError
-        Tensors are missing or have another shape; the message names the first of them.
+        Tensors are missing, have another shape, or hold no numbers that a network can learn from;
+        the message names the first of them.
     """
     if any(name.startswith(MEMBERS) for name in state):
         raise SourceError(
-            "These are the weights of an ensemble, and one network is to begin with them.",
+            "These are the weights of an ensemble, and a single network cannot start from them.",
             where=where,
             fix="Pass the run or the bundle of a single network.",
         )
@@ -156,7 +155,36 @@ def fit_weights(module: nn.Module, state: dict[str, Tensor], *, where: Path) -> 
             where=where,
             fix="Pass weights of this very network (--model).",
         )
+    _check_numbers({name: (state[name], wanted[name]) for name in fits}, where=where)
     module.load_state_dict({name: state[name] for name in fits}, strict=False)
+
+
+def _check_numbers(pairs: dict[str, tuple[Tensor, Tensor]], *, where: Path) -> None:
+    """Check that tensors, each with that of the network, are dense, real and finite."""
+    for name, (tensor, own) in pairs.items():
+        problem = _problem(tensor, is_weight=own.is_floating_point())
+        if problem:
+            raise SourceError(
+                f"The tensor {name} {problem}.",
+                where=where,
+                fix="Save the weights of the trained network as plain dense floating-point "
+                "tensors, best as .safetensors.",
+            )
+
+
+def _problem(tensor: Tensor, *, is_weight: bool) -> str:
+    """Return what is wrong with a tensor; empty where nothing is. Some only count batches."""
+    if tensor.is_meta:
+        return "has a shape and no numbers (device meta)"
+    if tensor.is_quantized:
+        return "is quantised"
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        return "is sparse"
+    if is_weight and tensor.dtype not in KINDS:
+        return f"holds numbers of the kind {str(tensor.dtype).removeprefix('torch.')}"
+    if not bool(torch.isfinite(tensor.float()).all()):
+        return "holds NaN or infinity"
+    return ""
 
 
 def _is_counter(name: str) -> bool:
@@ -171,25 +199,3 @@ def _called_alike(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tenso
         bare = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
         variants += [bare, {f"{BACKBONE}{name}": tensor for name, tensor in bare.items()}]
     return max(variants, key=lambda variant: len(wanted & set(variant)))
-
-
-def rename_by_order(state: dict[str, Tensor], names: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give tensors the names of others that come in the same order.
-
-    Only for a file of which it is known that it holds the same network under other names.
-
-    Parameters
-    ----------
-    state : dict of str to Tensor
-        What is to be renamed.
-    names : dict of str to Tensor
-        The state of the same network, in the same order.
-
-    Raises
-    ------
-    ValueError
-        The number or a shape differs.
-    """
-    if [tensor.shape for tensor in state.values()] != [t.shape for t in names.values()]:
-        raise ValueError("the tensors are not those of the same network")
-    return dict(zip(names, state.values(), strict=True))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+
+from diascope.data.identities import identity_columns
+from diascope.data.spec import DatasetCard
+from diascope.data.story import Statement
 
 DIGEST = r"(?<![^\W_])(?:[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32}|[0-9a-f]{16})(?![^\W_])"
 OPTION = r"--(?:folds|members|seed)[ =]\d+(?!\S)|--set[ =]\w+=\S+"
@@ -18,17 +23,10 @@ LONG = 8  # characters; a word with a digit and as long as this is not found by 
 
 @dataclass(frozen=True)
 class Names:
-    """What groups are called in a report, and which strings must not occur in it.
+    """What groups are called in a report, and which strings must not occur in it."""
 
-    Parameters
-    ----------
-    shown : mapping of str to str
-        The name to show for each group.
-    hidden : tuple of str
-        Every string that gives a group or an image away, longest first; empty shows all.
-    """
-
-    shown: Mapping[str, str]
+    shown: Mapping[str, str]  # The name to show for each group
+    # Every string that gives a group or an image away, longest first; empty shows all
     hidden: tuple[str, ...]
 
     @property
@@ -79,6 +77,32 @@ class Names:
         """Clean many texts at once: there may be hundreds of thousands of words to look for."""
         return self.cleaned("\0".join(texts)).split("\0") if texts else []
 
+    def cleaned_in(self, content: Any) -> Any:
+        """Clean every text in nested mappings and lists; keys stay."""
+        texts = list(dict.fromkeys(_texts_in(content)))
+        return _replaced_in(content, dict(zip(texts, self.cleaned_all(texts), strict=True)))
+
+
+def _texts_in(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _texts_in(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _texts_in(value)
+
+
+def _replaced_in(content: Any, cleaned: Mapping[str, str]) -> Any:
+    if isinstance(content, str):
+        return cleaned[content]
+    if isinstance(content, Mapping):
+        return {key: _replaced_in(value, cleaned) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_replaced_in(value, cleaned) for value in content]
+    return content
+
 
 def _one_of(words: Sequence[str], telling: Collection[str]) -> str:
     """Return the pattern of many words, longest first, and of the digests to step over.
@@ -105,6 +129,12 @@ def _bounded(word: str) -> str:
     return before + re.escape(word) + after
 
 
+def cleaned_card(card: DatasetCard, names: Names) -> DatasetCard:
+    """Return the card of a data set without what gives a group or an image away."""
+    story = {key: Statement(**names.cleaned_in(vars(one))) for key, one in card.story.items()}
+    return replace(card, title=names.cleaned(card.title), story=story)
+
+
 def true_names(manifest: pl.DataFrame) -> Names:
     """Return names that hide nothing."""
     return Names({group: group for group in manifest["group"].unique()}, ())
@@ -114,14 +144,7 @@ def pseudonyms(manifest: pl.DataFrame, group_kind: str) -> Names:
     """Name the groups "patient 07" and so on, in an order that says nothing of the old one.
 
     The order is a permutation seeded with the content of the images: the same for every report of
-    the same data, and unknown to who has only a list of patients.
-
-    Parameters
-    ----------
-    manifest : DataFrame
-        With ``image_id, path, group, sha256``.
-    group_kind : str
-        What a group is, such as ``"patient"``.
+    the same data, and unknown to anyone who has only a list of patients.
     """
     groups = sorted(manifest["group"].unique())
     digest = hashlib.sha256("\n".join(sorted(manifest["sha256"])).encode()).digest()
@@ -135,7 +158,15 @@ def pseudonyms(manifest: pl.DataFrame, group_kind: str) -> Names:
     file_names = [path.rsplit("/", 1)[-1] for path in paths]
     members = [member for group in groups for member in group.split("+")]  # of joined groups
     words = [*groups, *members, *manifest["image_id"], *paths, *file_names]
-    return Names(shown, _telling(words))
+    return Names(shown, _telling([*words, *_identities(manifest)]))
+
+
+def _identities(manifest: pl.DataFrame) -> Iterator[str]:
+    """Yield the values of columns that look like identities, but for dates: reports have dates."""
+    for name, reason in identity_columns(manifest).items():
+        if "date" not in reason:
+            values = manifest[name].drop_nulls().unique().cast(pl.String)
+            yield from (value.strip() for value in values)
 
 
 def _telling(words: Iterable[str]) -> tuple[str, ...]:

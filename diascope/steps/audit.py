@@ -1,29 +1,35 @@
-"""Audit: what is wrong with a data set, before anything is trained on it."""
+"""Audit: find what is wrong with a data set before anything is trained on it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from diascope.atomic import write_json, write_text
 from diascope.audit import MOST_IMAGES
 from diascope.audit.findings import Findings, examine
 from diascope.audit.measure import Measures, measure_images
-from diascope.audit.near_within import WithinGroups, near_within_groups
-from diascope.data.files import FileTree, open_files
-from diascope.data.image import decode_image
-from diascope.data.pack import read_unchanged
-from diascope.errors import SettingsError
-from diascope.prepared import Prepared, dataset_name, load_prepared, save_audit
-from diascope.progress import Watch, silent
-from diascope.reporting.audit_page import headlines, render_audit
-from diascope.reporting.audit_pictures import Names, draw_pictures
-from diascope.reporting.data_card import data_card
-from diascope.reporting.pseudonyms import pseudonyms, true_names
+from diascope.data.duplicates.within_groups import WithinGroups, near_within_groups
+from diascope.data.pictures import Pictures
+from diascope.data.prepared import Prepared, dataset_name, load_prepared, save_audit
+from diascope.data.sources.folder import open_files
+from diascope.errors import SettingsError, SourceError
+from diascope.reporting.audit.page import headlines, render_audit
+from diascope.reporting.audit.pictures import draw_pictures
+from diascope.reporting.cards.data_card import data_card
+from diascope.reporting.class_titles import (
+    titled_card,
+    titled_findings,
+    titled_fingerprint,
+    titled_table,
+)
+from diascope.reporting.pseudonyms import Names, cleaned_card, pseudonyms, true_names
+from diascope.system.files import write_json, write_text
+from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.system.spreadsheets import defused
 
 
 def audit(
@@ -33,11 +39,11 @@ def audit(
     seed: int = 0,
     most_images: int = MOST_IMAGES,
     show_ids: bool = False,
-    watch: Watch = silent,
+    progress: ShowProgress = silent,
 ) -> tuple[Path, dict[str, Any]]:
     """Look for shortcuts, leaks, duplicates, wrong labels and bad images in a prepared data set.
 
-    Labels are read of train and val alone: those of the test images are sealed, and but for the
+    Only labels of train and val are read: those of the test images are sealed, and except for the
     counts of ``prepare``, which the data card repeats, nothing depends on them. The same data and
     seed give the same bytes.
 
@@ -51,17 +57,15 @@ def audit(
     seed : int
         Of the folds, the resamples, and the sample of a large data set.
     most_images : int
-        Of more images, as many drawn at random are looked at.
+        Examine no more than this many images, chosen at random.
     show_ids : bool
-        Give the true names of groups and images on the page.
-    watch : callable
-        Told the progress.
+        Show the true names of groups and images on the page.
 
     Returns
     -------
     path : Path
         ``audit.html``; beside it are ``audit.json``, ``data_card.md`` and, where labels could be
-        judged, ``suspects.csv``, which has true ids: it is for whoever mends the labels.
+        judged, ``suspects.csv``, which has true ids: it is for correcting the labels.
     facts : dict
         The content of ``audit.json``.
 
@@ -75,33 +79,31 @@ def audit(
     if seed < 0 or most_images < 1:
         raise SettingsError("A seed is a whole number from 0 on, and --most-images at least 1.")
     prepared = load_prepared(dataset_name(data))
-    card, fingerprint = prepared.card, prepared.fingerprint
+    names = _names(prepared, show_ids=show_ids)
+    dataset = cleaned_card(prepared.dataset, names)
+    fingerprint = names.cleaned_in(prepared.fingerprint)
     images = prepared.manifest.sort("image_id")
     if images.height > most_images:
         images = images.sample(most_images, seed=seed).sort("image_id")
-    with open_files(Path(fingerprint["source"])) as files:
-        background = card.alpha_background
-        measures = measure_images(files, images, alpha_background=background, watch=watch)
-        within = _near_within(prepared, images, measures, files, watch)
+    with open_files(Path(prepared.fingerprint["source"])) as files:
+        pictures = Pictures(files, images, dataset.decoding)
+        measures = measure_images(pictures, progress=progress)
+        within = _near_within(prepared, images, measures, pictures, progress)
         findings = examine(
             images,
             measures,
-            task=card.task,
-            group_kind=card.group_kind,
+            task=dataset.task,
+            group_kind=dataset.group_kind,
             mode=fingerprint.get("split", {}).get("mode", "grouped"),
             pairs=_together(prepared.pairs, within),
             seed=seed,
-            watch=watch,
+            progress=progress,
         )
-        names = _names(prepared, show_ids=show_ids)
-
-        def read(path: str, sha256: str) -> NDArray[np.uint8]:
-            return _read(files, path, sha256, background)
-
-        pictures = draw_pictures(findings, read, names=names)
-    folder = Path(out) if out is not None else Path("audits") / card.name
+        titled = titled_findings(findings, dataset)
+        shown = draw_pictures(titled, pictures, names=names)
+    folder = Path(out) if out is not None else Path("audits") / dataset.name
     facts = {
-        "data": card.name,
+        "data": dataset.name,
         "seed": seed,
         "n_in_data": prepared.manifest.height,
         "near_duplicates_searched": within is not None,
@@ -110,22 +112,39 @@ def audit(
             "n_alike": within.n_proposed,
             "n_compared": within.n_compared,
         },
-        "headlines": headlines(findings),
+        "headlines": headlines(titled),
         **findings.as_dict(),
     }
     if findings.suspects is not None:
-        write_text(folder / "suspects.csv", suspects_table(findings).write_csv())
+        write_text(folder / "suspects.csv", defused(suspects_table(findings)).write_csv())
     else:
         (folder / "suspects.csv").unlink(missing_ok=True)  # of an audit before
     write_json(folder / "audit.json", facts)
-    save_audit(prepared, facts)
-    write_text(
-        folder / "data_card.md", data_card(card, fingerprint, prepared.manifest, names, audit=facts)
+    _save_for_reports(prepared, facts, progress)
+    card = data_card(
+        titled_card(dataset),
+        titled_fingerprint(fingerprint, dataset),
+        titled_table(prepared.manifest, dataset),
+        audit=names.cleaned_in(facts),
     )
+    write_text(folder / "data_card.md", card)
     page = render_audit(
-        findings, facts, pictures, card=card, notes=list(fingerprint.get("notes", []))
+        titled,
+        facts | {"group_kinds": titled.as_dict()["group_kinds"]},
+        shown,
+        card=titled_card(dataset),
+        notes=list(fingerprint.get("notes", [])),
     )
     return write_text(folder / "audit.html", page), facts
+
+
+def _save_for_reports(prepared: Prepared, facts: Mapping[str, Any], progress: ShowProgress) -> None:
+    """Store the findings beside the data; where that cannot be, the page is there all the same."""
+    try:
+        save_audit(prepared, facts)
+    except SourceError as error:
+        remark = f"Reports will not have the findings of this audit: {error.problem}"
+        progress(Progress("auditing", 1, 1, remark=remark))
 
 
 def _together(pairs: pl.DataFrame | None, within: WithinGroups | None) -> pl.DataFrame | None:
@@ -135,29 +154,24 @@ def _together(pairs: pl.DataFrame | None, within: WithinGroups | None) -> pl.Dat
 
 
 def _near_within(
-    prepared: Prepared, images: pl.DataFrame, measures: Measures, files: FileTree, watch: Watch
+    prepared: Prepared,
+    images: pl.DataFrame,
+    measures: Measures,
+    pictures: Pictures,
+    progress: ShowProgress,
 ) -> WithinGroups | None:
-    """Look within groups as well, where ``prepare`` looked across them."""
+    """Search within groups as well, where ``prepare`` searched across them."""
     searched = (prepared.fingerprint.get("duplicates") or {}).get("near_searched")
     if prepared.pairs is None or not searched:
         return None
-    places = list(images.select("path", "sha256").iter_rows())
-    background = prepared.card.alpha_background
-
-    def read(row: int) -> NDArray[np.uint8]:
-        path, sha256 = places[row]
-        return _read(files, path, sha256, background)
-
-    return near_within_groups(images, measures.small, read, known=prepared.pairs, watch=watch)
+    return near_within_groups(
+        images, measures.small, pictures.__getitem__, known=prepared.pairs, progress=progress
+    )
 
 
 def _names(prepared: Prepared, *, show_ids: bool) -> Names:
     manifest = prepared.manifest
-    return true_names(manifest) if show_ids else pseudonyms(manifest, prepared.card.group_kind)
-
-
-def _read(files: FileTree, path: str, sha256: str, background: str) -> NDArray[np.uint8]:
-    return decode_image(read_unchanged(files, path, sha256), alpha_background=background)
+    return true_names(manifest) if show_ids else pseudonyms(manifest, prepared.dataset.group_kind)
 
 
 def suspects_table(findings: Findings) -> pl.DataFrame:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from diascope.atomic import write_json, write_text
-from diascope.calibrating import recalibrated
+from diascope.bundle.calibrate import recalibrated
+from diascope.bundle.predictions import Predictions
+from diascope.data.prepared import dataset_name, load_prepared
 from diascope.errors import RunError, SettingsError
-from diascope.ledger import Openings
-from diascope.metrics.compare import compare_models
-from diascope.metrics.paired import Answers
-from diascope.plan import Plan
-from diascope.predictions import Predictions
-from diascope.prepared import load_prepared
+from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.model_comparison import compare_models
+from diascope.metrics.scored import ScoredImages
 from diascope.reporting.comparison import render_comparison
-from diascope.run import Run
-
-NOT_OF_A_RECIPE = {"seed", "reasons", "precision", "threads"}  # chance, words, the machine
+from diascope.system.files import write_json, write_text
+from diascope.training.models_of_runs import models_of, training_differences
+from diascope.training.run import Run
 
 
 def compare(
@@ -35,7 +31,8 @@ def compare(
     """Compare what evaluated runs say of the same images; nothing is scored anew.
 
     Runs that differ only in their seed are taken for one model: its metrics are their means, and
-    the spread over its seeds is told apart from the interval over groups.
+    the spread over its seeds is told apart from the interval over groups. A metric that depends on
+    the operating point makes no model the better one, and what differs in the training is named.
 
     Parameters
     ----------
@@ -53,7 +50,7 @@ def compare(
     path : Path
         ``comparison.html``.
     facts : dict
-        The content of ``comparison.json``, see docs/comparison.md.
+        The content of ``comparison.json``, see docs/evaluate.md.
 
     Raises
     ------
@@ -64,25 +61,33 @@ def compare(
         raise SettingsError(f"Runs are compared on test or val, not on {split!r}.")
     opened = [Run.open(run) for run in runs]
     _check_are_several(opened)
-    name = f"on-{load_prepared(on).card.name}" if on else split
+    name = f"on-{load_prepared(dataset_name(on)).dataset.name}" if on else split
     predictions = [_predictions(run, name) for run in opened]
     _check_same_images(opened, predictions, name)
-    first, seen = opened[0], predictions[0]
-    models = _models(opened)
+    first, models = opened[0], models_of(opened)
+    scored = {
+        run.folder: ScoredImages.of(
+            one,
+            first.dataset.task,
+            group_kind=first.metrics(name)["group_kind"],
+            has_folds=first.is_cross_validation,
+        )
+        for run, one in zip(opened, predictions, strict=True)
+    }
+    openings = first.openings_now() if name == "test" else None
     facts = {
         "split": name,
-        "runs": {model: [str(opened[k].folder) for k in at] for model, at in models.items()},
+        "runs": {model: [str(run.folder) for run in runs] for model, runs in models.items()},
+        "training": training_differences(models),
+        "operating_points": {
+            model: [_operating_point(run, name) for run in runs] for model, runs in models.items()
+        },
         **compare_models(
-            seen.labels,
-            {model: [_answers(predictions[k]) for k in at] for model, at in models.items()},
-            np.array(seen.groups),
-            folds=seen.folds if first.is_cross_validation else None,
-            classes=first.card.task.classes,
-            positive=first.card.task.positive,
-            group_kind=first.metrics(name)["group_kind"],
+            {model: [scored[run.folder] for run in runs] for model, runs in models.items()},
+            Resampling(),
         ),
-        "openings": _counts(first.openings_now()) if name == "test" else None,
-        "warnings": first.metrics(name)["warnings"],
+        "openings": openings.as_dict() if openings else None,
+        "warnings": _warnings(models, name),
     }
     folder = Path(out)
     write_json(folder / "comparison.json", facts)
@@ -98,25 +103,38 @@ def _check_are_several(runs: Sequence[Run]) -> None:
 
 
 def _predictions(run: Run, name: str) -> Predictions:
-    """Read what a run said, and check that it is what its metrics were made from."""
-    metrics = run.metrics(name)
-    if name == "val" and (run.is_cross_validation or run.plan.members):
+    """Read what a run said, which its metrics are checked against."""
+    run.metrics(name)
+    if name != "val":
+        return run.predictions(name)
+    if run.is_cross_validation or run.plan.members:
         raise SettingsError(
             "Validation images are compared for single networks, not for folds or members.",
             where=run.folder,
         )
-    found = run.predictions(name)
-    if name == "val":
-        found = recalibrated(found, run.load_networks()[0])
-    counts = np.zeros((len(metrics["classes"]),) * 2, dtype=int)
-    np.add.at(counts, (found.labels, found.predicted), 1)
-    if counts.tolist() != metrics["confusion"]:
-        raise RunError(
-            f"The predictions are not those that {run.metrics_path(name).name} was made from.",
-            where=run.predictions_path(name),
-            fix=f"Remove {run.metrics_path(name)} and run `diascope evaluate` again.",
-        )
+    return recalibrated(run.predictions(name), run.cards[0])
+
+
+def _warnings(models: Mapping[str, Sequence[Run]], name: str) -> list[str]:
+    """Return the warnings of all runs: those that they share once, others with their model."""
+    by_model = {
+        model: dict.fromkeys(text for run in runs for text in run.metrics(name)["warnings"])
+        for model, runs in models.items()
+    }
+    every = dict.fromkeys(text for texts in by_model.values() for text in texts)
+    found = []
+    for text in every:
+        having = [model for model, texts in by_model.items() if text in texts]
+        found.append(text if len(having) == len(by_model) else f"{', '.join(having)}: {text}")
     return found
+
+
+def _operating_point(run: Run, name: str) -> dict[str, Any]:
+    """Return the threshold of a run (null without a positive class), and what it guarantees."""
+    metrics = run.metrics(name)
+    target = (metrics.get("operating_points") or [None])[0]
+    promise = target and f"{target['metric']}={target['value']:g}"
+    return {"threshold": metrics["threshold"], "target": promise}
 
 
 def _check_same_images(runs: Sequence[Run], predictions: Sequence[Predictions], name: str) -> None:
@@ -130,7 +148,7 @@ def _check_same_images(runs: Sequence[Run], predictions: Sequence[Predictions], 
     first, seen = runs[0], _table(runs[0], predictions[0], name)
     for run, found in zip(runs[1:], predictions[1:], strict=True):
         both = f"{first.folder} and {run.folder}"
-        if run.card.task != first.card.task:
+        if run.dataset.task != first.dataset.task:
             raise RunError("The runs tell other classes apart.", where=both)
         if run.is_cross_validation != first.is_cross_validation:
             raise RunError(
@@ -173,46 +191,3 @@ def _table(run: Run, found: Predictions, name: str) -> pl.DataFrame:
     if name.startswith("on-"):
         return table.with_columns(sha256=pl.lit(None, pl.String))
     return table.join(run.manifest.select("image_id", "sha256"), on="image_id", how="left")
-
-
-def _models(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """Return the numbers of the runs of each model, by its name.
-
-    Where all runs are seeds of one recipe, each is a model of its own.
-    """
-    recipes: list[tuple[object, list[int]]] = []
-    for number, run in enumerate(runs):
-        recipe = _recipe(run.plan)
-        known = next((at for other, at in recipes if other == recipe), None)
-        if known is None:
-            recipes.append((recipe, [number]))
-        else:
-            known.append(number)
-    parts = [at for _, at in recipes]
-    if len(parts) == 1:
-        parts = [[number] for number in parts[0]]
-    names = _names([run.folder for run in runs])
-    return {
-        names[at[0]] + (f" and {len(at) - 1} more seeds" if len(at) > 1 else ""): at for at in parts
-    }
-
-
-def _recipe(plan: Plan) -> Mapping[str, Any]:
-    return plan.model_dump(exclude=NOT_OF_A_RECIPE)
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the names of folders, and the paths of those whose name another one has too."""
-    short = [folder.resolve().name for folder in folders]
-    often = Counter(short)
-    return [
-        name if often[name] == 1 else str(path) for name, path in zip(short, folders, strict=True)
-    ]
-
-
-def _counts(openings: Openings | None) -> dict[str, int] | None:
-    return openings.as_dict() if openings else None
-
-
-def _answers(found: Predictions) -> Answers:
-    return Answers(found.probabilities, found.predicted.astype(np.intp))

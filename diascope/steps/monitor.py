@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from diascope.baseline import Baseline
-from diascope.card import Card, damaged
+from diascope.bundle.card import Card
+from diascope.bundle.drift_reference import DriftReference
+from diascope.bundle.prediction_table import read_predictions, with_groups
 from diascope.errors import RunError, SettingsError
+from diascope.evaluation.monitoring import compare_with_reference
 from diascope.metrics.drift import FALSE_ALARMS, FEWEST_GROUPS, N_PERMUTATIONS
-from diascope.metrics.estimate import plural
-from diascope.monitoring import hold_against
-from diascope.run import Run, bundle_folder
-from diascope.written_predictions import read_answers, with_groups
+from diascope.system.words import plural
+from diascope.training.run import Run, bundle_folder
 
 
 def monitor(
@@ -26,10 +24,11 @@ def monitor(
     group: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Hold tables of ``predict`` against what the bundle said of its validation images.
+    """Compare tables of ``predict`` with the predictions of the bundle on its validation images.
 
-    Each table is judged by itself: the images of a week, of a clinic, of a microscope. The groups
-    are those of a column ``group`` of the table, or given by a rule, or every image is one.
+    Each table is judged by itself, at the threshold that it was made with: the images of a week, of
+    a clinic, of a microscope. The groups are those of a column ``group`` of the table, or given by
+    a rule, or every image is one.
 
     Parameters
     ----------
@@ -40,67 +39,67 @@ def monitor(
     group_from : str, optional
         A regular expression that finds the group in a path, as in ``prepare``.
     group : str, optional
-        ``"none"`` where every image is of another patient.
+        ``"none"`` where every image is from a different patient.
     seed : int
         Of permutations, and of the images drawn of each group.
 
     Returns
     -------
     dict
-        ``tables``, a dict each, see `diascope.monitoring.hold_against` and docs/deployment.md, with
-        ``table``, its path; ``false_alarms``, the share of tables that raise one by chance;
-        ``baseline``, what is compared with.
+        ``tables``, a dict each, see `diascope.evaluation.monitoring.compare_with_reference` and
+        docs/deploy.md, with ``table``, its path, and its ``threshold``; ``false_alarms``, the
+        fraction of tables that raise one by chance; ``drift_reference``, the images that are
+        compared with.
 
     Raises
     ------
     DiascopeError
-        No bundle, one that remembers nothing, a table that is not of it, or groups that nobody
-        tells.
+        No bundle, one without a drift reference, a table that is not of it, or unknown groups.
     """
     if not tables:
         raise SettingsError("No table of predictions was named.")
     folder = bundle_folder(model)
     card = Card.load(folder)
-    baseline = _baseline(folder, card)
+    reference = _drift_reference(folder, card)
+    how = {"group_from": group_from, "group": group, "group_kind": card.group_kind}
+    paths = [Path(table) for table in tables]
     read = []
-    for path in map(Path, tables):
-        answers = read_answers(path, card)
-        kind = card.group_kind
-        read.append(with_groups(answers, path, group_from=group_from, group=group, group_kind=kind))
+    for path in paths:
+        table, card_then = read_predictions(path, card)
+        read.append((with_groups(table, path, **how), card_then))
     return {
         "bundle": str(folder),
         "false_alarms": FALSE_ALARMS,
         "n_permutations": N_PERMUTATIONS,
         "seed": seed,
         "group_kind": card.group_kind,
-        "baseline": {
+        "drift_reference": {
             "data": card.recalibration.data if card.recalibration else card.data,
-            "n_images": len(baseline.group_of),
-            "n_groups": len(set(baseline.group_of.tolist())),
+            "n_images": len(reference.group_of),
+            "n_groups": len(set(reference.group_of.tolist())),
         },
         "tables": [
             {
                 "table": str(path),
-                **hold_against(card, baseline, answers, answers["group"].to_list(), seed=seed),
+                "threshold": card_then.threshold,
+                **compare_with_reference(
+                    card_then, reference, table, table["group"].to_list(), seed=seed
+                ),
             }
-            for path, answers in zip(tables, read, strict=True)
+            for path, (table, card_then) in zip(paths, read, strict=True)
         ],
     }
 
 
-def _baseline(folder: Path, card: Card) -> Baseline:
-    """Read what a bundle remembers."""
-    if not card.baseline_sha256:
+def _drift_reference(folder: Path, card: Card) -> DriftReference:
+    if not card.drift_reference_sha256:
         kinds = plural(card.group_kind)
         raise RunError(
-            "This bundle does not remember what it said of validation images: nothing can be held "
-            "against it.",
+            "This bundle has no drift reference: its predictions on validation images are not "
+            "stored.",
             where=folder,
             fix=f"Train one network again, with {FEWEST_GROUPS} {kinds} in val at least (an "
-            "ensemble keeps none back); or fit this one to labelled images of your own with "
+            "ensemble stores none); or fit this one to labelled images of your own with "
             "`diascope recalibrate`.",
         )
-    try:
-        return Baseline.load(folder, card.baseline_sha256)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise damaged(folder) from error
+    return DriftReference.load(folder, card.drift_reference_sha256, n_classes=len(card.classes))

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from diascope.bundle import Bundle
-from diascope.data.files import open_files
-from diascope.data.image import SUFFIXES
-from diascope.errors import ImageError, SettingsError, SourceError
-from diascope.prediction_table import (
+from diascope.bundle.bundle import Bundle
+from diascope.bundle.operating_points import at_point, find_point
+from diascope.bundle.prediction_table import (
     FORMATS,
-    answers_table,
-    check_all_answered,
+    check_all_predicted,
+    tabulate,
     with_failures,
+    with_origin,
     write_table,
 )
-from diascope.predictions import is_finite, softmax
-from diascope.progress import Progress, Watch, silent
-from diascope.run import Run, open_bundle
+from diascope.bundle.predictions import is_finite, softmax
+from diascope.bundle.predictions_by_group import by_group, groups_path
+from diascope.data.formats import IMAGE_KINDS, has_image_suffix
+from diascope.data.grouping import groups_from
+from diascope.data.sources.folder import open_files
+from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images
+from diascope.data.sources.reading import read_file
+from diascope.errors import ImageError, SettingsError, SourceError
+from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.system.words import printable
+from diascope.training.known_images import known_images
+from diascope.training.run import Run, open_bundle
 
 CHUNK = 256
 NO_SCORE = "the network gave no finite score"
@@ -37,122 +47,190 @@ def predict(
     paths: Sequence[Path | str],
     *,
     out: Path | str = "predictions.csv",
+    operating_point: str | None = None,
+    threshold: float | None = None,
+    group_from: str | None = None,
     overwrite: bool = False,
-    watch: Watch = silent,
+    progress: ShowProgress = silent,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
 ) -> Path:
-    """Write what the network says of images to a table and return its path.
+    """Write the predictions for images to a table and return its path.
 
-    The columns are ``path``; ``predicted``, at the operating point of the bundle;
-    ``probability_<class>`` for each class, calibrated; ``prediction_set``, the classes that are
-    possible, such as ``parasitized|uninfected``; ``unlike_training``, above 1 where an image is so
-    unlike those that were learned from that its answer is withheld; ``refer``, yes or no, and
-    ``refer_reason``, by the rule `diascope.metrics.referral.RULE` that the report gives the figures
-    of; and ``error``: a file that cannot be read or scored has a row that says why, no
-    probabilities, and is referred. A bundle without prediction sets refers nothing else, and leaves
-    these columns empty. A file that is named twice, by itself and in its folder for example, has
-    one row.
+    The columns are described in docs/formats.md. A file that cannot be read or scored has a row
+    that says why, no probabilities, and is referred. A file that is named twice, by itself and in
+    its folder for example, has one row. Where it is known which files are of one patient, by
+    ``group_from`` or from the run, a second table has a row a patient.
 
     Parameters
     ----------
     model : Run or path
         A run or a bundle.
     paths : sequence of path
-        Images; folders and ZIP archives, in which every image is taken by its ending.
+        Images; folders and ZIP archives, in which every image is taken.
     out : path
         ``.csv``, ``.parquet`` or ``.json``.
+    operating_point : str, optional
+        A name of `diascope.bundle.operating_points.points_of`, such as ``"sensitivity=0.95"``.
+    threshold : float, optional
+        The probability, 0-1, from which on the positive class is called, without a guarantee.
+    group_from : str, optional
+        A regular expression that finds the group in a path, as in ``prepare``.
     overwrite : bool
         Replace ``out`` where it exists.
-    watch : callable
-        Told the progress.
+    say : function
+        Called with a line that counts by kind which files of a folder were not taken, if any.
 
     Raises
     ------
     DiascopeError
-        No bundle, a path that does not exist, no image at all, or an ``out`` that is taken. Or
-        not one image could be predicted: the table is written all the same.
+        No bundle, no such operating point, a path that does not exist, no image at all, or an
+        ``out`` that is taken. Or not one image could be predicted: the table is written all the
+        same.
     """
     out = Path(out)
     if out.suffix.lower() not in FORMATS:
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
-    if out.exists() and not overwrite:
-        raise SettingsError(f"{out} exists.", fix="Pass another --out, or --overwrite.")
     bundle = open_bundle(model)
+    of_groups = groups_path(out, bundle.card.group_kind)
+    for path in (out, of_groups):
+        if path.exists() and not overwrite:
+            raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
+    point = find_point(bundle.card, name=operating_point, threshold=threshold)
+    if operating_point is not None or threshold is not None:
+        bundle = replace(bundle, card=at_point(bundle.card, point))
+    known = known_images(model)
+    digests: dict[str, str] = {}
     with ExitStack() as opened:
-        images = _list_images([Path(path) for path in paths], opened)
+        images, left = _list_images([Path(path) for path in paths], opened)
+        if left:
+            say(describe_not_taken([one.as_dict() for one in left]))
+        groups = groups_from([path for path, _ in images], group_from) if group_from else None
+        images = [_noting(image, digests) for image in images] if known else images
         tables = []
-        for start in range(0, len(images), CHUNK):
-            tables.append(_predict_chunk(bundle, images[start : start + CHUNK]))
-            watch(Progress("predicting", min(start + CHUNK, len(images)), len(images)))
-    table = pl.concat(tables)
+        n_done = 0
+        for chunk, read in _read_ahead(bundle, images):
+            tables.append(_predict_chunk(bundle, chunk, read))
+            n_done += len(chunk)
+            progress(Progress("predicting", n_done, len(images)))
+    found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
+    table = with_origin(
+        pl.concat(tables),
+        bundle.card,
+        point,
+        groups=[group for group, _ in found] if groups is None else groups.to_list(),
+        splits=[split for _, split in found],
+    )
     write_table(table, out)
+    of_groups.unlink(missing_ok=True)
+    if table["group"].count():
+        write_table(by_group(table, bundle.classes), of_groups)
     if table["error"].null_count() == 0:
-        check_all_answered(out)
+        check_all_predicted(out)
     return out
 
 
 Image = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
 
 
-def _list_images(paths: list[Path], opened: ExitStack) -> list[Image]:
-    """List what is to be read, or say everything that is wrong with the paths."""
+def _list_images(paths: list[Path], opened: ExitStack) -> tuple[list[Image], list[NotTaken]]:
+    """List what is to be read and what is left, or say everything that is wrong with the paths."""
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
     images: dict[Path, Image] = {}  # by where they really lie: each once
+    left: list[NotTaken] = []
     for path in paths:
-        if path.is_dir() or path.suffix.lower() == ".zip":
+        shown = printable(path.as_posix())
+        if not (path.is_dir() or path.suffix.lower() == ".zip"):
+            images.setdefault(path.resolve(), (shown, partial(read_file, path)))
+            continue
+        try:
             files = opened.enter_context(open_files(path))
-            for name in files.names():
-                if PurePosixPath(name).suffix.lower() in SUFFIXES:
-                    image = (f"{path.as_posix()}/{name}", partial(files.read, name))
-                    images.setdefault((path / name).resolve(), image)
-            for name, reason in files.left_out:
-                if PurePosixPath(name).suffix.lower() in SUFFIXES:
-                    image = (f"{path.as_posix()}/{name}", partial(_refuse, reason))
-                    images.setdefault(path.absolute() / name, image)
-        else:
-            images.setdefault(path.resolve(), (path.as_posix(), path.read_bytes))
+        except SourceError as error:
+            if len(paths) == 1:
+                raise
+            images.setdefault(path.resolve(), (shown, partial(_refuse, error.problem)))
+            continue
+        found, others = list_images(files)
+        left += others
+        for name in found:
+            image = (f"{shown}/{name}", partial(files.read, name))
+            images.setdefault((path / name).resolve(), image)
+        for name, reason in files.left_out:
+            if has_image_suffix(name) or name.endswith("/"):
+                image = (f"{shown}/{name}", partial(_refuse, f"It is {reason}."))
+                images.setdefault(path.absolute() / name, image)
     if not images:
+        others = describe_not_taken([one.as_dict() for one in left])
         raise SourceError(
             f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
-            fix=f"Name image files, or folders with {', '.join(SUFFIXES)}.",
+            where=others or None,
+            fix=f"Name image files, or folders with them: {', '.join(IMAGE_KINDS)}.",
         )
-    return list(images.values())
+    return list(images.values()), left
 
 
-def _refuse(reason: str) -> bytes:
-    raise SourceError(f"It is {reason}.")
+def _refuse(problem: str) -> bytes:
+    raise SourceError(problem)
 
 
-def _predict_chunk(bundle: Bundle, images: list[Image]) -> pl.DataFrame:
-    """Predict one chunk; an image that cannot be read or scored gets nulls and the reason."""
+def _noting(image: Image, digests: dict[str, str]) -> Image:
+    """Return an image whose SHA-256 is noted when it is read."""
+    path, read = image
+
+    def read_and_note() -> bytes:
+        content = read()
+        digests[path] = hashlib.sha256(content).hexdigest()
+        return content
+
+    return path, read_and_note
+
+
+def _read_ahead(
+    bundle: Bundle, images: list[Image]
+) -> Iterator[tuple[list[Image], list[NDArray[np.uint8] | str]]]:
+    """Yield the images in chunks, each read: the next one while the network scores the last."""
+    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = list(pool.map(lambda image: _read(bundle, image[1]), images))
+
+        def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
+            return [pool.submit(_read, bundle, read) for _, read in chunks[number]]
+
+        coming = begin(0)
+        for number, chunk in enumerate(chunks):
+            reading, coming = coming, begin(number + 1) if number + 1 < len(chunks) else []
+            yield chunk, [one.result() for one in reading]
+
+
+def _predict_chunk(
+    bundle: Bundle, images: list[Image], read: list[NDArray[np.uint8] | str]
+) -> pl.DataFrame:
+    """Predict one chunk; an image that cannot be read or scored gets nulls and the reason."""
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
     logits = np.full((len(images), len(bundle.classes)), np.nan, dtype=np.float32)
-    unlikeness = np.full(len(images), np.nan)
+    ood_scores = np.full(len(images), np.nan)
     if is_read.any():
         pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
-        logits[is_read], told = bundle.predict_with_unlikeness(pixels)
-        unlikeness[is_read] = np.nan if told is None else told
+        logits[is_read], scores = bundle.predict_with_ood_scores(pixels)
+        ood_scores[is_read] = np.nan if scores is None else scores
     is_scored = is_finite(logits)
     unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
     errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
-    answers = _answer(bundle, logits[is_scored], unlikeness[is_scored])
-    return with_failures(answers, [path for path, _ in images], errors)
+    table = _predictions(bundle, logits[is_scored], ood_scores[is_scored])
+    return with_failures(table, [path for path, _ in images], errors)
 
 
-def _answer(
-    bundle: Bundle, logits: NDArray[np.float32], unlikeness: NDArray[np.float64]
+def _predictions(
+    bundle: Bundle, logits: NDArray[np.float32], ood_scores: NDArray[np.float64]
 ) -> pl.DataFrame:
-    """Say what follows from finite scores (N, K): calls, sets, and what to refer or refuse."""
+    """Return what follows from finite logits (N, K): classes, sets, and what to refer."""
     probabilities = softmax(logits)
-    return answers_table(
+    return tabulate(
         probabilities,
         bundle.decide(probabilities),
         bundle.card.sets_of(logits),
         bundle.classes,
-        unlikeness=None if bundle.familiar is None else unlikeness,
+        ood_scores=None if bundle.ood is None else ood_scores,
     )
 
 
@@ -160,7 +238,7 @@ def _read(bundle: Bundle, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
     """Return the pixels that the network sees, or the reason why there are none."""
     try:
         return bundle.card.pixels.read(read())
-    except OSError as error:
-        return error.strerror or str(error)
     except (ImageError, SourceError) as error:
         return error.problem
+    except MemoryError:
+        return "too big for the memory that is free"

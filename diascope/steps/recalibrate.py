@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
-import sys
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diascope.atomic import write_json
-from diascope.bundle import Bundle
-from diascope.card import Recalibration
-from diascope.data.files import open_files
+from diascope.bundle.bundle import Bundle
+from diascope.bundle.calibrate import halves, predictions_after, refit
+from diascope.bundle.card import Recalibration
+from diascope.bundle.drift_reference import make_drift_reference
+from diascope.bundle.predictions import Predictions
+from diascope.bundle.scoring import score_ood, score_rows
+from diascope.data.external import check_classes, check_external
+from diascope.data.ledger import save_head
 from diascope.data.manifest import images_digest
-from diascope.data.pack import pack_images
+from diascope.data.prepared import dataset_name, load_prepared
 from diascope.errors import SettingsError
-from diascope.external import check_classes, check_external
-from diascope.home import home
-from diascope.ledger import LEDGER, record_opening, save_head
+from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.calibration import reliability
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.metrics.operating_point import parse_target
-from diascope.metrics.trust import evaluate_trust
-from diascope.predictions import Predictions
-from diascope.prepared import dataset_name, load_prepared
-from diascope.progress import Progress, Watch, silent
-from diascope.recalibrating import answers_of, halves, refit
-from diascope.remembering import with_baseline
-from diascope.reporting.recalibrated_card import save_recalibrated_card
-from diascope.run import Run, open_bundle
-from diascope.scoring import score_rows
+from diascope.metrics.scored import ScoredImages
+from diascope.reporting.cards.recalibrated_card import save_recalibrated_card
+from diascope.system.files import write_json
+from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.task import Task
+from diascope.training.exam import read_images, record_look
+from diascope.training.run import Run, open_bundle
 
 
 def recalibrate(
@@ -42,7 +40,7 @@ def recalibrate(
     target: str | None = None,
     out: Path | str | None = None,
     seed: int = 0,
-    watch: Watch = silent,
+    progress: ShowProgress = silent,
 ) -> tuple[Path, dict[str, Any]]:
     """Fit what a network says to local images, and tell what that changed.
 
@@ -63,8 +61,6 @@ def recalibrate(
         The folder of the new bundle; by default ``recalibrated/<data>``.
     seed : int
         Which groups fit and which judge.
-    watch : callable
-        Told the progress.
 
     Returns
     -------
@@ -72,7 +68,7 @@ def recalibrate(
         The new bundle.
     facts : dict
         The content of its ``recalibration.json``: ``before`` and ``after``, see
-        docs/deployment.md.
+        docs/deploy.md.
 
     Raises
     ------
@@ -82,21 +78,21 @@ def recalibrate(
         The network learned from some of the images (known where a run is given).
     """
     prepared = load_prepared(dataset_name(on))
-    card, manifest = prepared.card, prepared.manifest
+    card, manifest = prepared.dataset, prepared.manifest
     folder = Path(out) if out is not None else Path("recalibrated") / card.name
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty.", fix="Pass another --out.")
     wanted = parse_target(target) if target else None
     run = model if isinstance(model, Run) else Run(Path(model))
     if run.exists:
-        check_external(run, prepared)
+        check_external(prepared, classes=run.dataset.task.classes, manifest=run.manifest)
     bundle = open_bundle(model)
     check_classes(card.task, bundle.classes, where=card.name)
-    with open_files(Path(prepared.fingerprint["source"])) as files:
-        images = pack_images(files, manifest, bundle.card.pixels, home=home(), watch=watch)
-    watch(Progress("scoring", 0, 1))
+    source = Path(prepared.fingerprint["source"])
+    images = read_images(source, manifest, bundle.card.pixels, progress)
+    progress(Progress("scoring", 0, 1))
     seen = score_rows(bundle, manifest, images, np.arange(manifest.height))
-    watch(Progress("scoring", 1, 1))
+    progress(Progress("scoring", 1, 1))
     fit, judged = halves(seen, seed=seed, group_kind=card.group_kind)
     origin = Recalibration(
         data=card.name,
@@ -104,16 +100,13 @@ def recalibrate(
         parent_sha256=hashlib.sha256(bundle.card.model_dump_json().encode()).hexdigest(),
     )
     found = refit(bundle, seen.at(fit), target=wanted, group_kind=card.group_kind, origin=origin)
-    openings = record_opening(
-        home() / LEDGER,
+    openings = record_look(
         manifest["sha256"].gather(judged).to_list(),
-        run=str(folder.resolve()),
+        folder=folder,
         weights=bundle.card.weights_sha256,
-        moment=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=shlex.join(["diascope", *sys.argv[1:]]),
     )
     last = seen.at(judged)
-    after = answers_of(found, bundle, last)
+    after = predictions_after(found, bundle, last)
     point = found.card.operating_point
     facts = {
         "data": card.name,
@@ -126,40 +119,33 @@ def recalibrate(
         "before": _judged(bundle, last, card.group_kind, seed),
         "after": _judged(found, after, card.group_kind, seed),
         "operating_point": asdict(point) if point else None,
+        "why_no_sets": found.card.why_no_sets,
         "openings": openings.as_dict(),
     }
-    refitted = with_baseline(found, after, images, judged)
-    refitted.save(folder)
+    reference = make_drift_reference(after, score_ood(found, images, judged))
+    saved = replace(found, drift_reference=reference).save(folder)
     save_head(folder, openings.head)
     write_json(folder / "recalibration.json", facts)
-    save_recalibrated_card(folder, refitted.card, card, facts)
+    save_recalibrated_card(folder, saved.card, card, facts)
     return folder, facts
 
 
 def _judged(bundle: Bundle, said: Predictions, group_kind: str, seed: int) -> dict[str, Any]:
     """Return temperature, threshold, prior and metrics of one network on the judging half."""
-    card = bundle.card
-    shared: dict[str, Any] = {
-        "predicted": said.predicted,
-        "classes": card.classes,
-        "positive": card.positive,
-        "group_kind": group_kind,
-        "seed": seed,
-    }
-    probabilities = said.probabilities
-    metrics = evaluate_predictions(said.labels, probabilities, np.array(said.groups), **shared)
-    trust = evaluate_trust(
-        said.labels, probabilities, said.groups, before=probabilities, inside=None, **shared
-    )["calibration"]
+    card, resampling = bundle.card, Resampling(seed=seed)
+    task = Task(tuple(card.classes), card.positive)
+    images = ScoredImages.of(said, task, group_kind=group_kind)
+    metrics = evaluate_predictions(images, resampling)
+    calibration = reliability(images, images.probabilities, resampling)
     return {
         "temperature": card.temperature,
         "threshold": card.threshold,
         "prior": list(card.prior),
         "estimates": metrics["estimates"],
         "per_group": {name: one["mean"] for name, one in metrics["per_group"].items()},
-        "ece": trust["after"]["ece"],
-        "nll": trust["after"]["nll"],
-        "slope": trust["slope"],
-        "intercept": trust["intercept"],
+        "ece": calibration["after"]["ece"],
+        "nll": calibration["after"]["nll"],
+        "slope": calibration["slope"],
+        "intercept": calibration["intercept"],
         "warnings": metrics["warnings"],
     }

@@ -1,0 +1,1 @@
+"""What is deployed: a network with its preprocessing, thresholds and calibration."""

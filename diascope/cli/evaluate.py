@@ -1,0 +1,82 @@
+"""Evaluate a trained run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from diascope.cli.app import AsJson, RunFolder, print_json, say
+from diascope.evaluation.robustness import MOST_IMAGES
+
+
+def evaluate(
+    run: RunFolder,
+    split: Annotated[
+        str, typer.Option(help="Images to evaluate: test, or val to leave the test set sealed.")
+    ] = "test",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Evaluate on another prepared data set with the same classes (external "
+            "validation).",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC=VALUE",
+            help="Add an operating point to the bundle, chosen on the validation images, that "
+            "guarantees this value for new groups with 95 % confidence, such as sensitivity=0.95. "
+            "The default stays.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Also evaluate at this probability of the positive class, without a guarantee."
+        ),
+    ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also evaluate on corrupted images: blur, noise, JPEG compression, brightness, "
+            "colour, rotation.",
+        ),
+    ] = False,
+    most_images: Annotated[
+        int,
+        typer.Option(help="Corrupt at most this many images, drawn from all classes and groups."),
+    ] = MOST_IMAGES,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a network, with confidence intervals by group.
+
+    Every opening of the test set is entered in the test-set access log.
+    """
+    from diascope.cli.screen.progress import progress_bars
+    from diascope.cli.screen.results import print_metrics, print_thresholds
+    from diascope.steps.evaluate import evaluate as step
+    from diascope.steps.report import warnings_of
+    from diascope.training.run import Run
+
+    with progress_bars() as progress:
+        metrics = step(
+            run,
+            split=split,
+            on=on,
+            target=target,
+            threshold=threshold,
+            robustness=robustness,
+            most_images=most_images,
+            progress=progress,
+        )
+    if as_json:
+        print_json(metrics)
+        return
+    evaluated = Run(run)
+    print_metrics(metrics, warnings_of(evaluated, metrics))
+    print_thresholds(metrics, is_wanted=split == "val" or target is not None)
+    say(evaluated.metrics_path(metrics["split"]))

@@ -1,0 +1,80 @@
+"""Predict images with a trained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diascope.cli.app import RunOrBundle, say
+
+
+def predict(
+    model: RunOrBundle,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Images, folders and ZIP archives of images."),
+    ],
+    out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
+        "predictions.csv"
+    ),
+    operating_point: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Operating point of the bundle, such as sensitivity=0.95 after `diascope evaluate "
+            "--target`; without it the default.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Call the positive class from this probability on; it comes with no guarantee."
+        ),
+    ] = None,
+    group_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression that finds the group (patient) in a file name, or in its "
+            "path; a second table then has a row per group.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the table if it exists.")
+    ] = False,
+) -> None:
+    """Predict the class of images, and which to refer to a human.
+
+    The table has the class, probabilities and prediction set of each image. A file that cannot be
+    read gets a row with its error. The exit code is then 2, although the table is complete.
+    """
+    from diascope.bundle.card import Card
+    from diascope.bundle.prediction_table import check_all_predicted
+    from diascope.bundle.predictions_by_group import groups_path
+    from diascope.cli.screen.progress import progress_bars
+    from diascope.cli.screen.results import print_groups, print_predictions
+    from diascope.steps.predict import predict as step
+    from diascope.training.run import bundle_folder
+
+    lines: list[str] = []
+    with progress_bars() as progress:
+        path = step(
+            model,
+            paths,
+            out=out,
+            operating_point=operating_point,
+            threshold=threshold,
+            group_from=group_from,
+            overwrite=overwrite,
+            progress=progress,
+            say=lines.append,
+        )
+    card = Card.load(bundle_folder(model))
+    print_predictions(path, why_no_sets=card.why_no_sets)
+    print_groups(groups_path(path, card.group_kind), card.group_kind)
+    for line in lines:
+        say(line)
+    say(path)
+    check_all_predicted(path)

@@ -1,0 +1,1 @@
+"""What the command line prints: tables on standard output, progress on standard error."""

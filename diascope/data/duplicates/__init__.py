@@ -1,0 +1,1 @@
+"""Images that are the same, to the byte or nearly."""

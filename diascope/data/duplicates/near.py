@@ -1,0 +1,281 @@
+"""Find pictures of the same thing: cropped, turned, mirrored, re-compressed, or taken again.
+
+Visual words only propose pairs (`candidates`). A pair is joined when one similarity transform
+brings enough matched points onto each other (`alignment`) and when the flattened pictures then
+agree over their overlap, far better than by chance (`agreement`). Only pictures of different groups
+are compared: those of one group are never parted by a split.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from diascope.data.duplicates.agreement import Agreement, Flat, compare
+from diascope.data.duplicates.alignment import align
+from diascope.data.duplicates.candidates import MAX_IMAGES, IndexedFeatures, propose
+from diascope.data.duplicates.described import Described, DescribedPictures
+from diascope.data.duplicates.flatten import work_size
+from diascope.data.duplicates.local_features import Features, describe, reflected
+from diascope.data.duplicates.visual_words import Words, joined, learn_vocabulary
+from diascope.errors import DataError
+from diascope.system.progress import Progress, ShowProgress, silent
+
+N_SAMPLED = 1000  # pictures that the vocabularies are learned from
+N_VOCABULARIES = 2  # what one of them parts, the other may not
+CHUNK = 64  # pictures or pairs between two reports of progress
+
+# The more places lie on one transform, the less the pictures need to agree, and the other way
+# round: first the least of everything, then what is needed besides.
+MIN_INLIERS, MIN_OVERLAP = 3, 0.2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What suffices: at least so much of everything; the numbers are those of `Agreement`."""
+
+    inliers: int
+    correlation: float
+    over_chance: float
+    n_blocks: int = 0
+    blocks: float = 0.0
+    spread: float = 0.0
+    overlap: float = MIN_OVERLAP
+
+
+SUFFICIENT = (
+    Evidence(30, 0.8, 0.5),  # of pictures with little structure too: thirty places are no chance
+    Evidence(10, 0.3, 0.2, n_blocks=4, spread=0.15),
+    Evidence(7, 0.8, 0.6, n_blocks=4, blocks=0.9),
+    Evidence(4, 0.85, 0.4, n_blocks=4, blocks=0.9, spread=0.15),
+    Evidence(MIN_INLIERS, 0.94, 0.4, n_blocks=12, blocks=0.95, overlap=0.6),
+)
+
+Read = Callable[[int], NDArray[np.uint8]]
+Candidate = tuple[int, int, bool]
+SCHEMA = {
+    "first": pl.Int32,
+    "second": pl.Int32,
+    "n_inliers": pl.Int32,
+    "n_matches": pl.Int32,
+    "agreement": pl.Float64,
+    "chance": pl.Float64,
+    "agreeing_blocks": pl.Float64,
+    "overlap": pl.Float64,
+    "mirrored": pl.Boolean,
+    "rotation_degrees": pl.Float64,
+    "scale": pl.Float64,
+}
+NUMBERS = tuple(name for name in SCHEMA if name not in ("first", "second"))
+
+
+def find_near_duplicates(
+    read: Read,
+    groups: NDArray[np.integer],
+    *,
+    keys: Sequence[Hashable] | None = None,
+    described: DescribedPictures | None = None,
+    progress: ShowProgress = silent,
+) -> pl.DataFrame:
+    """Find the pairs of pictures of different groups that show the same thing.
+
+    Parameters
+    ----------
+    read : callable
+        Takes the row of a picture and returns it, uint8 (H, W, 3), 0-255. Called several times a
+        picture, from several threads.
+    groups : int (N,)
+        Number of the group of each picture.
+    keys, described : optional
+        The N names by which pictures were described before, and what was kept of them.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair, sorted: ``first, second`` (rows, first < second), ``n_inliers`` places that
+        agree of ``n_matches``, ``agreement`` (correlation of the aligned flattened pictures, 0-1),
+        ``chance`` (the same after moving one of them away), ``agreeing_blocks`` (share of the
+        blocks with structure, 0-1), ``overlap`` (share of the smaller picture, 0-1), and the
+        transform: the second, mirrored left to right where ``mirrored``, is the first one turned
+        by ``rotation_degrees`` (from x towards y) and enlarged by ``scale``.
+
+    Raises
+    ------
+    DataError
+        There are over two million pictures.
+    """
+    if len(groups) > MAX_IMAGES:
+        raise DataError(
+            f"Near-duplicates can be looked for among {MAX_IMAGES:,} pictures at most.",
+            fix="Prepare with --no-near-duplicates.",
+        )
+    if len(groups) < 2:
+        return pl.DataFrame(schema=SCHEMA)
+    # the pool has a thread for every core: those of the matrix products would be in their way
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        pictures = _Pictures(read, keys or range(len(groups)), described)
+        indexed = _index(pictures, pool, progress)
+        if not len(indexed.images):
+            return pl.DataFrame(schema=SCHEMA)
+        progress(Progress("proposing pairs", 0, None))
+        proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
+        progress(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
+        candidates = [(one, two, bool(mirror)) for one, two, mirror, _ in proposed.tolist()]
+        return _verify_all(pictures, candidates, progress)
+
+
+def verify_pairs(
+    read: Read, n_images: int, candidates: Sequence[Candidate], *, progress: ShowProgress = silent
+) -> pl.DataFrame:
+    """Keep, of pairs that somebody proposes, those that show the same thing.
+
+    Parameters
+    ----------
+    read : callable
+        As of `find_near_duplicates`.
+    candidates : sequence of (int, int, bool)
+        Rows of the first and of the second picture, and whether the second is mirrored.
+
+    Returns
+    -------
+    DataFrame
+        As of `find_near_duplicates`.
+    """
+    with threadpool_limits(1, "blas"):
+        return _verify_all(_Pictures(read, range(n_images)), candidates, progress)
+
+
+def _verify_all(
+    pictures: _Pictures, candidates: Sequence[Candidate], progress: ShowProgress
+) -> pl.DataFrame:
+    """Compare one pair after the other: threads, of many short steps each, only get in the way."""
+    rows = []
+    for number, candidate in enumerate(candidates, start=1):
+        rows.append(_verify(pictures, *candidate))
+        if number % CHUNK == 0 or number == len(candidates):
+            progress(Progress("comparing pairs", number, len(candidates)))
+    found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
+    best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
+    return best_first.unique(["first", "second"], keep="first", maintain_order=True)
+
+
+class _Pictures:
+    """Flattened pictures and their features, made anew where they did not fit into memory."""
+
+    def __init__(
+        self, read: Read, keys: Sequence[Hashable], described: DescribedPictures | None = None
+    ) -> None:
+        self.read, self.keys = read, keys
+        self._described = described or DescribedPictures()
+
+    def features(self, row: int) -> Features:
+        return self._describe(row).features
+
+    def flat(self, row: int) -> Flat:
+        return self._flatten(row)[0]
+
+    def work_size(self, row: int) -> tuple[int, int]:
+        """Return height and width of the flattened picture, in px."""
+        return work_size(*self._describe(row).shape)
+
+    def enlargement(self, row: int) -> float:
+        """Return the pixels of the picture that make one of the flattened one."""
+        return max(self._describe(row).shape) / max(self.work_size(row))
+
+    def _describe(self, row: int) -> Described:
+        found = self._described.features.get(self.keys[row])
+        if found is None:
+            flat, shape = self._flatten(row)
+            found = Described(describe(*flat), shape)
+            self._described.features.put(self.keys[row], found, found.features.n_bytes)
+        return found
+
+    def _flatten(self, row: int) -> tuple[Flat, tuple[int, int]]:
+        key = self.keys[row]
+        return self._described.flats.get(key) or self._described.flatten(key, self.read(row))
+
+
+def _index(
+    pictures: _Pictures, pool: ThreadPoolExecutor, progress: ShowProgress
+) -> IndexedFeatures:
+    """Describe all pictures and quantise their features by each vocabulary."""
+    n_images = len(pictures.keys)
+    sampled = np.unique(np.linspace(0, n_images - 1, N_SAMPLED).astype(int)).tolist()
+    sample = np.concatenate([found.descriptors for found in pool.map(pictures.features, sampled)])
+    n_features = round(len(sample) / len(sampled) * n_images)
+    seeds = range(N_VOCABULARIES) if len(sample) else ()
+    vocabularies = [learn_vocabulary(sample, n_features=n_features, seed=seed) for seed in seeds]
+
+    def describe_some(start: int) -> tuple[NDArray, NDArray, NDArray, list[Words]]:
+        rows = np.arange(start, min(start + CHUNK, n_images), dtype=np.int32)
+        found = [pictures.features(row) for row in rows.tolist()]
+        descriptors = np.concatenate([one.descriptors for one in found])
+        return (
+            np.repeat(rows, [len(one) for one in found]),
+            np.concatenate([one.angles for one in found]),
+            np.log2(np.concatenate([one.sizes for one in found])),
+            [vocabulary.quantise(descriptors) for vocabulary in vocabularies],
+        )
+
+    parts = []
+    for part in pool.map(describe_some, range(0, n_images, CHUNK)):
+        parts.append(part)
+        progress(Progress("describing images", min(len(parts) * CHUNK, n_images), n_images))
+    images, angles, octaves, words = zip(*parts, strict=True)
+    return IndexedFeatures(
+        np.concatenate(images),
+        np.concatenate(angles),
+        np.concatenate(octaves),
+        tuple(joined(of_one) for of_one in zip(*words, strict=True)),
+    )
+
+
+def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> tuple | None:
+    """Align and compare two pictures; None unless both geometry and appearance agree."""
+    there = pictures.features(second)
+    if is_mirrored:
+        there = reflected(there, pictures.work_size(second)[1])
+    alignment = align(pictures.features(first), there)
+    if alignment is None or alignment.n_inliers < MIN_INLIERS:
+        return None
+    flat, valid = pictures.flat(second)
+    if is_mirrored:
+        flat, valid = np.ascontiguousarray(flat[:, ::-1]), valid[:, ::-1]
+    agreement = compare(pictures.flat(first), (flat, valid), alignment)
+    if agreement is None or not _is_same(alignment.n_inliers, agreement):
+        return None
+    scale = abs(alignment.factor) * pictures.enlargement(second) / pictures.enlargement(first)
+    return (
+        first,
+        second,
+        alignment.n_inliers,
+        alignment.n_matches,
+        agreement.correlation,
+        max(0.0, agreement.chance),
+        agreement.blocks,
+        agreement.overlap,
+        is_mirrored,
+        float(np.degrees(np.angle(alignment.factor))),
+        scale,
+    )
+
+
+def _is_same(n_inliers: int, found: Agreement) -> bool:
+    """Decide whether two aligned pictures show the same thing."""
+    return any(
+        n_inliers >= needed.inliers
+        and found.correlation >= needed.correlation
+        and found.correlation - found.chance >= needed.over_chance
+        and found.n_blocks >= needed.n_blocks
+        and found.blocks >= needed.blocks
+        and found.spread >= needed.spread
+        and found.overlap >= needed.overlap
+        for needed in SUFFICIENT
+    )

@@ -1,0 +1,82 @@
+"""List the pairs of equal and of nearly equal pictures of a data set, by their ids."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from diascope.data.duplicates.described import DescribedPictures
+from diascope.data.duplicates.near import NUMBERS, find_near_duplicates
+from diascope.data.image import Decoding
+from diascope.data.pictures import Pictures
+from diascope.data.sources.folder import FileTree
+from diascope.system.progress import ShowProgress, silent
+
+
+def near_pairs(
+    files: FileTree,
+    table: pl.DataFrame,
+    decoding: Decoding,
+    *,
+    described: DescribedPictures | None = None,
+    progress: ShowProgress = silent,
+) -> pl.DataFrame:
+    """Find the pairs of nearly equal pictures that are of different groups.
+
+    Of equal pictures only the first is looked at, and featureless ones are left out.
+
+    Parameters
+    ----------
+    files : FileTree
+        Where the paths are read from.
+    table : DataFrame
+        With ``image_id, path, group, sha256, pixel_digest``.
+    decoding : Decoding
+        How files become pixels.
+    described : DescribedPictures, optional
+        What was kept of pictures by their paths, when they were decoded before.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, other_id`` and the numbers of `find_near_duplicates`.
+    """
+    rows = table.drop_nulls("pixel_digest").sort("image_id")
+    rows = rows.unique("pixel_digest", keep="first", maintain_order=True)
+    pictures = Pictures(files, rows, decoding)
+    groups = rows["group"].rank("dense").to_numpy()
+    found = find_near_duplicates(
+        pictures.__getitem__, groups, keys=pictures.paths, described=described, progress=progress
+    )
+    ids = rows["image_id"]
+    return found.select(
+        ids.gather(found["first"]).alias("image_id"),
+        ids.gather(found["second"]).alias("other_id"),
+        *NUMBERS,
+    )
+
+
+def equal_pairs(table: pl.DataFrame) -> pl.DataFrame:
+    """Pair each picture that has equal ones with the first of them: ``image_id, other_id``."""
+    pictures = table.drop_nulls("pixel_digest").sort("image_id")
+    first = pl.col("image_id").first().over("pixel_digest")
+    pairs = pictures.select(first.alias("image_id"), pl.col("image_id").alias("other_id"))
+    return pairs.filter(pl.col("image_id") != pl.col("other_id"))
+
+
+def list_pairs(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
+    """List all pairs for ``duplicates.parquet``, equal ones first; see docs/formats.md.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``image_id, label, group, pixel_digest``, before groups were joined.
+    near : DataFrame, optional
+        Of `near_pairs`.
+    """
+    pairs = equal_pairs(table).with_columns(kind=pl.lit("equal"))
+    if near is not None:
+        pairs = pl.concat([pairs, near.with_columns(kind=pl.lit("near"))], how="diagonal")
+    known = table.select("image_id", "label", "group")
+    pairs = pairs.join(known, on="image_id", how="left", maintain_order="left")
+    other = known.rename({"image_id": "other_id", "label": "other_label", "group": "other_group"})
+    return pairs.join(other, on="other_id", how="left", maintain_order="left")

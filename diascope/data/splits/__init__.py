@@ -1,0 +1,1 @@
+"""Train, val and test, folds and members: never dividing a group."""

@@ -1,0 +1,221 @@
+"""From predictions to all that `evaluate` writes: figures, calibration, subgroups, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.bundle.bundle import Bundle
+from diascope.bundle.card import Card
+from diascope.bundle.predictions import Predictions, softmax
+from diascope.data.corrections import original_labels
+from diascope.data.exam import Exam
+from diascope.evaluation.controls import judging as controls_judging
+from diascope.evaluation.controls.judging import TrainingImages, judge_controls
+from diascope.evaluation.robustness import words
+from diascope.evaluation.robustness.judging import Sample, check_robustness
+from diascope.evaluation.subgroups import subgroups_of
+from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.calibration import reliability
+from diascope.metrics.caveats import correction_caveat
+from diascope.metrics.evaluation import evaluate_predictions
+from diascope.metrics.net_benefit import decision_curve, predictive_values
+from diascope.metrics.prediction_sets import judge_sets, risk_coverage
+from diascope.metrics.scored import ScoredImages
+from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.task import Task
+
+
+def judge(
+    exam: Exam,
+    predictions: Predictions,
+    networks: Sequence[Bundle],
+    *,
+    training: TrainingImages | str,
+    sample: Sample | None = None,
+    progress: ShowProgress = silent,
+) -> dict[str, Any]:
+    """Return the content of ``metrics/<name>.json``, but for what the ledger adds.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the images that are judged, in any order.
+    networks : sequence of Bundle
+        One, or that of each fold.
+    training : TrainingImages or str
+        What controls learn from, or why there are none.
+    sample : Sample, optional
+        The images that robustness is judged on; without it there is no robustness.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: what `evaluate_predictions` and `judge_probabilities` return, and
+        ``split, threshold, corrected_labels, subgroups, controls, robustness``, the settings of the
+        networks, and all ``warnings``, the gravest first.
+
+    Raises
+    ------
+    DataError, LeakageError
+        The predictions do not fit together, see `ScoredImages.of`.
+    """
+    scored = ScoredImages.of(
+        predictions, exam.task, group_kind=exam.dataset.group_kind, has_folds=exam.has_folds
+    )
+    resampling = Resampling(seed=exam.seed)
+    row_of = {image_id: row for row, image_id in enumerate(exam.manifest["image_id"])}
+    rows = np.array([row_of[image_id] for image_id in predictions.image_ids], np.intp)
+    progress(Progress("computing intervals", 0, None))
+    figures = evaluate_predictions(scored, resampling, part=exam.part)
+    sets = None if exam.by_members else sets_of(predictions, networks)
+    metrics = {
+        "split": exam.name,
+        **figures,
+        **_settings([network.card for network in networks], exam.task),
+        "corrected_labels": _corrected_labels(exam, predictions, scored, figures, resampling),
+        **judge_probabilities(
+            scored, before=softmax(predictions.raw_logits), inside=sets, resampling=resampling
+        ),
+        "subgroups": subgroups_of(scored, exam.manifest, rows, resampling),
+        "controls": {"why_not": training}
+        if isinstance(training, str)
+        else judge_controls(scored, exam.manifest, rows, training, resampling, progress=progress),
+        "robustness": _robustness(exam, predictions, scored, networks, sample, progress),
+    }
+    metrics["warnings"] = [*exam.warnings, *_warnings(metrics), *figures["warnings"]]
+    progress(Progress("computing intervals", 1, 1))
+    return metrics
+
+
+def judge_probabilities(
+    images: ScoredImages,
+    *,
+    before: NDArray[np.float64],
+    inside: NDArray[np.bool_] | None,
+    resampling: Resampling,
+) -> dict[str, Any]:
+    """Return what the probabilities are worth: calibration, sets, referral, and net benefit.
+
+    Parameters
+    ----------
+    images : ScoredImages
+        With the calibrated probabilities.
+    before : float64 (N, K), 0-1
+        The probabilities before calibration.
+    inside : bool (N, K), optional
+        Which classes are in the prediction set of each image.
+
+    Returns
+    -------
+    dict
+        ``calibration``, see `reliability`; ``prediction_sets``, see `judge_sets`, or None;
+        ``risk_coverage``; ``predictive_values`` and ``decision_curve``, empty without a positive
+        class.
+    """
+    certainty = images.probabilities[np.arange(images.n_images), images.predicted]
+    return {
+        "calibration": reliability(images, before, resampling),
+        "prediction_sets": None if inside is None else judge_sets(images, inside, resampling),
+        "risk_coverage": risk_coverage(images.predicted != images.labels, certainty),
+        "predictive_values": predictive_values(images, resampling),
+        "decision_curve": decision_curve(images, resampling),
+    }
+
+
+def sets_of(predictions: Predictions, networks: Sequence[Bundle]) -> NDArray[np.bool_] | None:
+    """Return which classes are in the prediction set of each image: bool (N, K), None without."""
+    inside = np.ones(predictions.logits.shape, dtype=bool)
+    for fold, network in enumerate(networks):
+        rows = predictions.folds == fold if len(networks) > 1 else slice(None)
+        of_fold = network.card.sets_of(predictions.logits[rows])
+        if of_fold is None:
+            return None
+        inside[rows] = of_fold
+    return inside
+
+
+def _settings(cards: Sequence[Card], task: Task) -> dict[str, Any]:
+    """Return how the networks were set, one entry a network but for the mean threshold."""
+    thresholds = [0.5 if card.threshold is None else card.threshold for card in cards]
+    return {
+        "threshold": None if task.positive is None else float(np.mean(thresholds)),
+        "operating_points": operating_points(cards),
+        "n_calibrated": [card.n_calibrated for card in cards],
+        "temperatures": [card.temperature for card in cards],
+        "sets_chosen": [
+            None if card.prediction_sets is None else asdict(card.prediction_sets) for card in cards
+        ],
+        "why_no_sets": next((card.why_no_sets for card in cards if card.why_no_sets), ""),
+    }
+
+
+def operating_points(cards: Sequence[Card]) -> list[dict[str, Any] | None]:
+    """Return the operating point of each network, ready for JSON; None where it has none."""
+    return [
+        None if card.operating_point is None else asdict(card.operating_point) for card in cards
+    ]
+
+
+def _corrected_labels(
+    exam: Exam,
+    predictions: Predictions,
+    scored: ScoredImages,
+    figures: Mapping[str, Any],
+    resampling: Resampling,
+) -> dict[str, Any] | None:
+    """Return what was corrected by hand among the images judged, and the figures without that."""
+    original = original_labels(exam.manifest, predictions.image_ids, exam.task.classes)
+    excluded = [one for one in exam.corrections.get("excluded", ()) if one["split"] in exam.splits]
+    n_excluded = sum(one["n_images"] for one in excluded)
+    if original is None and not n_excluded:
+        return None
+    before, n_corrected = {}, 0
+    if original is not None:
+        before = evaluate_predictions(scored.with_labels(original), resampling)["estimates"]
+        n_corrected = int((original != predictions.labels).sum())
+    return {
+        "n_images": n_corrected,
+        "n_excluded": n_excluded,
+        "tables": [one["sha256"] for one in exam.corrections.get("tables", ())],
+        "estimates": before,
+        "warning": correction_caveat(
+            n_corrected, n_excluded, scored.n_images, now=figures["estimates"], before=before
+        ),
+    }
+
+
+def _robustness(
+    exam: Exam,
+    predictions: Predictions,
+    scored: ScoredImages,
+    networks: Sequence[Bundle],
+    sample: Sample | None,
+    progress: ShowProgress,
+) -> dict[str, Any] | None:
+    if sample is None:
+        return None
+    number_of = {image_id: number for number, image_id in enumerate(predictions.image_ids)}
+    chosen = np.array([number_of[image_id] for image_id in sample.table["image_id"]])
+    return check_robustness(
+        networks,
+        sample,
+        scored.at(chosen),
+        modality=exam.dataset.modality,
+        resampling=Resampling(seed=exam.seed),
+        progress=progress,
+    )
+
+
+def _warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what the parts of the metrics warn of, the gravest first."""
+    corrected = metrics["corrected_labels"]
+    return [
+        *([corrected["warning"]] if corrected else []),
+        *controls_judging.warnings_of(metrics["controls"]),
+        *words.warnings_of(metrics["robustness"]),
+    ]

@@ -1,0 +1,1 @@
+"""Checklists of the field, answered from a run."""

@@ -1,0 +1,73 @@
+"""Calibration and uncertainty: whether a probability means what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diascope.reporting.figures.reliability import reliability_figure
+from diascope.reporting.figures.style import PALETTE, SOFT_INK
+from diascope.reporting.report.facts import Facts
+from diascope.reporting.template import Chart, chart_of
+from diascope.system.words import counted
+
+COLOURS = {"before calibration": SOFT_INK, "after": PALETTE[0]}
+ERRORS = {
+    "ece": "expected calibration error",
+    "nll": "negative log-likelihood",
+    "brier": "Brier score",
+}
+
+
+def section(facts: Facts) -> dict[str, Any] | None:
+    """Return the reliability diagram and the errors of the probabilities."""
+    found = facts.metrics.get("calibration")
+    if not found:
+        return None
+    return {
+        "text": _text(facts),
+        "chart": _chart(facts),
+        "rows": [
+            {"name": name, "before": found["before"][key], "after": found["after"][key]}
+            for key, name in ERRORS.items()
+        ],
+        "slope": found["slope"],
+        "intercept": found["intercept"],
+        "risk_coverage": facts.metrics["risk_coverage"],
+    }
+
+
+def _text(facts: Facts) -> str:
+    temperatures, numbers = facts.metrics["temperatures"], facts.metrics["n_calibrated"]
+    if not all(numbers):
+        return (
+            "The probabilities are uncalibrated, as the network outputs them "
+            f"({facts.settings['reasons']['calibration']})."
+        )
+    shown = ", ".join(f"{value:.2f}" for value in temperatures)
+    return (
+        f"The logits were divided by a temperature ({shown}) fitted on "
+        f"{' and '.join(f'{n:,}' for n in numbers)} validation images, which were used for no "
+        "other choice. Above 1, the network was overconfident; below 1, underconfident."
+    )
+
+
+def _chart(facts: Facts) -> Chart:
+    found = facts.metrics["calibration"]
+    is_positive = found["judged"] == "positive"
+    predicted = f"probability of {facts.positive}" if is_positive else "predicted probability"
+    observed = f"fraction that is {facts.positive}" if is_positive else "fraction that is correct"
+    figure = reliability_figure(
+        {"before calibration": found["before"]["bins"], "after": found["after"]["bins"]},
+        colours=COLOURS,
+        x_label=predicted,
+        y_label=observed,
+    )
+    rows = found["after"]["bins"]
+    listed = "; ".join(f"{row['predicted']:.2f}: {row['observed']['value']:.2f}" for row in rows)
+    return chart_of(
+        figure,
+        alt=f"Reliability diagram. {predicted} and {observed}, after calibration: {listed}.",
+        caption=f"Each dot is a bin of about {counted(rows[0]['n_images'], 'image')}; the lines "
+        f"are 95 % intervals by {facts.group_kind}. On the diagonal, predicted probabilities equal "
+        "observed frequencies.",
+    )

@@ -1,0 +1,75 @@
+"""The process's surroundings: ``DIASCOPE_HOME``, the hub, waiting threads and freed memory.
+
+The only module that reads or writes environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT_BYTES = 1 << 30
+
+
+def home() -> Path:
+    """Return the folder for data sets, packs and the test-set ledger; it may not exist yet.
+
+    ``DIASCOPE_HOME`` where it is set, else the platform's cache folder.
+    """
+    chosen = os.environ.get("DIASCOPE_HOME")  # noqa: TID251 - the one place that may
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("diascope"))
+
+
+def dataset_folder(name: str) -> Path:
+    """Return the folder that holds the prepared data set ``name``; it may not exist yet."""
+    return home() / "datasets" / name
+
+
+def hub() -> str:
+    """Return the address of the hub of pretrained weights; ``HF_ENDPOINT`` names a mirror."""
+    chosen = os.environ.get("HF_ENDPOINT")  # noqa: TID251 - the one place that may
+    return (chosen or "https://huggingface.co").rstrip("/")
+
+
+def thread_limit() -> int | None:
+    """Return how many threads the user allows by ``OMP_NUM_THREADS``; None where it is not set."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")  # noqa: TID251 - the one place that may
+    return int(allowed) if allowed.isdecimal() and int(allowed) else None
+
+
+def settle_torch() -> None:
+    """Set what torch reads when it is loaded, unless the user has set it.
+
+    Idle compute threads soon sleep: beside other busy programs, threads that spin while they wait
+    take the processor from the one that they wait for (benchmarks/speed/waiting.py measures it).
+    And what Apple's GPUs cannot do, the processor does.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the one place that may
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the one place
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # noqa: TID251 - the one place
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # noqa: TID251 - the one place
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep up to a gigabyte of freed memory; on other systems, do nothing.
+
+    A training step frees and allocates the same large arrays each time, and the system clears every
+    page that it hands out: steps are about 15 % faster without that (benchmarks/speed).
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library
+        return
+    mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -1,0 +1,180 @@
+"""Bundles that ask for too much, and files in them that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from drawn import run_folders
+from drawn.seals import reseal
+
+from diascope.bundle.bundle import Bundle
+from diascope.bundle.card import Card
+from diascope.bundle.drift_reference import DriftReference
+from diascope.bundle.ood import FLOORS, OodDetector
+from diascope.errors import RunError, SettingsError
+from diascope.reporting.dossier.questions import read_answers
+from diascope.system.sealed import read_sealed
+from diascope.system.yaml_text import parse_yaml
+from diascope.training.recipe import find_recipe, make_recipe
+
+N_MEASURES = len(FLOORS)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Write the bundle of an untrained network that tells a from b."""
+    run_folders.bundle(("a", "b"), "b").save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members": 100}, "asks for 100 members, and .* holds 0"),
+        ({"members": 1}, "asks for 1 members"),
+        (
+            {"model": "timm:resnet18", "head": {"dense_units": 65_536}},
+            "are not those that the card",
+        ),
+        ({"head": {"dense_units": 10**6}}, "head.*less than or equal to"),
+        ({"model": "reference_cnn", "size_px": 46}, "are not those that the card asks for"),
+        ({"model": "timm:vit_giant_patch14_dinov2"}, "."),
+        ({"members": 10**6}, "members: .*less than or equal to 100"),
+    ],
+)
+def test_a_card_that_asks_for_too_much_is_refused_before_anything_is_built(
+    folder, monkeypatch, changes, message
+):
+    reseal(folder / "card.json", **changes)
+    monkeypatch.setattr("diascope.bundle.build._build", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(RunError, match=message):
+        Bundle.load(folder)
+
+
+def test_a_hundred_thousand_classes_are_refused_before_anything_is_built(folder):
+    n_classes = 100_000
+    each = [0.0] * n_classes
+    reseal(
+        folder / "card.json",
+        classes=[str(number) for number in range(n_classes)],
+        positive=None,
+        threshold=None,
+        prior=[1 / n_classes] * n_classes,
+        logit_offset=each,
+        decision_weights=[1.0] * n_classes,
+    )
+    with pytest.raises(RunError, match=r"such as head\.(weight|bias)"):
+        Bundle.load(folder)
+
+
+def ood(**changes) -> OodDetector:
+    rng = np.random.default_rng(0)
+    parts = {
+        "class_means": rng.normal(size=(2, 8)),
+        "feature_root": np.eye(8),
+        "appearance_mean": np.zeros(N_MEASURES),
+        "appearance_root": np.eye(N_MEASURES),
+        "limits": np.ones(2),
+    }
+    parts = {name: array.astype(np.float32) for name, array in parts.items()}
+    return OodDetector(**{**parts, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"limits": np.ones(3, np.float32)},
+        {"limits": np.full(2, np.nan, np.float32)},
+        {"feature_root": np.eye(9, dtype=np.float32)},
+        {"class_means": np.zeros((2, 8), np.int32)},
+        {"class_means": np.float32(3.0).reshape(())},
+        {"appearance_root": np.zeros((3, 3), np.float32)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_detector_with_other_arrays_is_refused_by_name(folder, changes):
+    card = Card.load(folder)
+    sha256 = ood().save(folder)
+    assert OodDetector.load(folder, sha256)
+    sha256 = ood(**changes).save(folder)
+    card.model_copy(update={"ood_sha256": sha256}).save(folder)
+    with pytest.raises(RunError, match=r"in ood\.safetensors is not such an array"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"group_of": np.zeros(4, np.int32)},
+        {"group_of": np.zeros(5, np.float32)},
+        {"logits": np.zeros((5, 3), np.float32)},
+        {"logits": np.full((5, 2), np.inf, np.float32)},
+        {"ood_scores": np.zeros(7, np.float32)},
+    ],
+    ids=str,
+)
+def test_a_drift_reference_with_other_arrays_is_refused_by_name(folder, changes):
+    whole = DriftReference(np.zeros(5, np.int32), np.zeros((5, 2), np.float32), None)
+    sha256 = replace(whole, **changes).save(folder)
+    Card.load(folder).model_copy(update={"drift_reference_sha256": sha256}).save(folder)
+    with pytest.raises(RunError, match=r"drift_reference\.safetensors"):
+        Bundle.load(folder)
+
+
+def test_a_changed_part_of_a_bundle_is_named(folder):
+    sha256 = ood().save(folder)
+    Card.load(folder).model_copy(update={"ood_sha256": sha256}).save(folder)
+    (folder / "ood.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(RunError, match=r"ood\.safetensors is not the file that the card names"):
+        Bundle.load(folder)
+
+
+DEEP = 200_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * DEEP, '{"a":' * DEEP, '{"format": NaN}', '{"format": true}', "9" * 10_000, "null"],
+    ids=["lists", "objects", "NaN", "true", "a long number", "null"],
+)
+def test_json_of_any_shape_is_refused_in_words(folder, content):
+    (folder / "card.json").write_text(content)
+    for read in (Card.load, lambda where: read_sealed(where / "card.json", fix="Restore it.")):
+        with pytest.raises(RunError, match=r"damaged|no format number"):
+            read(folder)
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "a: " + "{b: " * 20_000, BOMB, "a: 2026-99-99"])
+def test_yaml_of_any_shape_is_refused_in_words(tmp_path, text):
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+    path = tmp_path / "dossier.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"not valid YAML|cannot be read"):
+        read_answers(path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        find_recipe(str(path))
+    if "\n" not in text:
+        with pytest.raises(SettingsError, match="cannot be read"):
+            make_recipe("malaria", settings=[f"max_epochs={text}"])
+
+
+def test_plain_yaml_is_read_as_before():
+    assert parse_yaml("{a: 1, b: [x, 2.5, null], c: '*d'}") == {
+        "a": 1,
+        "b": ["x", 2.5, None],
+        "c": "*d",
+    }
+    assert json.loads(json.dumps(parse_yaml("flips: none"))) == {"flips": "none"}

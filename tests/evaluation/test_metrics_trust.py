@@ -1,0 +1,172 @@
+"""Calibration, sets, referral and other prevalences: against scikit-learn, by hand, by drawing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from diascope.evaluation.judging import judge_probabilities
+from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.scored import ScoredImages
+from diascope.steps.evaluate import evaluate
+from diascope.steps.report import report
+from diascope.task import Task
+
+CLASSES = ("well", "ill")
+
+
+def draw(rng, n_groups=20, n_each=50, *, spread=0.0, factor=1.0):
+    """Draw calibrated probabilities, or ones that are `factor` times too sure, in groups."""
+    groups = np.repeat(np.arange(n_groups), n_each)
+    x = rng.normal(0, 1.5, groups.size)
+    lift = rng.normal(0, spread, n_groups)[groups]
+    labels = (rng.random(groups.size) < 1 / (1 + np.exp(-(x + lift)))).astype(int)
+    ill = 1 / (1 + np.exp(-factor * x))
+    return labels, np.stack([1 - ill, ill], axis=1), groups.astype(str)
+
+
+def trust(
+    labels, probabilities, groups, *, before=None, inside=None, predicted=None, n_resamples=200
+):
+    two = probabilities.shape[1] == 2
+    images = ScoredImages.from_arrays(
+        labels,
+        probabilities,
+        probabilities.argmax(axis=1) if predicted is None else predicted,
+        groups,
+        task=Task(CLASSES, "ill") if two else Task(("a", "b", "c")),
+        group_kind="patient",
+    )
+    return judge_probabilities(
+        images,
+        before=probabilities if before is None else before,
+        inside=inside,
+        resampling=Resampling(n_resamples),
+    )
+
+
+def test_calibration_agrees_with_scikit_learn():
+    labels, probabilities, groups = draw(np.random.default_rng(0), factor=2.0)
+    found = trust(labels, probabilities, groups)["calibration"]
+    ill = probabilities[:, 1]
+    assert found["after"]["nll"]["value"] == pytest.approx(log_loss(labels, probabilities))
+    assert found["after"]["brier"]["value"] == pytest.approx(brier_score_loss(labels, ill))
+    happened, said = calibration_curve(labels, ill, n_bins=10, strategy="quantile")
+    bins = found["after"]["bins"]
+    np.testing.assert_allclose([row["predicted"] for row in bins], said, atol=2e-3)
+    np.testing.assert_allclose([row["observed"]["value"] for row in bins], happened, atol=2e-2)
+    fit = LogisticRegression(C=math.inf).fit(np.log(ill / (1 - ill))[:, None], labels)
+    assert found["slope"]["value"] == pytest.approx(fit.coef_[0, 0], rel=1e-3)
+    assert found["intercept"]["value"] == pytest.approx(fit.intercept_[0], abs=1e-3)
+    assert found["slope"]["high"] < 0.7  # twice too sure
+    assert found["before"] == found["after"]
+
+
+def test_a_calibrated_network_is_found_to_be_one_and_an_overconfident_one_is_not():
+    rng = np.random.default_rng(1)
+    labels, good, groups = draw(rng, n_groups=40, n_each=200)
+    logits = np.log(good) * 3
+    sure = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = trust(labels, good, groups, before=sure)["calibration"]
+    assert found["after"]["ece"]["value"] < 0.02
+    assert found["before"]["ece"]["value"] > 0.08
+    assert found["slope"]["low"] < 1 < found["slope"]["high"]
+
+
+def test_three_classes_are_judged_by_the_most_probable():
+    rng = np.random.default_rng(2)
+    probabilities = rng.dirichlet([1, 1, 1], 3_000)
+    labels = (probabilities.cumsum(axis=1) < rng.random((3_000, 1))).sum(axis=1)
+    found = trust(labels, probabilities, np.arange(3_000) % 50)
+    assert found["calibration"]["judged"] == "most_probable"
+    assert found["calibration"]["after"]["ece"]["value"] < 0.05
+    assert found["predictive_values"] == []
+
+
+@pytest.mark.parametrize("what", ["one class", "no error", "one group", "equal"])
+def test_what_cannot_be_judged_is_undefined_and_not_invented(what):
+    labels, probabilities, groups = draw(np.random.default_rng(3), n_groups=5, n_each=8)
+    if what == "one class":
+        labels = np.zeros_like(labels)
+    elif what == "no error":
+        labels = probabilities.argmax(axis=1)
+    elif what == "one group":
+        groups = np.full(groups.shape, "a")
+    else:
+        probabilities = np.full(probabilities.shape, 0.5)
+    found = trust(labels, probabilities, groups)
+    slope = found["calibration"]["slope"]
+    if what == "one group":
+        assert slope["low"] is None
+        assert "too few" in slope["note"]
+    else:
+        assert slope["value"] is None
+    assert len(found["calibration"]["after"]["bins"]) == (1 if what == "equal" else 10)
+
+
+def test_predictive_values_at_the_prevalence_found_are_those_found():
+    labels = np.array([1] * 100 + [0] * 100)
+    called = np.array([1] * 90 + [0] * 10 + [1] * 20 + [0] * 80)
+    probabilities = np.eye(2)[called] * 0.8 + 0.1
+    found = trust(labels, probabilities, np.arange(200) % 20)["predictive_values"]
+    at = {row["prevalence"]: row for row in found}
+    assert at[0.5]["ppv"]["value"] == pytest.approx(90 / 110)
+    assert at[0.5]["npv"]["value"] == pytest.approx(80 / 90)
+    assert at[0.01]["ppv"]["value"] == pytest.approx(0.9 * 0.01 / (0.9 * 0.01 + 0.2 * 0.99))
+    assert at[0.01]["ppv"]["low"] < at[0.01]["ppv"]["value"] < at[0.01]["ppv"]["high"]
+
+
+def test_sets_are_judged_by_class_and_by_what_they_refer():
+    labels = np.array([0, 0, 1, 1] * 25)
+    inside = np.array([[1, 0], [1, 1], [0, 1], [1, 0]] * 25, dtype=bool)
+    probabilities = np.full((100, 2), 0.5)
+    called = np.array([0, 0, 1, 0] * 25)
+    found = trust(labels, probabilities, np.arange(100) // 4, inside=inside, predicted=called)[
+        "prediction_sets"
+    ]
+    assert [one["value"] for one in found["coverage"]] == [1.0, 0.5]
+    assert found["referred"]["value"] == 0.25
+    assert found["errors_kept"]["value"] == pytest.approx(1 / 3)
+    called = np.array([0, 0, 1, 1] * 25)  # right, and in no set: for a human
+    found = trust(labels, probabilities, np.arange(100) // 4, inside=inside, predicted=called)[
+        "prediction_sets"
+    ]
+    assert found["referred"]["value"] == 0.5
+    assert found["errors_kept"]["value"] == 0
+    assert found["mean_size"] == 1.25
+
+
+def test_a_run_is_judged_with_its_trust_and_the_report_shows_it(evaluated):
+    metrics = evaluate(evaluated)
+    seen = evaluated.predictions("test")
+    assert metrics["temperatures"] == [evaluated.load_networks()[0].card.temperature]
+    nll = log_loss(seen.labels, seen.probabilities, labels=[0, 1])
+    assert metrics["calibration"]["after"]["nll"]["value"] == pytest.approx(nll, rel=1e-5)
+    page = report(evaluated).read_text("utf-8")
+    assert "Calibration and uncertainty" in page
+    assert metrics["prediction_sets"] is None
+    assert "There are no prediction sets, and no rule for which images to refer" in page
+    assert metrics["why_no_sets"] in page
+    assert "Reliability diagram" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_groups", "fewest"), [(20, 0.91), (50, 0.92), (200, 0.93)])
+def test_the_interval_of_the_slope_holds_the_truth(n_groups, fewest):
+    """Groups differ in level, so that the naive interval of the intercept would fall short."""
+    rng = np.random.default_rng(n_groups)
+    truth = np.array([row["value"] for row in _slopes(rng, 4_000, 1)]).mean()
+    held = sum(one["low"] <= truth <= one["high"] for one in _slopes(rng, n_groups, 300))
+    assert binomtest(held, 300, fewest, alternative="less").pvalue > 0.01, held / 300
+
+
+def _slopes(rng, n_groups, n_draws):
+    for _ in range(n_draws):
+        labels, probabilities, groups = draw(rng, n_groups, 30, spread=0.7)
+        yield trust(labels, probabilities, groups, n_resamples=100)["calibration"]["slope"]

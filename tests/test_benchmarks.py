@@ -1,0 +1,47 @@
+"""The measurements can be made again, and the table of their results is whole."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+SCRIPTS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in BENCHMARKS.glob("*/*.py")
+    if path.parent.name in {"accuracy", "speed", "honesty"}
+)
+
+
+def results():
+    with (BENCHMARKS / "results.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_script_can_be_imported():
+    code = f"import importlib\nfor name in {SCRIPTS}: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_result_says_how_it_was_measured():
+    wanted = ("topic", "what", "metric", "value", "machine", "day", "commit", "command")
+    for row in results():
+        assert all(row[name] for name in wanted), row
+        low, value, high = (float(row[end] or row["value"]) for end in ("low", "value", "high"))
+        assert low <= value <= high, row
+        assert bool(row["low"]) == bool(row["high"]) == (row["bounds"] in {"95 %", "range"}), row
+
+
+def test_no_figure_stands_twice():
+    keys = [(row["topic"], row["what"], row["metric"]) for row in results()]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_command_of_every_result_exists():
+    for command in {row["command"] for row in results()}:
+        words = command.split()
+        assert words[0] == "diascope" or words[:2] == ["python", "-m"], command
+        assert words[0] == "diascope" or words[2] in SCRIPTS, command
