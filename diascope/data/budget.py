@@ -61,7 +61,7 @@ class TimedFile(io.BytesIO):
         """Read; ``ImageError`` once the time is over."""
         is_late = time.perf_counter() - self._began > self.seconds  # the faster clock first
         if is_late and time.thread_time() - self._started > self.seconds:
-            raise ImageError(f"takes over {self.seconds:.0f} s to decode")
+            raise ImageError(f"takes over {self.seconds:.3g} s to decode")
         return super().read(size)
 
 

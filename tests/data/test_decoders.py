@@ -230,10 +230,9 @@ def of_chunks(n_chunks: int) -> bytes:
 
 
 @pytest.mark.parametrize("content", [of_frames(400_000), of_chunks(400_000)], ids=["GIF", "PNG"])
-def test_a_file_of_very_many_parts_is_refused_in_a_second(content: bytes):
-    started = time.process_time()
-    assert refusal(content) == "takes over 1 s to decode"
-    assert time.process_time() - started < 2
+def test_a_file_of_very_many_parts_is_refused_when_its_time_is_over(content, monkeypatch):
+    monkeypatch.setattr(budget, "MAX_SECONDS", 0.02)  # the fastest machine needs far more
+    assert refusal(content) == "takes over 0.02 s to decode"
 
 
 def test_a_png_that_was_cut_and_closed_is_refused():
