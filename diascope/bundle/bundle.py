@@ -2,8 +2,8 @@
 
 Its files are ``model.safetensors``, ``card.json`` and, where there were enough images for them,
 ``ood.safetensors`` (to recognise images that are out of distribution) and
-``drift_reference.safetensors`` (its predictions on validation images). What was trained is what is
-evaluated, predicted and served: the one preprocessing lives here. Nothing is pickled and no code is
+``drift_reference.safetensors`` (its predictions on validation images); ``explanations.json`` where
+heat maps were tested. What was trained is what is evaluated, predicted and served: the one preprocessing lives here. Nothing is pickled and no code is
 loaded.
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from diascope.bundle.card import WEIGHTS, Card
 from diascope.bundle.drift_reference import DriftReference
 from diascope.bundle.images import Image, each_image, read_image
+from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.ood import OodDetector
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.predictions import is_finite, softmax
@@ -42,6 +43,7 @@ class Bundle:
     module: nn.Module  # maps (B, 3, S, S) to logits (B, K); it is put into evaluation mode
     ood: OodDetector | None = None
     drift_reference: DriftReference | None = None
+    map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
 
     def __post_init__(self) -> None:
         import torch
@@ -221,6 +223,8 @@ class Bundle:
         }
         saved = replace(self, card=self.card.model_copy(update=digests))
         saved.card.save(folder)
+        if self.map_verdicts:
+            self.map_verdicts.save(folder)
         return saved
 
     @classmethod
@@ -248,4 +252,5 @@ class Bundle:
             DriftReference.load(folder, card.drift_reference_sha256, n_classes=len(card.classes))
             if card.drift_reference_sha256
             else None,
+            MapVerdicts.load(folder, card.weights_sha256),
         )

@@ -22,3 +22,10 @@ def dihedral(images: Tensor, number: int) -> Tensor:
     if number >= 4:
         images = images.flip(3)
     return torch.rot90(images, number % 4, dims=(2, 3)) if number % 4 else images
+
+
+def undo_dihedral(images: Tensor, number: int) -> Tensor:
+    """Turn and mirror a batch (..., S, S) back from what `dihedral` made of it."""
+    if number % 4:
+        images = torch.rot90(images, -(number % 4), dims=(-2, -1))
+    return images.flip(-1) if number >= 4 else images
