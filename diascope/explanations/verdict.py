@@ -32,10 +32,12 @@ from diascope.task import Task
 
 FEWEST_IMAGES = 50
 MOST_IMAGES = 60  # whose maps are made; the more, the narrower the intervals
-FORGOTTEN_IMAGES = 16  # whose maps are made anew for each network that forgot
+FORGOTTEN_IMAGES = 12  # whose maps are made anew for each network that forgot
 MOST_ALIKE = 0.5  # rank correlation with the map of a network that forgot everything
 STABLE, HARDLY_STABLE = 0.6, 0.4  # rank correlation under shifts
 AGREED, HARDLY_AGREED = 0.6, 0.3  # rank correlation of members
+REFERENCE, REFERENCE_IMAGES = "integrated-gradients", 24
+EFFICIENT, HARDLY_EFFICIENT = 0.6, 0.3  # of the fall of the score that the reference reaches
 MOST_ON_BORDER, FAR_ON_BORDER = 0.55, 0.65  # of the energy; the border has 44 % of the area
 MOST_ON_BLACK, FAR_ON_BLACK = 0.25, 0.5  # of the energy, on black background
 LEVELS: tuple[Level, ...] = ("fail", "weak", "pass")
@@ -85,19 +87,21 @@ def judge_maps(
 
     def found(finding: Finding | None) -> None:
         findings.extend([finding] if finding else [])
-        progress(Progress(f"testing {explainer.method}", len(findings), 6))
+        progress(Progress(f"testing {explainer.method}", len(findings), 8))
 
     if labels is not None:
         found(_knowledge(explainer, images, labels, whose))
-    rows = np.unique(np.linspace(0, len(images) - 1, MOST_IMAGES).round().astype(np.intp))
+    rows = _evenly(len(images), MOST_IMAGES)
     images, whose = np.ascontiguousarray(images[rows]), whose[rows]
     tested = _in_one_view(explainer) if explainer.method in OF_PIXELS else explainer
     targets = predicted(explainer.bundle, images)
     evidence = tested.evidence(images, targets)
     maps = np.maximum(evidence, 0)
-    few = np.unique(np.linspace(0, len(images) - 1, FORGOTTEN_IMAGES).round().astype(np.intp))
+    few = _evenly(len(images), FORGOTTEN_IMAGES)
     found(_randomisation(tested, images[few], targets[few], whose[few]))
-    found(_removal(remove(tested.bundle, images, targets, maps), whose))
+    gain = remove(tested.bundle, images, targets, maps)
+    found(_removal(gain, whose))
+    found(_efficiency(tested, images, targets, gain))
     found(_stability(under_shifts(tested, images[few], targets[few], evidence[few]), whose[few]))
     found(_agreement(across_members(tested, images[few], targets[few]), whose[few]))
     shown = _of_positive(explainer, targets)
@@ -224,6 +228,30 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
         f"equally smooth random maps (logit)."
     )
     return _finding("removal", level, text, float(values[0]), deletion, 0.0)
+
+
+def _efficiency(
+    explainer: Explainer, images: NDArray[np.uint8], targets: NDArray[np.integer], gain: Removal
+) -> Finding | None:
+    """Ask how much of what a reference finds the maps find; None for the reference itself."""
+    if explainer.method == REFERENCE:
+        return None
+    rows = _evenly(len(images), REFERENCE_IMAGES)
+    reference = _in_one_view(Explainer.of(explainer.bundle, REFERENCE))
+    maps = reference.maps(images[rows], targets[rows])
+    best = remove(explainer.bundle, images[rows], targets[rows], maps).deletion.mean()
+    value = float(gain.deletion[rows].mean() / best) if best > 0 else 1.0
+    level = _at_least(value, EFFICIENT, HARDLY_EFFICIENT)
+    text = (
+        f"Without what the maps show, the score falls by {100 * max(value, 0):.0f} % of what it "
+        f"falls by without what {REFERENCE} shows (at least {100 * EFFICIENT:.0f} %)."
+    )
+    return Finding(name="efficiency", level=level, text=text, value=value, limit=EFFICIENT)
+
+
+def _evenly(n: int, n_most: int) -> NDArray[np.intp]:
+    """Return at most so many of n rows, which lie evenly among them."""
+    return np.unique(np.linspace(0, n - 1, n_most).round().astype(np.intp))
 
 
 def _is_above(estimate: Estimate, value: float) -> bool:
