@@ -25,7 +25,7 @@ from diascope.system.device import full_precision
 
 FRACTIONS = (0.02, 0.05, 0.1, 0.2, 0.3)  # of the pixels
 FILLED_FROM = (1.5, 3.0, 6.0, 12.0, 24.0)  # px: standard deviations of the means that fill
-NOISE = 0.05  # of what is filled, in standard deviations of the image
+NOISE = 0.05  # of what is filled, in standard deviations of what is left
 LEAST_WEIGHT = 0.02  # of pixels that are left, below which a mean is taken from farther
 BATCH_SIZE = 32
 
@@ -117,7 +117,10 @@ def filled(x: Tensor, removed: Tensor, *, seed: int) -> Tensor:
         narrow as it can be, and with noise of `NOISE`.
     """
     left = (~removed).to(x.dtype)
-    result = torch.where(removed, x.mean(dim=(2, 3), keepdim=True), x)
+    n_left = left.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    mean = (x * left).sum(dim=(2, 3), keepdim=True) / n_left
+    spread = ((x - mean).square() * left).sum(dim=(2, 3), keepdim=True).div(n_left).sqrt()
+    result = torch.where(removed, mean, x)
     is_open = removed
     for sigma in FILLED_FROM:
         width = min(2 * round(2 * sigma) + 1, 2 * (x.shape[-1] // 2) - 1)
@@ -128,5 +131,4 @@ def filled(x: Tensor, removed: Tensor, *, seed: int) -> Tensor:
         is_open = is_open & ~is_found
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(x.shape, generator=generator).to(x.device)
-    spread = NOISE * x.std(dim=(2, 3), keepdim=True)
-    return torch.where(removed, result + spread * noise, result)
+    return torch.where(removed, result + NOISE * spread * noise, result)
