@@ -49,7 +49,7 @@ def main() -> None:
         f"{masks.mean():.3f} of the area.\n"
     )
     print(
-        "| method | inside the lesion | of the maps turned and moved | difference |\n|---|---|---|---|"
+        "| method | inside the lesion | of maps turned and moved | difference |\n|---|---|---|---|"
     )
     for method in DEFAULT_METHODS:
         maps = Explainer.of(bundle, method).maps(seen, targets)
