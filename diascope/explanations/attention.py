@@ -78,17 +78,17 @@ class _Attention(TorchFunctionMode):
         self.weights: list[Tensor] = []
         self.last: Tensor
 
-    def __torch_function__(
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride] - other names
         self,
         func: Callable[..., Any],
         types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        given: tuple[Any, ...] = (),
+        named: Mapping[str, Any] | None = None,
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
+        output = func(*given, **(named or {}))
         if func is functional.scaled_dot_product_attention:
             with torch.no_grad():
-                self.weights.append(_weights(*args, **(kwargs or {})))
+                self.weights.append(_weights(*given, **(named or {})))
             self.last = output
         return output
 
