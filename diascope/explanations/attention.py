@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from diascope.errors import SettingsError
 from diascope.explanations.layers import Layer
+from diascope.explanations.scores import centred_logits
 
 NO_ATTENTION = SettingsError(
     "The attention of this network cannot be read: attention rollout needs a plain vision "
@@ -16,14 +21,14 @@ NO_ATTENTION = SettingsError(
     where="--method attention-rollout",
     fix="Choose another method.",
 )
-TOLERANCE = 1e-3
 
 
 def rollout(network: nn.Module, x: Tensor, layer: Layer) -> Tensor:
-    """Return how much of each place arrives in the class token, or in the mean: (B, H, W).
+    """Return how much of each place arrives in the tokens that are classified: (B, H, W).
 
     Abnar & Zuidema 2020, arXiv:2005.00928: the attention of all heads is averaged, half of each
-    token stays where it is, and the layers are multiplied. The map is the same for every class.
+    token stays where it is, and the layers are multiplied. Classified is the class token in some
+    networks, and the mean of all places in others. The map is the same for every class.
 
     Parameters
     ----------
@@ -33,56 +38,76 @@ def rollout(network: nn.Module, x: Tensor, layer: Layer) -> Tensor:
     Raises
     ------
     SettingsError
-        The network has other layers than such attention, or it is computed in another way.
+        Not every attention of the network is one of all tokens to all tokens, computed by
+        ``scaled_dot_product_attention``.
     """
-    modules = [m for m in network.modules() if _is_attention(m)]
-    if not modules or layer.kind != "tokens":
+    n_layers = sum(hasattr(module, "num_heads") for module in network.modules())
+    if not n_layers or layer.kind != "tokens":
         raise NO_ATTENTION
-    weights: dict[nn.Module, Tensor] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        weights[module] = _attention(module, inputs[0], output)
-
-    handles = [module.register_forward_hook(note) for module in modules]
-    try:
-        with torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.enable_grad(), _Attention() as seen:
+        logits = network(x.detach().requires_grad_())
     shape = (len(x), *2 * (layer.n_prefix + layer.side**2,))
-    if len(weights) != len(modules) or any(tuple(w.shape) != shape for w in weights.values()):
+    if len(seen.weights) != n_layers or any(w.shape != shape for w in seen.weights):
         raise NO_ATTENTION
-    flow = torch.eye(shape[1], device=x.device).expand(shape)
-    for module in modules:
-        flow = (weights[module] + torch.eye(shape[1], device=x.device)) / 2 @ flow
-    arriving = flow[:, 0] if layer.n_prefix else flow.mean(dim=1)
+    stays = torch.eye(shape[1], device=x.device)
+    flow = stays.expand(shape)
+    for weights in seen.weights:
+        flow = (weights + stays) / 2 @ flow
+    arriving = flow[:, _are_classified(logits, seen.last)].mean(dim=1)
     return arriving[:, layer.n_prefix :].unflatten(1, (layer.side, layer.side))
 
 
-def _is_attention(module: nn.Module) -> bool:
-    return all(hasattr(module, name) for name in ("qkv", "num_heads", "scale", "proj"))
+def _are_classified(logits: Tensor, last: Tensor) -> Tensor:
+    """Return for each token, bool (N,), whether the logits depend on its last attention."""
+    first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    score = centred_logits(logits, first).sum()
+    (gradients,) = torch.autograd.grad(score, [last], allow_unused=True)
+    if gradients is None:
+        raise NO_ATTENTION
+    return (gradients != 0).transpose(1, 2).flatten(2).any(dim=2).any(dim=0)
 
 
-def _attention(module: Any, x: Tensor, output: Any) -> Tensor:
-    """Return the weights (B, N, N) of an attention layer, averaged over its heads.
+class _Attention(TorchFunctionMode):
+    """Note the weights of every attention, (B, N, N), the mean over its heads.
 
-    They are computed from its input again, and believed if its output follows from them.
+    Of the last one, what it gives is noted as well: (B, heads, N, D).
     """
-    if x.ndim != 3:
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[Tensor] = []
+        self.last: Tensor
+
+    def __torch_function__(  # pyright: ignore[reportIncompatibleMethodOverride] - other names
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        given: tuple[Any, ...] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:
+        output = func(*given, **(named or {}))
+        if func is functional.scaled_dot_product_attention:
+            with torch.no_grad():
+                self.weights.append(_weights(*given, **(named or {})))
+            self.last = output
+        return output
+
+
+def _weights(  # as `functional.scaled_dot_product_attention` documents them
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,  # noqa: ARG001 - not needed for the weights
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,  # noqa: ARG001 - 0 in evaluation mode
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    is_masked = attn_mask is not None and attn_mask.dtype == torch.bool
+    if query.ndim != 4 or query.shape != key.shape or is_masked or is_causal or enable_gqa:
         raise NO_ATTENTION
-    n_images, n_tokens, _ = x.shape
-    try:
-        qkv = module.qkv(x).view(n_images, n_tokens, 3, module.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        query = getattr(module, "q_norm", nn.Identity())(query)
-        key = getattr(module, "k_norm", nn.Identity())(key)
-        weights = (query * module.scale @ key.transpose(2, 3)).softmax(dim=3)
-        mixed = (weights @ value).transpose(1, 2).reshape(n_images, n_tokens, -1)
-        again = module.proj(getattr(module, "norm", nn.Identity())(mixed))
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise NO_ATTENTION from error
-    is_right = isinstance(output, Tensor) and again.shape == output.shape
-    if not is_right or not torch.allclose(again, output, atol=TOLERANCE, rtol=TOLERANCE):
-        raise NO_ATTENTION
-    return weights.mean(dim=1)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = query * scale @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return scores.softmax(dim=-1).mean(dim=1)

@@ -19,11 +19,16 @@ from torch.nn import functional
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.predictions import softmax
 from diascope.bundle.preprocess import dihedral, undo_dihedral
-from diascope.errors import SettingsError, UnknownNameError
+from diascope.errors import DataError, SettingsError, UnknownNameError
 from diascope.explanations.attention import rollout
 from diascope.explanations.cams import grad_cam, hires_cam, score_cam
 from diascope.explanations.layers import Layer, default_layer, named_layer, networks_of
-from diascope.explanations.perturbed import WINDOWS, blurred, integrated_gradients, occlusion
+from diascope.explanations.perturbed import (
+    blurred,
+    integrated_gradients,
+    occlusion,
+    windows_in_a_row,
+)
 from diascope.system.device import full_precision
 
 BATCH_SIZE = 32
@@ -76,8 +81,8 @@ class Explainer:
                     fix=f"Leave --layer out, or choose {' or '.join(CAMS)}.",
                 )
             return cls(bundle, method, None)
-        network, x = networks_of(bundle)[0], sample_input(bundle)
-        with full_precision():
+        with full_precision(), torch.inference_mode(mode=False):
+            network, x = networks_of(bundle)[0], sample_input(bundle)
             if layer is not None:
                 found = named_layer(network, x, layer)
             else:
@@ -93,14 +98,16 @@ class Explainer:
         if self.layer is not None:
             return self.layer.side
         size_px = self.bundle.card.size_px
-        return 2 * WINDOWS - 1 if self.method == "occlusion" else round(size_px * GRAIN * 16)
+        if self.method == "occlusion":
+            return len(windows_in_a_row(size_px)[1])
+        return min(size_px, round(1 / (2 * GRAIN)))  # two standard deviations of the blur apart
 
     def evidence(
         self, images: NDArray[np.uint8], targets: NDArray[np.integer]
     ) -> NDArray[np.float32]:
         """Return the signed evidence, float32 (N, S, S), of uint8 (N, S, S, 3) for classes (N,)."""
         found = [np.empty((0, *images.shape[1:3]), np.float32)]
-        with full_precision():
+        with full_precision(), torch.inference_mode(mode=False):
             for start in range(0, len(images), BATCH_SIZE):
                 part = slice(start, start + BATCH_SIZE)
                 x = self.bundle.to_input(np.ascontiguousarray(images[part]))
@@ -159,15 +166,29 @@ def heat_maps(
     ------
     SettingsError
         No such method, layer or class; or the network has no maps or no attention to explain.
+    DataError
+        The images are of another kind or size.
     """
+    side = bundle.card.size_px
+    if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
+        raise DataError(
+            f"The images are {images.dtype} {images.shape}, not uint8 (N, {side}, {side}, 3).",
+            where="images",
+        )
     explainer = Explainer.of(bundle, method, layer)
-    chosen = predicted(bundle, images) if targets is None else np.asarray(targets, dtype=np.int64)
+    chosen = predicted(bundle, images) if targets is None else np.asarray(targets)
     n_classes = len(bundle.classes)
-    if chosen.shape != (len(images),) or not np.all((chosen >= 0) & (chosen < n_classes)):
+    is_whole = chosen.dtype.kind in "iu" or not chosen.size
+    if (
+        chosen.shape != (len(images),)
+        or not is_whole
+        or not np.isin(chosen, range(n_classes)).all()
+    ):
         raise SettingsError(
             f"The targets are not one class index, 0 to {n_classes - 1}, for each image.",
             where="targets",
         )
+    chosen = chosen.astype(np.int64)
     name = explainer.layer.name if explainer.layer else ""
     return HeatMaps(method, name, explainer.side, chosen, explainer.maps(images, chosen))
 

@@ -21,6 +21,7 @@ from diascope.bundle.bundle import Bundle
 from diascope.errors import SettingsError
 from diascope.models.ensemble import Ensemble
 
+FEWEST_PX = 7
 MOST_PREFIX_TOKENS = 8  # class and register tokens
 # What stands inside a block: its output is of other channels, or of a branch alone
 INNER = ("attn", "mlp", "token_mixer", "se", "drop_path")
@@ -71,7 +72,7 @@ def find_layers(network: nn.Module, x: Tensor) -> list[Layer]:
     return _unrepeated(_layers_of(outputs, n_images=len(x)), outputs)
 
 
-def default_layer(network: nn.Module, x: Tensor, *, fewest_px: int) -> Layer:
+def default_layer(network: nn.Module, x: Tensor, *, fewest_px: int = FEWEST_PX) -> Layer:
     """Return the layer whose maps are explained unless another is named.
 
     It is the last one whose places have a say in the scores (in a vision transformer only the
@@ -115,17 +116,22 @@ def default_layer(network: nn.Module, x: Tensor, *, fewest_px: int) -> Layer:
             fix="Use --method occlusion or integrated-gradients, which need none.",
         )
     fine = [layer for layer in heard if layer.side >= fewest_px]
-    return _outermost_last(fine or heard)
+    return _outermost_last(found, fine or heard)
 
 
-def _outermost_last(found: Sequence[Layer]) -> Layer:
-    """Return the last layer; of a stack of maps, the last stage and not a part of the next one."""
-    last = found[-1]
+def _outermost_last(found: Sequence[Layer], heard: Sequence[Layer]) -> Layer:
+    """Return the last layer heard; of maps, the last stage and not a part of the next one.
+
+    Where that stage has no say, since a normalisation follows, its first layer behind it has.
+    """
+    last = heard[-1]
     if last.kind == "tokens":
         return last
     of_this_side = [layer for layer in found if layer.side == last.side]
     depth = min(layer.name.count(".") for layer in of_this_side)
-    return [layer for layer in of_this_side if layer.name.count(".") == depth][-1]
+    stage = [layer for layer in of_this_side if layer.name.count(".") == depth][-1]
+    behind = of_this_side[of_this_side.index(stage) :]
+    return next((layer for layer in behind if layer in heard), last)
 
 
 def named_layer(network: nn.Module, x: Tensor, name: str) -> Layer:
