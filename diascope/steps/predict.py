@@ -27,6 +27,9 @@ from diascope.bundle.predictions_by_group import by_group, groups_path
 from diascope.data.grouping import groups_from
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import SettingsError
+from diascope.reporting.explain.folder import open_explanations
+from diascope.reporting.explain.row import with_explanations
+from diascope.reporting.explain.verdicts import sample_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
@@ -35,7 +38,7 @@ CHUNK = 256
 NO_SCORE = "the network gave no finite score"
 
 
-def predict(
+def predict(  # noqa: PLR0913 - each is one option of the user
     model: Run | Path | str,
     paths: Sequence[Path | str],
     *,
@@ -44,6 +47,7 @@ def predict(
     threshold: float | None = None,
     group_from: str | None = None,
     overwrite: bool = False,
+    explain: Path | str | None = None,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
 ) -> Path:
@@ -70,6 +74,9 @@ def predict(
         A regular expression that finds the group in a path, as in ``prepare``.
     overwrite : bool
         Replace ``out`` where it exists.
+    explain : path, optional
+        A folder to explain the images in, as ``diascope explain`` does. The table then has the
+        columns ``explanation`` and ``map_verdict``.
     say : function
         Called with a line that counts by kind which files of a folder were not taken, if any.
 
@@ -85,9 +92,7 @@ def predict(
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
     bundle = open_bundle(model)
     of_groups = groups_path(out, bundle.card.group_kind)
-    for path in (out, of_groups):
-        if path.exists() and not overwrite:
-            raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
+    _check_is_free(out, of_groups, overwrite=overwrite)
     point = find_point(bundle.card, name=operating_point, threshold=threshold)
     if operating_point is not None or threshold is not None:
         bundle = replace(bundle, card=at_point(bundle.card, point))
@@ -98,11 +103,24 @@ def predict(
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = groups_from([path for path, _ in images], group_from) if group_from else None
-        images = [noting(image, digests) for image in images] if known else images
-        tables = []
+        images = [noting(image, digests) for image in images]
+        folder = None
+        if explain is not None:
+            folder = open_explanations(
+                model,
+                bundle,
+                Path(explain),
+                given=lambda: sample_of(images, bundle.card.pixels),
+                progress=progress,
+                say=say,
+            )
+        tables, listed = [], []
         n_done = 0
         for chunk, read in read_ahead(bundle.card.pixels, images, n_at_once=CHUNK):
             tables.append(_predict_chunk(bundle, chunk, read))
+            if folder is not None:
+                names = [path for path, _ in chunk]
+                listed += folder.explain(names, [digests.get(path) for path in names], read)
             n_done += len(chunk)
             progress(Progress("predicting", n_done, len(images)))
     found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
@@ -113,6 +131,9 @@ def predict(
         groups=[group for group, _ in found] if groups is None else groups.to_list(),
         splits=[split for _, split in found],
     )
+    if folder is not None:
+        folder.finish(listed)
+        table = with_explanations(table, map(folder.picture_of, listed))
     write_table(table, out)
     of_groups.unlink(missing_ok=True)
     if table["group"].count():
@@ -120,6 +141,12 @@ def predict(
     if table["error"].null_count() == 0:
         check_all_predicted(out)
     return out
+
+
+def _check_is_free(*paths: Path, overwrite: bool) -> None:
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
 
 
 def _predict_chunk(

@@ -135,17 +135,11 @@ class ExplanationFolder:
             number += 1
         return self.folder / overview_file(0)
 
-    @property
-    def picture_and_level(self) -> Callable[[Listed], tuple[str | None, str | None]]:
-        """Return the path of the picture of an image, and the verdict on its map."""
-
-        def of(one: Listed) -> tuple[str | None, str | None]:
-            if not one.row.picture:
-                return None, None
-            path = self.folder / one.row.folder / one.row.picture
-            return path.as_posix(), one.row.level
-
-        return of
+    def picture_of(self, one: Listed) -> tuple[str | None, str | None]:
+        """Return the path of the picture of an image, and the verdict on its heat map."""
+        if not one.row.picture:
+            return None, None
+        return (self.folder / one.row.folder / one.row.picture).as_posix(), one.row.level
 
 
 def _folder_of(digest: str) -> str:

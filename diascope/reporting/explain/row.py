@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diascope.bundle.card import Card
@@ -71,3 +73,21 @@ def row_of(explained: ExplainedImage, card: Card, *, sha256: str, folder: str) -
         levels={one.method: one.level for one in maps},
         picture=f"{maps[0].method}.png" if maps else "",
     )
+
+
+def with_explanations(
+    table: pl.DataFrame, found: Iterable[tuple[str | None, str | None]]
+) -> pl.DataFrame:
+    """Return the table of ``predict`` with ``explanation`` and ``map_verdict`` before the error.
+
+    Parameters
+    ----------
+    found : iterable
+        Of each row the path of a picture and the verdict on its heat map; None where there is none.
+    """
+    pictures, verdicts = zip(*found, strict=True)
+    table = table.with_columns(
+        explanation=pl.Series(pictures, dtype=pl.String),
+        map_verdict=pl.Series(verdicts, dtype=pl.String),
+    )
+    return table.select(pl.exclude("error"), "error")

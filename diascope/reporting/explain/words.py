@@ -130,15 +130,15 @@ def ood_text(explained: ExplainedImage) -> str:
 
 
 def places_text(one: MethodMap) -> str:
-    """Say how fine a map is.
+    r"""Say how fine a map is.
 
     Examples
     --------
     >>> from diascope.explanations.explained import MethodMap
     >>> places_text(MethodMap("grad-cam", "body.5", 8, None, (), np.zeros((64, 64), np.float32)))
-    'This map tells 8 x 8 places apart.'
+    'This map tells 8\xa0x\xa08 places apart.'
     """
-    return f"This map tells {one.side} x {one.side} places apart."
+    return f"This map tells {one.side}\xa0x\xa0{one.side} places apart."
 
 
 def unit_of(method: str) -> str:
