@@ -113,7 +113,7 @@ def explain(
         raise RunError(f"The network gave no finite score for {n_bad} of {len(pixels)} images.")
     probabilities = softmax(logits) if len(pixels) else np.empty((0, len(bundle.classes)))
     predicted = bundle.decide(probabilities).astype(np.int64)
-    aims = predicted if chosen is None else np.broadcast_to(chosen, predicted.shape)
+    aims = predicted if chosen is None else np.broadcast_to(chosen, predicted.shape).copy()
     maps = np.empty((len(explainers), *pixels.shape[:3]), np.float32)
     for number, explainer in enumerate(explainers):
         progress(Progress("explaining", number, len(explainers), explainer.method))
@@ -123,7 +123,7 @@ def explain(
         classes=bundle.classes,
         probabilities=probabilities,
         predicted=predicted,
-        targets=np.array(aims),
+        targets=aims,
         ood_scores=ood_scores,
         methods=tuple(one.method for one in explainers),
         layers=tuple(map(layer_name, explainers)),
