@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 from diascope.bundle.map_verdicts import Finding, MapVerdict
 
@@ -16,7 +16,7 @@ class Judge:
 
     def __init__(self, levels=LEVELS, *, fewest=10):
         self.levels, self.fewest = levels, fewest
-        self.judged = []  # method, images, labels
+        self.judged = []
 
     @property
     def module(self) -> ModuleType:
@@ -25,8 +25,10 @@ class Judge:
         module.judge_maps, module.judge_map = self.judge_maps, self.judge_map
         return module
 
-    def judge_maps(self, explainer, images, *, labels=None, progress=None):
-        self.judged.append((explainer.method, images, labels))
+    def judge_maps(self, explainer, images, *, labels=None, groups=None, progress=None):  # noqa: ARG002
+        self.judged.append(
+            SimpleNamespace(method=explainer.method, images=images, labels=labels, groups=groups)
+        )
         level = self.levels.get(explainer.method, "pass")
         return MapVerdict(
             method=explainer.method,
@@ -39,6 +41,6 @@ class Judge:
             findings=(Finding(name="removal", level=level, text="Found: 0.25.", value=0.25),),
         )
 
-    def judge_map(self, explainer, image, target, heat_map):
+    def judge_map(self, explainer, image, target, heat_map):  # noqa: ARG002
         value = float(heat_map[:2].sum() / max(heat_map.sum(), 1e-9))
         return (Finding(name="border", level="pass", text="On the border: a part.", value=value),)

@@ -63,10 +63,11 @@ def with_verdicts(
         return tuple(explainers)
     bundle, run = explainers[0].bundle, run_of(model)
     labels: NDArray[np.int32] | None = None
+    groups: list[str] | None = None
     if run is None:
         images, what = given(), "images that were given"
     else:
-        images, labels = validation_images(run, bundle.card.pixels)
+        images, labels, groups = validation_images(run, bundle.card.pixels)
         what = "validation images"
     if len(images) < FEWEST_IMAGES:
         names = ", ".join(one.method for one in missing)
@@ -82,7 +83,7 @@ def with_verdicts(
     if found is None or found.images != words:
         found = MapVerdicts(weights_sha256=bundle.card.weights_sha256, images=words, verdicts=())
     for explainer in missing:
-        verdict = judge_maps(explainer, images, labels=labels, progress=progress)
+        verdict = judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
         found = found.added(verdict)
     if run is not None:
         _keep(found, bundle_folder(model), say)
@@ -97,8 +98,10 @@ def _keep(verdicts: MapVerdicts, folder: Path, say: Callable[[str], None]) -> No
         say(f"the verdicts on the heat maps are not kept beside the weights: {error.problem}")
 
 
-def validation_images(run: Run, pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return validation images of a run, spread evenly over val, and their classes.
+def validation_images(
+    run: Run, pixels: Pixels
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], list[str]]:
+    """Return validation images of a run, spread evenly over val, their classes and groups.
 
     They are read from where they lay when the data were prepared, or else from the cache. Those
     that are gone or have changed are left out.
@@ -109,11 +112,11 @@ def validation_images(run: Run, pixels: Pixels) -> tuple[NDArray[np.uint8], NDAr
         At most `MOST_IMAGES`; none where nothing can be read.
     labels : int32 (N,)
         Class indices of the reference standard.
+    groups : list of str (N,)
     """
     is_val = (run.manifest["split"] == "val").arg_true().to_numpy()
     rows = is_val[evenly(len(is_val), MOST_IMAGES)]
     table = run.manifest[rows]
-    labels = label_indices(table, run.dataset.task.classes).to_numpy().astype(np.int32)
     found: dict[int, NDArray[np.uint8]] = {}
     with suppress(SourceError), open_files(Path(run.fingerprint["source"])) as files:
         pictures = Pictures(files, table, pixels.decoding)
@@ -124,7 +127,9 @@ def validation_images(run: Run, pixels: Pixels) -> tuple[NDArray[np.uint8], NDAr
         found = dict(enumerate(_packed(run.manifest, rows, pixels)))
     side = pixels.size_px
     images = np.array(list(found.values()), np.uint8).reshape(-1, side, side, 3)
-    return images, labels[list(found)]
+    kept = table[list(found)]
+    labels = label_indices(kept, run.dataset.task.classes).to_numpy().astype(np.int32)
+    return images, labels, kept["group"].to_list()
 
 
 def _packed(
