@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diascope.errors import DiascopeError
     from diascope.steps.compare import compare
     from diascope.steps.evaluate import evaluate
+    from diascope.steps.explain import explain
     from diascope.steps.monitor import monitor
     from diascope.steps.predict import predict
     from diascope.steps.prepare import prepare
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "compare",
     "evaluate",
+    "explain",
     "load",
     "monitor",
     "predict",
@@ -52,6 +54,7 @@ _HOMES = {
     "Run": "diascope.training.run:Run",
     "compare": "diascope.steps.compare:compare",
     "evaluate": "diascope.steps.evaluate:evaluate",
+    "explain": "diascope.steps.explain:explain",
     "load": "diascope.training.run:open_bundle",
     "monitor": "diascope.steps.monitor:monitor",
     "predict": "diascope.steps.predict:predict",

@@ -185,13 +185,13 @@ def read_columns(path: Path, names: Sequence[str]) -> pl.DataFrame:
     return table.with_columns(missing).select(names)
 
 
-def check_all_predicted(path: Path) -> None:
-    """Check that every file of a table that was written has a prediction.
+def check_all_predicted(path: Path, done: str = "predicted") -> None:
+    """Check that every file of a table that was written was predicted, or explained.
 
     Raises
     ------
     SourceError
-        Some have none: how many, the first of them with the reasons, and where the rest is.
+        Some were not: how many, the first of them with the reasons, and where the rest is.
     """
     table = read_columns(path, ["path", "error"])
     failed = table.drop_nulls("error")
@@ -202,7 +202,7 @@ def check_all_predicted(path: Path) -> None:
     n_predicted = table.height - failed.height
     rest = f"{path} has the other {n_predicted}. " if n_predicted else ""
     raise SourceError(
-        f"{failed.height:,} of {counted(table.height, 'file')} could not be predicted.",
+        f"{failed.height:,} of {counted(table.height, 'file')} could not be {done}.",
         where="; ".join(shown) + (f"; and {more} more" if more > 0 else ""),
         fix=f"{rest}Fix these files or leave them out; the column error of {path} says why.",
     )

@@ -7,6 +7,7 @@ from diascope.cli import (
     demo,
     doctor,
     evaluate,
+    explain,
     folders,
     labels,
     lists,
@@ -23,7 +24,7 @@ VERBS = (  # in the order of --help
     *(demo.demo, doctor.doctor, lists.datasets, lists.models, lists.recipes, lists.weights),
     *(prepare.prepare, show.show, audit.audit, labels.labels, folders.folders, train.train),
     *(evaluate.evaluate, compare.compare, report.report),
-    *(predict.predict, recalibrate.recalibrate, monitor.monitor),
+    *(predict.predict, explain.explain, recalibrate.recalibrate, monitor.monitor),
 )
 for verb in VERBS:
     app.app.command()(verb)

@@ -41,6 +41,14 @@ def predict(
             "path; a second table then has a row per group.",
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Explain each image in this folder, as `diascope explain` does; the table names "
+            "its picture and the verdict on the heat map.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the table if it exists.")
     ] = False,
@@ -68,6 +76,7 @@ def predict(
             threshold=threshold,
             group_from=group_from,
             overwrite=overwrite,
+            explain=explain,
             progress=progress,
             say=lines.append,
         )

@@ -94,7 +94,7 @@ def default_layer(network: nn.Module, x: Tensor, *, fewest_px: int = FEWEST_PX) 
     with torch.enable_grad():
         logits, outputs = _run(network, _named(network), x.detach().requires_grad_())
         found = _unrepeated(_layers_of(outputs, n_images=len(x)), outputs)
-        found = [layer for layer in found if not _is_inner(layer.name)] or found
+        found = [layer for layer in found if not is_inner(layer.name)] or found
         gradients = (
             torch.autograd.grad(
                 logits[:, 0].sum() - logits.mean(dim=1).sum(),
@@ -248,7 +248,8 @@ def _is_equal(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and torch.equal(first, second)
 
 
-def _is_inner(name: str) -> bool:
+def is_inner(name: str) -> bool:
+    """Return whether a layer is a part of a block, of other channels or of a branch alone."""
     return any(part.startswith(INNER) for part in name.split("."))
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.image_files import ImageFile, list_image_files, noting, read_ahead
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.prediction_table import (
     FORMATS,
@@ -27,14 +24,13 @@ from diascope.bundle.prediction_table import (
 )
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.bundle.predictions_by_group import by_group, groups_path
-from diascope.data.formats import IMAGE_KINDS, has_image_suffix
 from diascope.data.grouping import groups_from
-from diascope.data.sources.folder import open_files
-from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images
-from diascope.data.sources.reading import read_file
-from diascope.errors import ImageError, SettingsError, SourceError
+from diascope.data.sources.listing import describe_not_taken
+from diascope.errors import SettingsError
+from diascope.reporting.explain.folder import open_explanations
+from diascope.reporting.explain.row import with_explanations
+from diascope.reporting.explain.verdicts import sample_of
 from diascope.system.progress import Progress, ShowProgress, silent
-from diascope.system.words import printable
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
 
@@ -42,7 +38,7 @@ CHUNK = 256
 NO_SCORE = "the network gave no finite score"
 
 
-def predict(
+def predict(  # noqa: PLR0913 - each is one option of the user
     model: Run | Path | str,
     paths: Sequence[Path | str],
     *,
@@ -51,6 +47,7 @@ def predict(
     threshold: float | None = None,
     group_from: str | None = None,
     overwrite: bool = False,
+    explain: Path | str | None = None,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
 ) -> Path:
@@ -77,6 +74,9 @@ def predict(
         A regular expression that finds the group in a path, as in ``prepare``.
     overwrite : bool
         Replace ``out`` where it exists.
+    explain : path, optional
+        A folder to explain the images in, as ``diascope explain`` does. The table then has the
+        columns ``explanation`` and ``map_verdict``.
     say : function
         Called with a line that counts by kind which files of a folder were not taken, if any.
 
@@ -92,24 +92,35 @@ def predict(
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
     bundle = open_bundle(model)
     of_groups = groups_path(out, bundle.card.group_kind)
-    for path in (out, of_groups):
-        if path.exists() and not overwrite:
-            raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
+    _check_is_free(out, of_groups, overwrite=overwrite)
     point = find_point(bundle.card, name=operating_point, threshold=threshold)
     if operating_point is not None or threshold is not None:
         bundle = replace(bundle, card=at_point(bundle.card, point))
     known = known_images(model)
     digests: dict[str, str] = {}
     with ExitStack() as opened:
-        images, left = _list_images([Path(path) for path in paths], opened)
+        images, left = list_image_files([Path(path) for path in paths], opened)
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = groups_from([path for path, _ in images], group_from) if group_from else None
-        images = [_noting(image, digests) for image in images] if known else images
-        tables = []
+        images = [noting(image, digests) for image in images]
+        folder = None
+        if explain is not None:
+            folder = open_explanations(
+                model,
+                bundle,
+                Path(explain),
+                given=lambda: sample_of(images, bundle.card.pixels),
+                progress=progress,
+                say=say,
+            )
+        tables, listed = [], []
         n_done = 0
-        for chunk, read in _read_ahead(bundle, images):
+        for chunk, read in read_ahead(bundle.card.pixels, images, n_at_once=CHUNK):
             tables.append(_predict_chunk(bundle, chunk, read))
+            if folder is not None:
+                names = [path for path, _ in chunk]
+                listed += folder.explain(names, [digests.get(path) for path in names], read)
             n_done += len(chunk)
             progress(Progress("predicting", n_done, len(images)))
     found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
@@ -120,6 +131,9 @@ def predict(
         groups=[group for group, _ in found] if groups is None else groups.to_list(),
         splits=[split for _, split in found],
     )
+    if folder is not None:
+        folder.finish(listed)
+        table = with_explanations(table, map(folder.picture_of, listed))
     write_table(table, out)
     of_groups.unlink(missing_ok=True)
     if table["group"].count():
@@ -129,81 +143,14 @@ def predict(
     return out
 
 
-Image = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
-
-
-def _list_images(paths: list[Path], opened: ExitStack) -> tuple[list[Image], list[NotTaken]]:
-    """List what is to be read and what is left, or say everything that is wrong with the paths."""
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
-    images: dict[Path, Image] = {}  # by where they really lie: each once
-    left: list[NotTaken] = []
+def _check_is_free(*paths: Path, overwrite: bool) -> None:
     for path in paths:
-        shown = printable(path.as_posix())
-        if not (path.is_dir() or path.suffix.lower() == ".zip"):
-            images.setdefault(path.resolve(), (shown, partial(read_file, path)))
-            continue
-        try:
-            files = opened.enter_context(open_files(path))
-        except SourceError as error:
-            if len(paths) == 1:
-                raise
-            images.setdefault(path.resolve(), (shown, partial(_refuse, error.problem)))
-            continue
-        found, others = list_images(files)
-        left += others
-        for name in found:
-            image = (f"{shown}/{name}", partial(files.read, name))
-            images.setdefault((path / name).resolve(), image)
-        for name, reason in files.left_out:
-            if has_image_suffix(name) or name.endswith("/"):
-                image = (f"{shown}/{name}", partial(_refuse, f"It is {reason}."))
-                images.setdefault(path.absolute() / name, image)
-    if not images:
-        others = describe_not_taken([one.as_dict() for one in left])
-        raise SourceError(
-            f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
-            where=others or None,
-            fix=f"Name image files, or folders with them: {', '.join(IMAGE_KINDS)}.",
-        )
-    return list(images.values()), left
-
-
-def _refuse(problem: str) -> bytes:
-    raise SourceError(problem)
-
-
-def _noting(image: Image, digests: dict[str, str]) -> Image:
-    """Return an image whose SHA-256 is noted when it is read."""
-    path, read = image
-
-    def read_and_note() -> bytes:
-        content = read()
-        digests[path] = hashlib.sha256(content).hexdigest()
-        return content
-
-    return path, read_and_note
-
-
-def _read_ahead(
-    bundle: Bundle, images: list[Image]
-) -> Iterator[tuple[list[Image], list[NDArray[np.uint8] | str]]]:
-    """Yield the images in chunks, each read: the next one while the network scores the last."""
-    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
-            return [pool.submit(_read, bundle, read) for _, read in chunks[number]]
-
-        coming = begin(0)
-        for number, chunk in enumerate(chunks):
-            reading, coming = coming, begin(number + 1) if number + 1 < len(chunks) else []
-            yield chunk, [one.result() for one in reading]
+        if path.exists() and not overwrite:
+            raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
 
 
 def _predict_chunk(
-    bundle: Bundle, images: list[Image], read: list[NDArray[np.uint8] | str]
+    bundle: Bundle, images: list[ImageFile], read: list[NDArray[np.uint8] | str]
 ) -> pl.DataFrame:
     """Predict one chunk; an image that cannot be read or scored gets nulls and the reason."""
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
@@ -232,13 +179,3 @@ def _predictions(
         bundle.classes,
         ood_scores=None if bundle.ood is None else ood_scores,
     )
-
-
-def _read(bundle: Bundle, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
-    """Return the pixels that the network sees, or the reason why there are none."""
-    try:
-        return bundle.card.pixels.read(read())
-    except (ImageError, SourceError) as error:
-        return error.problem
-    except MemoryError:
-        return "too big for the memory that is free"

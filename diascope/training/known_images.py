@@ -14,7 +14,7 @@ def known_images(model: Run | Path | str) -> dict[str, tuple[str | None, str]]:
     The group is None where each image is one. Empty for a bundle alone, which does not list its
     images.
     """
-    run = _run_of(model)
+    run = run_of(model)
     if run is None or "split" not in run.manifest.columns:
         return {}
     is_grouped = run.dataset.group_kind != UNGROUPED
@@ -25,7 +25,7 @@ def known_images(model: Run | Path | str) -> dict[str, tuple[str | None, str]]:
     }
 
 
-def _run_of(model: Run | Path | str) -> Run | None:
+def run_of(model: Run | Path | str) -> Run | None:
     """Return the run in a folder, or the run whose bundle lies there."""
     run = model if isinstance(model, Run) else Run(Path(model))
     if run.exists:

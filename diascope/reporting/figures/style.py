@@ -133,7 +133,13 @@ def shortened(text: str, n_characters: int = 27) -> str:
 
 
 def figure_to_svg(figure: Figure) -> str:
-    """Return the figure as a ``data:image/svg+xml`` URI, the same bytes every time.
+    """Return the figure as a ``data:image/svg+xml`` URI of `figure_to_svg_text`."""
+    encoded = base64.b64encode(figure_to_svg_text(figure).encode()).decode("ascii")
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def figure_to_svg_text(figure: Figure) -> str:
+    """Return the figure as the text of an SVG file, the same bytes every time.
 
     Letters are drawn as outlines, so that the figure looks the same on every machine, and inside
     an ``<img>`` no identifier of one figure can meet that of another.
@@ -142,8 +148,7 @@ def figure_to_svg(figure: Figure) -> str:
         _escape_texts(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    encoded = base64.b64encode(buffer.getvalue().encode()).decode("ascii")
-    return f"data:image/svg+xml;base64,{encoded}"
+    return buffer.getvalue()
 
 
 def _escape_texts(figure: Figure) -> None:

@@ -1,0 +1,123 @@
+"""Image files that a network is to see: listed from what was named, and read ahead of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.data.formats import IMAGE_KINDS, has_image_suffix
+from diascope.data.pack import Pixels
+from diascope.data.sources.folder import open_files
+from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images
+from diascope.data.sources.reading import read_file
+from diascope.errors import ImageError, SourceError
+from diascope.system.words import printable
+
+ImageFile = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
+
+
+def list_image_files(
+    paths: list[Path], opened: ExitStack
+) -> tuple[list[ImageFile], list[NotTaken]]:
+    """List what is to be read, each file once, and what is left.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Images; folders and ZIP archives, in which every image is taken.
+    opened : ExitStack
+        Keeps the folders and archives open.
+
+    Raises
+    ------
+    SourceError
+        A path does not exist, there is no image, or the only path cannot be opened. Where there are
+        several, a path that cannot be opened is listed, and reading it gives the reason.
+    """
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
+    images: dict[Path, ImageFile] = {}  # by where they really lie: each once
+    left: list[NotTaken] = []
+    for path in paths:
+        shown = printable(path.as_posix())
+        if not (path.is_dir() or path.suffix.lower() == ".zip"):
+            images.setdefault(path.resolve(), (shown, partial(read_file, path)))
+            continue
+        try:
+            files = opened.enter_context(open_files(path))
+        except SourceError as error:
+            if len(paths) == 1:
+                raise
+            images.setdefault(path.resolve(), (shown, partial(_refuse, error.problem)))
+            continue
+        found, others = list_images(files)
+        left += others
+        for name in found:
+            image = (f"{shown}/{name}", partial(files.read, name))
+            images.setdefault((path / name).resolve(), image)
+        for name, reason in files.left_out:
+            if has_image_suffix(name) or name.endswith("/"):
+                image = (f"{shown}/{name}", partial(_refuse, f"It is {reason}."))
+                images.setdefault(path.absolute() / name, image)
+    if not images:
+        others = describe_not_taken([one.as_dict() for one in left])
+        raise SourceError(
+            f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
+            where=others or None,
+            fix=f"Name image files, or folders with them: {', '.join(IMAGE_KINDS)}.",
+        )
+    return list(images.values()), left
+
+
+def _refuse(problem: str) -> bytes:
+    raise SourceError(problem)
+
+
+def noting(image: ImageFile, digests: dict[str, str]) -> ImageFile:
+    """Return an image file whose SHA-256 is noted by its path when it is read."""
+    path, read = image
+
+    def read_and_note() -> bytes:
+        content = read()
+        digests[path] = hashlib.sha256(content).hexdigest()
+        return content
+
+    return path, read_and_note
+
+
+def read_ahead(
+    pixels: Pixels, images: list[ImageFile], *, n_at_once: int
+) -> Iterator[tuple[list[ImageFile], list[NDArray[np.uint8] | str]]]:
+    """Yield the images in chunks, each read: the next one while the network works on the last.
+
+    Of each image there are the pixels, uint8 (S, S, 3), or the reason why there are none.
+    """
+    chunks = [images[start : start + n_at_once] for start in range(0, len(images), n_at_once)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
+            return [pool.submit(read_or_reason, pixels, read) for _, read in chunks[number]]
+
+        coming = begin(0)
+        for number, chunk in enumerate(chunks):
+            reading, coming = coming, begin(number + 1) if number + 1 < len(chunks) else []
+            yield chunk, [one.result() for one in reading]
+
+
+def read_or_reason(pixels: Pixels, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
+    """Return the pixels that the network sees, uint8 (S, S, 3), or why there are none."""
+    try:
+        return pixels.read(read())
+    except (ImageError, SourceError) as error:
+        return error.problem
+    except MemoryError:
+        return "too big for the memory that is free"

@@ -1,0 +1,1 @@
+"""Explanations of images: pages, pictures and tables."""
