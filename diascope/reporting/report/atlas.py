@@ -89,9 +89,7 @@ def shown_cases(facts: Facts) -> dict[str, list[Shown]]:
 
     Of more than `MOST_CLASSES` classes, those with the most errors are shown.
     """
-    found = facts.predictions
-    last = len(facts.run.network_folders) - 1
-    networks = np.minimum(found.folds, last)  # one bundle has all the members of an ensemble
+    found, networks = facts.predictions, facts.networks
     positive, thresholds = None, None
     if facts.positive is not None:
         positive = facts.classes.index(facts.positive)
