@@ -16,7 +16,7 @@ from diascope.explanations.filters import FirstLayer, Patch
 from diascope.explanations.heat_maps import ROLLOUT
 from diascope.explanations.similar import Neighbour
 from diascope.reporting.figures.overlay import enlarged, framed, heat_over, legend, tiles
-from diascope.reporting.figures.pictures import image_uri
+from diascope.reporting.figures.pictures import image_uri, thumbnail_uri
 from diascope.reporting.report.atlas_networks import (
     HeatMap,
     Looked,
@@ -28,7 +28,7 @@ from diascope.reporting.report.facts import Facts
 
 MOST_CLASSES = 10
 N_NEIGHBOURS = 4
-THUMBNAIL_PX = 128
+THUMBNAIL_PX = 112
 TILE_PX = 48
 METHODS = {
     "grad-cam": "Grad-CAM",
@@ -122,7 +122,7 @@ def _case(facts: Facts, case: Shown, looked: Looked) -> dict[str, Any]:
     heat = looked.heat_maps.get(case.image_id)
     return {
         "kind": case.kind,
-        "uri": image_uri(case.picture),
+        "uri": thumbnail_uri(case.picture),
         "image_id": case.image_id,
         "group": predictions.groups[case.row],
         "true": facts.classes[predictions.labels[case.row]],
@@ -135,8 +135,9 @@ def _case(facts: Facts, case: Shown, looked: Looked) -> dict[str, Any]:
 
 def _neighbour(facts: Facts, neighbour: Neighbour) -> dict[str, Any]:
     row = facts.manifest.row(neighbour.row, named=True)
+    picture = facts.images and facts.images.square(row["image_id"], THUMBNAIL_PX)
     return {
-        "uri": facts.images and facts.images.uri(row["image_id"], THUMBNAIL_PX),
+        "uri": None if picture is None else thumbnail_uri(picture),
         "image_id": row["image_id"],
         "label": row["label"],
         "group": facts.names.shown.get(row["group"], "unknown"),
@@ -146,7 +147,7 @@ def _neighbour(facts: Facts, neighbour: Neighbour) -> dict[str, Any]:
 
 def _map(case: Shown, heat: HeatMap, verdict: MapVerdict | None) -> dict[str, Any]:
     return {
-        "uri": image_uri(heat_over(case.picture, heat.evidence)),
+        "uri": thumbnail_uri(heat_over(case.picture, heat.evidence)),
         "is_blank": not heat.evidence.any(),
         "is_of_a_class": verdict is not None and verdict.method != ROLLOUT,
         "method": _method(verdict),
