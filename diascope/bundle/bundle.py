@@ -2,9 +2,9 @@
 
 Its files are ``model.safetensors``, ``card.json`` and, where there were enough images for them,
 ``ood.safetensors`` (to recognise images that are out of distribution) and
-``drift_reference.safetensors`` (its predictions on validation images); ``explanations.json`` where
-heat maps were tested. What was trained is what is evaluated, predicted and served: the one preprocessing lives here. Nothing is pickled and no code is
-loaded.
+``drift_reference.safetensors`` (its predictions on validation images); and ``explanations.json``
+where heat maps were tested. What was trained is what is evaluated, predicted and served: the one
+preprocessing lives here. Nothing is pickled and no code is loaded.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ from diascope.system.device import full_precision
 
 BATCH_SIZE = 32
 GRAIN = 1 / 32  # of the side: integrated gradients are blurred by it, since they are noisy
+# A side of the maps that are explained, where there are such. HiResCAM may take finer ones: to
+# average the gradients over all places, as Grad-CAM does, is right only close to the head.
+FEWEST_PX, FEWEST_PX_OF_HIRES_CAM = 4, 7
 CAMS = {"grad-cam": grad_cam, "hires-cam": hires_cam, "score-cam": score_cam}
 OF_PIXELS = {"integrated-gradients": integrated_gradients, "occlusion": occlusion}
 ROLLOUT = "attention-rollout"
@@ -78,7 +81,8 @@ class Explainer:
             if layer is not None:
                 found = named_layer(network, x, layer)
             else:
-                found = default_layer(network, x)
+                fewest_px = FEWEST_PX_OF_HIRES_CAM if method == "hires-cam" else FEWEST_PX
+                found = default_layer(network, x, fewest_px=fewest_px)
             if method == ROLLOUT:
                 rollout(network, x, found)
         return cls(bundle, method, found)

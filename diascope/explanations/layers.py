@@ -22,7 +22,6 @@ from diascope.errors import SettingsError
 from diascope.models.ensemble import Ensemble
 
 MOST_PREFIX_TOKENS = 8  # class and register tokens
-FEWEST_PX = 7  # a side of the maps of the default layer, where the network has such a layer
 # What stands inside a block: its output is of other channels, or of a branch alone
 INNER = ("attn", "mlp", "token_mixer", "se", "drop_path")
 NOT_READ = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Softmax, nn.Flatten)
@@ -72,17 +71,19 @@ def find_layers(network: nn.Module, x: Tensor) -> list[Layer]:
     return _unrepeated(_layers_of(outputs, n_images=len(x)), outputs)
 
 
-def default_layer(network: nn.Module, x: Tensor) -> Layer:
+def default_layer(network: nn.Module, x: Tensor, *, fewest_px: int) -> Layer:
     """Return the layer whose maps are explained unless another is named.
 
     It is the last one whose places have a say in the scores (in a vision transformer only the
-    class token has, behind the last attention). Where there are layers with at least `FEWEST_PX` px
-    a side, it is one of these: places of a coarser map are too large to point at anything.
+    class token has, behind the last attention).
 
     Parameters
     ----------
     x : float Tensor (B, 3, S, S)
         What `Bundle.to_input` gives; two images will do.
+    fewest_px : int
+        A side of the maps, where the network has such a layer: places of a coarser map are too
+        large to point at anything.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def default_layer(network: nn.Module, x: Tensor) -> Layer:
             "No layer of this network keeps places, so there are no maps of its layers.",
             fix="Use --method occlusion or integrated-gradients, which need none.",
         )
-    fine = [layer for layer in heard if layer.side >= FEWEST_PX]
+    fine = [layer for layer in heard if layer.side >= fewest_px]
     return _outermost_last(fine or heard)
 
 

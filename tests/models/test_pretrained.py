@@ -132,6 +132,20 @@ def test_a_network_with_tokens_has_its_own_pooling_and_one_size():
         find_model("timm:test_vit", Head(pool="max")).build(3, size)
 
 
+@pytest.mark.parametrize(
+    ("name", "size_px", "problem", "fix"),
+    [
+        ("crossvit_tiny_240", 240, "gives several tensors of features", "timm:resnet18"),
+        ("halonet26t", 64, "cannot take images of 64 px", "256 is the usual one"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_refused_in_words(name, size_px, problem, fix):
+    with pytest.raises(SettingsError, match=problem) as caught:
+        find_model(f"timm:{name}").build(3, size_px)
+    assert caught.value.where == f"timm:{name}"
+    assert fix in caught.value.fix
+
+
 def test_an_unknown_network_suggests_near_ones():
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
         find_model("timm:resnet_18")
