@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,18 +15,24 @@ from diascope.bundle.map_verdicts import MapVerdict, MapVerdicts
 from diascope.data.manifest import label_indices
 from diascope.data.sample import balanced_rows
 from diascope.errors import SettingsError
-from diascope.explanations.heat_maps import DEFAULT_METHODS, Explainer
 from diascope.system.progress import ShowProgress
 
-MOST_IMAGES = 60  # that heat maps are tested on
-FEWEST_IMAGES = 50  # validation images, fewer tell nothing
+if TYPE_CHECKING:
+    from diascope.explanations.heat_maps import Explainer
+
+FEWEST_IMAGES, MOST_IMAGES = 50, 60  # as in `verdict`, which takes seconds to import
 LEVELS = ("pass", "weak", "fail")  # the best first
 
 
-def explainers_of(bundle: Bundle, methods: Sequence[str] = DEFAULT_METHODS) -> list[Explainer]:
-    """Return the methods that can explain a bundle; some need layers that it may not have."""
+def explainers_of(bundle: Bundle, methods: Sequence[str] = ()) -> list[Explainer]:
+    """Return the methods, by default the usual ones, that can explain a bundle.
+
+    Some need layers that it may not have.
+    """
+    from diascope.explanations.heat_maps import DEFAULT_METHODS, Explainer
+
     found = []
-    for method in methods:
+    for method in methods or DEFAULT_METHODS:
         try:
             found.append(Explainer.of(bundle, method))
         except SettingsError:
@@ -54,6 +61,7 @@ def tested(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer],
     *,
+    groups: Sequence[str],
     source: str,
     progress: ShowProgress,
 ) -> MapVerdicts:
@@ -68,6 +76,8 @@ def tested(
         To test on, as the network sees them.
     labels : int (N,)
         Their true classes.
+    groups : sequence of str
+        Their groups, for the intervals.
     source : str
         Which images these are, such as ``"60 validation images"``.
     """
@@ -82,7 +92,7 @@ def tested(
         verdicts = MapVerdicts(weights_sha256=weights_sha256, images=source, verdicts=())
         missing = list(explainers)
     for explainer in missing:
-        verdict = judge_maps(explainer, images, labels=labels, progress=progress)
+        verdict = judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
         verdicts = verdicts.added(verdict)
         verdicts.save(folder)
     return verdicts
@@ -100,4 +110,6 @@ def best_verdict(verdicts: MapVerdicts) -> MapVerdict | None:
 
 def explainer_by(verdict: MapVerdict, bundle: Bundle) -> Explainer:
     """Return the explainer that a verdict is on."""
+    from diascope.explanations.heat_maps import Explainer
+
     return Explainer.of(bundle, verdict.method, verdict.layer or None)

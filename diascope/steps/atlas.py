@@ -22,8 +22,8 @@ from diascope.system.progress import ShowProgress, silent
 from diascope.training.exam import read_images
 from diascope.training.run import Run
 
-OF_VAL = "{n} validation images"
-OF_MEMBERS = "{n} images that all members but one learned from"
+OF_VAL = "{n} validation images, chosen evenly by class"
+OF_MEMBERS = "{n} images, chosen evenly by class, that all members but one learned from"
 
 
 def atlas(
@@ -89,6 +89,7 @@ def judge_heat_maps(run: Run, progress: ShowProgress) -> None:
             explainers_of(bundle),
             images[rows],
             labels,
+            groups=table[rows]["group"].to_list(),
             source=text,
             progress=progress,
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,12 @@ class StandIn:
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """Put a module in the place of that which tests heat maps."""
-    found, module = StandIn(), ModuleType("diascope.explanations.verdict")
+    """Put functions in the places of those that test heat maps."""
+    found = StandIn()
 
-    def judge_maps(explainer: Any, images: np.ndarray, *, labels: Any = None, progress: Any = None):
+    def judge_maps(explainer: Any, images: np.ndarray, *, labels: Any, groups: Any, progress: Any):
         assert len(images) == len(labels)
+        assert len(images) == len(groups)
         assert progress is not None
         found.judged.append((explainer.method, len(images)))
         level = found.levels.get(explainer.method, "pass")
@@ -46,8 +45,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
             Finding(name="stability", level="pass", text="Nothing to say.", value=0.9),
         )
 
-    vars(module).update(judge_maps=judge_maps, judge_map=judge_map)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("diascope.explanations.verdict.judge_maps", judge_maps)
+    monkeypatch.setattr("diascope.explanations.verdict.judge_map", judge_map)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def test_maps_are_tested_on_validation_images_and_the_verdicts_kept(tmp_path, as
     assert [method for method, _ in asked.judged] == list(DEFAULT_METHODS)
     assert {n for _, n in asked.judged} == {60}
     kept = verdicts_of(run / "bundle")
-    assert kept.images == "60 validation images"
+    assert kept.images == "60 validation images, chosen evenly by class"
     assert [one.level for one in kept.verdicts] == ["fail", "weak", "pass", "weak"]
     page = path.read_text("utf-8")
     assert page.count('alt="Heat map by Integrated gradients over the same image"') > 3
@@ -64,7 +66,10 @@ def test_a_network_of_each_fold_is_tested_on_its_own_validation_images(
     run = make_run(tmp_path, n_groups=20, n_folds=4)
     atlas(run)
     for fold in range(4):
-        assert verdicts_of(run / "folds" / str(fold)).images == "30 validation images"
+        assert (
+            verdicts_of(run / "folds" / str(fold)).images
+            == "30 validation images, chosen evenly by class"
+        )
     rows = [
         set(testing.rows_to_test(table, Run(run).dataset.task.classes).tolist())
         for table in (
@@ -108,7 +113,9 @@ def test_an_ensemble_is_tested_and_shown_as_a_whole(ensemble, asked, monkeypatch
     page = atlas(ensemble).read_text("utf-8")
     n_val = (ensemble.manifest["split"] == "val").sum()
     kept = verdicts_of(ensemble.folder / "bundle")
-    assert kept.images == f"{n_val} images that all members but one learned from"
+    assert kept.images == (
+        f"{n_val} images, chosen evenly by class, that all members but one learned from"
+    )
     assert "Each image was scored by the one member" in page
     assert "(first member)" in page
     assert "(of the last member)" in page
@@ -132,7 +139,14 @@ def test_only_missing_verdicts_are_made_on_the_same_images(tmp_path, asked):
     bundle, explainers = explainers_of(folder)
     images, labels = np.zeros((60, 32, 32, 3), np.uint8), np.zeros(60, int)
     found = testing.tested(
-        bundle, folder, explainers, images, labels, source="60 validation images", progress=silent
+        bundle,
+        folder,
+        explainers,
+        images,
+        labels,
+        groups=["a"] * len(images),
+        source="60 validation images",
+        progress=silent,
     )
     assert asked.judged == [("integrated-gradients", 60)]
     assert [(one.method, one.level) for one in found.verdicts] == [
@@ -148,7 +162,14 @@ def test_verdicts_on_other_images_are_made_again_and_not_mixed(tmp_path, asked):
     bundle, explainers = explainers_of(folder)
     images, labels = np.zeros((55, 32, 32, 3), np.uint8), np.zeros(55, int)
     found = testing.tested(
-        bundle, folder, explainers, images, labels, source="55 images of others", progress=silent
+        bundle,
+        folder,
+        explainers,
+        images,
+        labels,
+        groups=["a"] * len(images),
+        source="55 images of others",
+        progress=silent,
     )
     assert asked.judged == [("occlusion", 55), ("integrated-gradients", 55)]
     assert {one.level for one in found.verdicts} == {"pass"}
@@ -175,3 +196,18 @@ def test_the_best_verdict_is_of_the_best_level_and_then_of_the_best_score():
     assert best(weak, good, verdict("c", score=2), verdict("d", level="fail", score=99)) == "c"
     assert best(verdict("d", level="fail"), weak) == "a"
     assert best(verdict("d", level="fail")) is None
+
+
+def test_the_limits_are_those_of_the_tests():
+    from diascope.explanations import verdict as tests
+
+    assert (testing.FEWEST_IMAGES, testing.MOST_IMAGES) == (tests.FEWEST_IMAGES, tests.MOST_IMAGES)
+
+
+def test_a_report_without_maps_does_not_load_what_makes_them():
+    script = (
+        "import sys, diascope.steps.report;"
+        "heavy = {'torchvision', 'diascope.explanations.heat_maps'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.map_verdicts import Level, MapVerdict
-from diascope.explanations import testing
 from diascope.explanations.atlas import Case, choose_cases
 from diascope.explanations.filters import FirstLayer, Patch
-from diascope.explanations.heat_maps import ROLLOUT
 from diascope.explanations.similar import Neighbour
+from diascope.explanations.testing import FEWEST_IMAGES
 from diascope.reporting.figures.overlay import enlarged, framed, heat_over, legend, tiles
 from diascope.reporting.figures.pictures import image_uri, thumbnail_uri
 from diascope.reporting.report.atlas_networks import (
@@ -38,6 +37,7 @@ METHODS = {
     "occlusion": "Occlusion",
     "attention-rollout": "Attention rollout",
 }
+OF_NO_CLASS = ("attention-rollout",)  # its maps are the same for every class
 LEVELS: Mapping[Level, str] = {
     "pass": "tested: passes",
     "weak": "tested: weak",
@@ -149,7 +149,7 @@ def _map(case: Shown, heat: HeatMap, verdict: MapVerdict | None) -> dict[str, An
     return {
         "uri": thumbnail_uri(heat_over(case.picture, heat.evidence)),
         "is_blank": not heat.evidence.any(),
-        "is_of_a_class": verdict is not None and verdict.method != ROLLOUT,
+        "is_of_a_class": verdict is not None and verdict.method not in OF_NO_CLASS,
         "method": _method(verdict),
         "level": verdict and verdict.level,
         "words": verdict and LEVELS[verdict.level],
@@ -167,7 +167,7 @@ def _network(facts: Facts, looked: Looked) -> dict[str, Any]:
         "name": f"Fold {looked.number + 1}" if facts.run.is_cross_validation else "",
         "is_tested": looked.verdicts is not None and bool(looked.verdicts.verdicts),
         "n_val": looked.n_val,
-        "fewest": testing.FEWEST_IMAGES,
+        "fewest": FEWEST_IMAGES,
         "tested_on": looked.verdicts.images if looked.verdicts else "",
         "shown": looked.shown and _verdict(looked.shown),
         "failed": [

@@ -108,7 +108,7 @@ def look(
 def _heat_maps(
     facts: Facts, bundle: Bundle, verdict: MapVerdict, cases: dict[str, int]
 ) -> dict[str, HeatMap]:
-    from diascope.explanations.verdict import judge_map
+    from diascope.explanations.verdict import judge_map  # takes seconds to import
 
     explainer = explainer_by(verdict, bundle)
     found = {}
