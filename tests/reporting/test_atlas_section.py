@@ -106,8 +106,27 @@ def test_the_maps_of_the_best_method_are_shown_with_its_verdict(many, monkeypatc
     predicted = facts_of(many).predicted
     rows = [case.row for cases in shown_cases(with_images(many)).values() for case in cases]
     assert asked.shown == [("integrated-gradients", int(predicted[row])) for row in rows]
-    assert text.count(REMARK) == n_cases(many)
-    assert "Nothing to say." not in text
+    assert REMARK not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "of_map", "badge"),
+    [
+        ("pass", "weak", '<span class="badge weak">weak on this image</span>'),
+        ("weak", "weak", '<span class="badge weak">tested: weak</span>'),
+        ("weak", "fail", '<span class="badge fail">fails on this image</span>'),
+    ],
+)
+def test_a_map_that_is_worse_than_its_method_says_so(many, monkeypatch, method, of_map, badge):
+    asked = stand_in(monkeypatch)
+    asked.of_map = of_map
+    write_verdicts(many / "bundle", verdict("occlusion", level=method))
+    page = atlas_of(many)
+    is_same = method == of_map
+    assert page.count(badge) == n_cases(many) + is_same
+    assert page.count('<figure class="greyed">') == (n_cases(many) if of_map == "fail" else 0)
+    assert plain(page).count(f"On this image alone: {REMARK}") == n_cases(many)
+    assert "Nothing to say." not in page
 
 
 def test_a_weak_method_is_called_weak(many, monkeypatch):

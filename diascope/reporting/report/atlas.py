@@ -43,6 +43,7 @@ LEVELS: Mapping[Level, str] = {
     "weak": "tested: weak",
     "fail": "tested: fails",
 }
+ON_THIS: Mapping[Level, str] = {"weak": "weak on this image", "fail": "fails on this image"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def section(facts: Facts) -> dict[str, Any]:
         most = most_compared(len(numbers))
         looked[number] = look(facts, number, own, n_neighbours=N_NEIGHBOURS, most=most)
     return {
+        "is_open": False,
         "classes": [
             {"name": name, "cases": [_case(facts, case, looked[case.network]) for case in of_class]}
             for name, of_class in chosen.items()
@@ -128,7 +130,7 @@ def _case(facts: Facts, case: Shown, looked: Looked) -> dict[str, Any]:
         "true": facts.classes[predictions.labels[case.row]],
         "called": facts.classes[called],
         "probability": float(predictions.probabilities[case.row, called]),
-        "map": None if heat is None else _map(case, heat, looked.shown),
+        "map": _map(case, heat, looked.shown) if heat and looked.shown else None,
         "neighbours": [_neighbour(facts, one) for one in looked.neighbours.get(case.image_id, [])],
     }
 
@@ -145,20 +147,23 @@ def _neighbour(facts: Facts, neighbour: Neighbour) -> dict[str, Any]:
     }
 
 
-def _map(case: Shown, heat: HeatMap, verdict: MapVerdict | None) -> dict[str, Any]:
+def _map(case: Shown, heat: HeatMap, verdict: MapVerdict) -> dict[str, Any]:
+    """Return a heat map with the worse level of two: of the method, and of this map alone."""
+    levels: list[Level] = [verdict.level, *(one.level for one in heat.findings)]
+    level = max(levels, key=list(LEVELS).index)
     return {
         "uri": thumbnail_uri(heat_over(case.picture, heat.evidence)),
         "is_blank": not heat.evidence.any(),
-        "is_of_a_class": verdict is not None and verdict.method not in OF_NO_CLASS,
+        "is_of_a_class": verdict.method not in OF_NO_CLASS,
         "method": _method(verdict),
-        "level": verdict and verdict.level,
-        "words": verdict and LEVELS[verdict.level],
+        "level": level,
+        "words": LEVELS[level] if level == verdict.level else ON_THIS[level],
         "remarks": [one.text for one in heat.findings if one.level != "pass"],
     }
 
 
-def _method(verdict: MapVerdict | None) -> str:
-    return METHODS.get(verdict.method, verdict.method) if verdict else ""
+def _method(verdict: MapVerdict) -> str:
+    return METHODS.get(verdict.method, verdict.method)
 
 
 def _network(facts: Facts, looked: Looked) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def render_page(facts: Facts) -> str:
 def render_atlas(facts: Facts) -> str:
     """Return a page with the atlas alone."""
     section = next(one for one in SECTIONS if one.anchor == "atlas")
-    content = fill_template(section.template, facts=facts, **atlas.section(facts))
+    values = {**atlas.section(facts), "is_open": True}
+    content = fill_template(section.template, facts=facts, **values)
     return fill_template(
         "templates/atlas.html.j2", facts=facts, title=section.title, content=content
     )
