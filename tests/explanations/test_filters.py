@@ -75,10 +75,11 @@ def test_the_response_is_that_of_the_patch():
             assert float(response.detach()) == pytest.approx(patch.response, abs=1e-4)
 
 
-def test_patches_lie_within_the_image_where_the_padding_would_win():
+@pytest.mark.parametrize("kernel", [FALLING, np.transpose(FALLING).tolist()])
+def test_patches_lie_within_the_image_where_the_padding_would_win(kernel):
     images = np.full((4, SIDE, SIDE, 3), 255, np.uint8)
     images[:, 20:22, 20:22] = 250
-    layer = found_in(network_of(with_weights(FALLING, padding=3)), images)
+    layer = found_in(network_of(with_weights(kernel, padding=3)), images)
     assert all(
         0 <= start <= SIDE - 4
         for patch in layer.filters[0].patches
@@ -165,6 +166,7 @@ def test_padding_as_in_tensorflow_is_known():
     [
         (nn.Sequential(nn.Flatten(), nn.LazyLinear(48), nn.Unflatten(1, (3, 4, 4))), "linear"),
         (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3)), "not RGB"),
+        (nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3)), "of a smaller image"),
     ],
 )
 def test_a_first_layer_that_is_no_convolution_of_the_image_has_no_filters(first, why):

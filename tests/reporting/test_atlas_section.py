@@ -112,9 +112,9 @@ def test_the_maps_of_the_best_method_are_shown_with_its_verdict(many, monkeypatc
 @pytest.mark.parametrize(
     ("method", "of_map", "badge"),
     [
-        ("pass", "weak", '<span class="badge weak">weak on this image</span>'),
+        ("pass", "weak", '<span class="badge weak">weak here</span>'),
         ("weak", "weak", '<span class="badge weak">tested: weak</span>'),
-        ("weak", "fail", '<span class="badge fail">fails on this image</span>'),
+        ("weak", "fail", '<span class="badge fail">fails here</span>'),
     ],
 )
 def test_a_map_that_is_worse_than_its_method_says_so(many, monkeypatch, method, of_map, badge):

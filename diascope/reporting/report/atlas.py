@@ -43,7 +43,7 @@ LEVELS: Mapping[Level, str] = {
     "weak": "tested: weak",
     "fail": "tested: fails",
 }
-ON_THIS: Mapping[Level, str] = {"weak": "weak on this image", "fail": "fails on this image"}
+ON_THIS: Mapping[Level, str] = {"weak": "weak here", "fail": "fails here"}
 
 
 @dataclass(frozen=True)
