@@ -36,7 +36,7 @@ from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import FileTree
 from diascope.data.value_range import CheckedRange
 from diascope.errors import ImageError
-from diascope.system.array_cache import cached_array
+from diascope.system.array_cache import cached_array, find_array
 from diascope.system.progress import Progress, ShowProgress, silent
 
 CHUNK = 256  # images decoded between two writes
@@ -125,6 +125,12 @@ def pack_images(
         write=write,
         progress=progress,
     )
+
+
+def find_pack(home: Path, table: pl.DataFrame, pixels: Pixels) -> NDArray[np.uint8] | None:
+    """Return what `pack_images` has cached for the same images; None without it or if damaged."""
+    folder = pack_folder(home, table, pixels)
+    return find_array(folder / "images.npy", folder / "pack.json")[0]
 
 
 def _write_images(

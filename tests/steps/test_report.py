@@ -28,6 +28,7 @@ from diascope.reporting.report.images import open_images
 from diascope.reporting.report.reproduce import commands, setting_rows
 from diascope.reporting.report.split import check_predictions, disjointness
 from diascope.reporting.report.training import training_charts, training_text
+from diascope.steps.evaluate import evaluate
 from diascope.steps.report import report
 from diascope.training.run import Run
 
@@ -65,8 +66,8 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "results", "curves", "by-group", "robustness", "errors"),
-        *("feature-maps", "deployment", "data", "examples", "split", "test-access", "training"),
-        *("reproduce", "limits", "dossier"),
+        *("atlas", "feature-maps", "deployment", "data", "examples", "split", "test-access"),
+        *("training", "reproduce", "limits", "dossier"),
     ]  # the others need metrics that `evaluate` computes besides
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))
 
@@ -433,3 +434,10 @@ def test_a_run_that_was_really_trained_is_reported(evaluated):
     assert "Malaria parasites" in text
     assert "opened once" in text
     assert "all 32 maps of the first convolution" in text
+
+
+def test_an_ensemble_that_only_looked_at_val_is_reported(ensemble):
+    evaluate(ensemble, split="val")
+    text = plain(report(ensemble).read_text("utf-8"))
+    assert "maps of the first convolution of the first member" in text
+    assert "Each image was scored by the one member of the ensemble" in text

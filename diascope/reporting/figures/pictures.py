@@ -19,6 +19,13 @@ def image_uri(image: NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
+def thumbnail_uri(image: NDArray[np.uint8]) -> str:
+    """Return an image, uint8 (H, W, 3), as a ``data:image/jpeg`` URI: small, and not exact."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="jpeg", quality=85, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
 def map_mosaic(
     maps: NDArray[np.float32], *, n_columns: int = 8, n_most: int = 32
 ) -> NDArray[np.uint8]:

@@ -116,6 +116,15 @@ class Facts:
         return self.predictions.predicted.astype(np.intp)
 
     @cached_property
+    def networks(self) -> NDArray[np.intp]:
+        """The number of the network folder of every image, intp (N,): that of its fold.
+
+        An ensemble has one folder for all members, whichever of them scored an image.
+        """
+        last = len(self.run.network_folders) - 1
+        return np.minimum(self.predictions.folds, last).astype(np.intp)
+
+    @cached_property
     def epochs(self) -> Sequence[Mapping[str, Any]]:
         """The epoch events of the training log."""
         return [event for event in self.run.log if event["event"] == "epoch"]

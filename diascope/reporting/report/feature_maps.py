@@ -22,12 +22,12 @@ def section(facts: Facts) -> dict[str, Any]:
 
 
 def _pictures(facts: Facts) -> Iterator[dict[str, Any]]:
-    fold_of = dict(zip(facts.predictions.image_ids, facts.predictions.folds.tolist(), strict=True))
+    network_of = dict(zip(facts.predictions.image_ids, facts.networks.tolist(), strict=True))
     for text, image_id in typical_images(facts):
         pixels = facts.images and facts.images.get(image_id)
         if pixels is None:
             continue
-        network = Bundle.load(facts.run.network_folders[fold_of[image_id]])
+        network = Bundle.load(facts.run.network_folders[network_of[image_id]])
         card = network.card
         image = fit_image(pixels, card.size_px, fit=card.fit)
         x = network.to_input(image[np.newaxis])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.data.image import fit_image
+from diascope.data.image import Fit, fit_image
+from diascope.data.pack import find_pack
 from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import open_files
 from diascope.errors import ImageError, SourceError
 from diascope.reporting.figures.pictures import image_uri
+from diascope.system.environment import home
 
 if TYPE_CHECKING:
     from diascope.training.run import Run
@@ -25,7 +28,7 @@ class Images:
 
     def __init__(self, run: Run, pictures: Pictures | None) -> None:
         image_ids = run.manifest["image_id"].to_list()
-        self._pictures, self._fit = pictures, run.plan.pixels.fit
+        self._run, self._pictures, self._pixels = run, pictures, run.plan.pixels
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
 
     def get(self, image_id: str) -> NDArray[np.uint8] | None:
@@ -36,13 +39,33 @@ class Images:
             return self._pictures[self._row_of[image_id]]
         return None
 
-    def uri(self, image_id: str, largest_px: int) -> str | None:
-        """Return the image as a square data URI; a small one is not enlarged."""
+    def seen(self, image_id: str) -> NDArray[np.uint8] | None:
+        """Return the pixels as a network of the run sees them, uint8 (S, S, 3), 0-255."""
+        if self._pack is not None:
+            return self._pack[self._row_of[image_id]]
+        image = self.get(image_id)
+        return None if image is None else fit_image(image, self._pixels.size_px, fit=self._fit)
+
+    @cached_property
+    def _pack(self) -> NDArray[np.uint8] | None:
+        """All images, if the training or evaluation left them in the cache: read in no time."""
+        return find_pack(home(), self._run.manifest, self._pixels)
+
+    @property
+    def _fit(self) -> Fit:
+        return self._pixels.fit
+
+    def square(self, image_id: str, largest_px: int) -> NDArray[np.uint8] | None:
+        """Return the image as a square, uint8 (P, P, 3); a small one is not enlarged."""
         image = self.get(image_id)
         if image is None:
             return None
-        size_px = min(largest_px, max(image.shape[:2]))
-        return image_uri(fit_image(image, size_px, fit=self._fit))
+        return fit_image(image, min(largest_px, max(image.shape[:2])), fit=self._fit)
+
+    def uri(self, image_id: str, largest_px: int) -> str | None:
+        """Return what `square` does, as a data URI."""
+        image = self.square(image_id, largest_px)
+        return None if image is None else image_uri(image)
 
 
 @contextmanager

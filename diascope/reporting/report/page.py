@@ -8,6 +8,7 @@ from typing import Any
 
 from diascope.reporting.dossier import dossier
 from diascope.reporting.report import (
+    atlas,
     by_group,
     calibration,
     controls,
@@ -72,6 +73,7 @@ SECTIONS = (
     Section("Controls", controls.section),
     Section("Robustness to image corruption", robustness.section),
     Section("Worst errors", errors.section),
+    Section("Atlas of cases", atlas.section),
     Section("First-layer feature maps", feature_maps.section),
     Section("Deployment and local validation", deployment.section),
     Section("Data", data.section),
@@ -105,4 +107,14 @@ def render_page(facts: Facts) -> str:
         facts=facts,
         summary=fill_template(SUMMARY.template, facts=facts, **summary.section(facts)),
         sections=shown,
+    )
+
+
+def render_atlas(facts: Facts) -> str:
+    """Return a page with the atlas alone."""
+    section = next(one for one in SECTIONS if one.anchor == "atlas")
+    values = {**atlas.section(facts), "is_open": True}
+    content = fill_template(section.template, facts=facts, **values)
+    return fill_template(
+        "templates/atlas.html.j2", facts=facts, title=section.title, content=content
     )

@@ -114,8 +114,10 @@ def check_predictions(facts: Facts) -> int:
     columns = ["image_id", "fold" if has_folds else "split"]
     part_of = dict(facts.manifest.select(columns).iter_rows())
     predictions = facts.predictions
+    by_members = facts.split == "val" and facts.run.plan.members > 0  # see `lay_out_members`
+    allowed = ["train", "val"] if by_members else [facts.split]
     n_strange = sum(
-        part_of.get(image_id) != (int(fold) if has_folds else facts.split)
+        part_of.get(image_id) not in ([int(fold)] if has_folds else allowed)
         for image_id, fold in zip(predictions.image_ids, predictions.folds, strict=True)
     )
     n_predicted = len(predictions.image_ids)
