@@ -8,14 +8,22 @@ from typing import Annotated
 import typer
 
 from diascope.cli.app import RunOrBundle, ShowIds, say
+from diascope.errors import SettingsError
 
 
 def explain(
     model: RunOrBundle,
     images: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="IMAGE", help="Images, folders and ZIP archives of images."),
-    ],
+    ] = None,
+    atlas: Annotated[
+        bool,
+        typer.Option(
+            "--atlas",
+            help="Instead of images, explain telling cases of each class of an evaluated run.",
+        ),
+    ] = False,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,11 +47,12 @@ def explain(
         ),
     ] = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Folder to write. With the same model and options, images that it has are skipped."
+            help="Folder to write, by default explanations. With the same model and options, "
+            "images that it has are skipped. With --atlas, the page; by default RUN/atlas.html."
         ),
-    ] = Path("explanations"),
+    ] = None,
     show_ids: ShowIds = False,
 ) -> None:
     """Explain images: tested heat maps and the feature maps of every stage.
@@ -52,6 +61,15 @@ def explain(
     map carries a verdict: whether the method was tested on this network, and passed. A file that
     cannot be read gets a row with the reason. The exit code is then 2, although the rest is there.
     """
+    if atlas:
+        _write_atlas(model, out, images, [method, layer, target], show_ids=show_ids)
+        return
+    if not images:
+        raise SettingsError(
+            "There is nothing to explain.",
+            fix="Name images, folders or ZIP archives; or pass --atlas for cases of the run.",
+        )
+    out = out or Path("explanations")
     from diascope.bundle.prediction_table import check_all_predicted
     from diascope.cli.screen.progress import progress_bars
     from diascope.reporting.explain.folder import TABLE
@@ -74,3 +92,24 @@ def explain(
         say(line)
     say(path)
     check_all_predicted(out / TABLE, "explained")
+
+
+def _write_atlas(
+    model: Path,
+    out: Path | None,
+    images: list[Path] | None,
+    chosen: list[object],
+    *,
+    show_ids: bool,
+) -> None:
+    from diascope.cli.screen.progress import progress_bars
+    from diascope.steps.atlas import atlas
+
+    if images or any(chosen):
+        raise SettingsError(
+            "--atlas chooses its images, classes and methods itself.",
+            fix="Leave images, --method, --layer and --target out.",
+        )
+    with progress_bars() as progress:
+        path = atlas(model, out=out, show_ids=show_ids, progress=progress)
+    say(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,27 +55,25 @@ def rows_to_test(table: pl.DataFrame, classes: Sequence[str]) -> NDArray[np.intp
 
 def tested(
     bundle: Bundle,
-    folder: Path,
     explainers: Sequence[Explainer],
     images: NDArray[np.uint8],
-    labels: NDArray[np.integer],
+    labels: NDArray[np.integer] | None = None,
     *,
-    groups: Sequence[str],
+    groups: Sequence[str] | None = None,
     source: str,
     progress: ShowProgress,
 ) -> MapVerdicts:
-    """Return verdicts on the maps of all explainers, and write new ones into the bundle's folder.
+    """Return verdicts on the maps of all explainers; those that the bundle has are not made again.
 
-    A verdict that the bundle has is not made again, unless it rests on other images than one that
-    is missing: all verdicts of a bundle are on the same images.
+    All verdicts of a bundle are on the same images: on others, they are all made again.
 
     Parameters
     ----------
     images : uint8 (N, S, S, 3), 0-255
         To test on, as the network sees them.
-    labels : int (N,)
-        Their true classes.
-    groups : sequence of str
+    labels : int (N,), optional
+        Their true classes, where these are known.
+    groups : sequence of str, optional
         Their groups, for the intervals.
     source : str
         Which images these are, such as ``"60 validation images"``.
@@ -84,18 +81,21 @@ def tested(
     from diascope.explanations.verdict import judge_maps
 
     verdicts = bundle.map_verdicts
-    missing = [one for one in explainers if verdicts is None or _of(verdicts, one) is None]
-    if not missing and verdicts is not None:
-        return verdicts
     if verdicts is None or verdicts.images != source:
         weights_sha256 = bundle.card.weights_sha256
         verdicts = MapVerdicts(weights_sha256=weights_sha256, images=source, verdicts=())
-        missing = list(explainers)
-    for explainer in missing:
-        verdict = judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
-        verdicts = verdicts.added(verdict)
-        verdicts.save(folder)
+    for explainer in explainers:
+        if _of(verdicts, explainer) is None:
+            verdicts = verdicts.added(
+                judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
+            )
     return verdicts
+
+
+def is_tested(bundle: Bundle, explainers: Sequence[Explainer]) -> bool:
+    """Return whether the bundle has a verdict on the maps of each explainer."""
+    verdicts = bundle.map_verdicts
+    return verdicts is not None and all(_of(verdicts, one) for one in explainers)
 
 
 def _of(verdicts: MapVerdicts, explainer: Explainer) -> MapVerdict | None:

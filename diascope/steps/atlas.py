@@ -5,25 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from diascope.bundle.bundle import Bundle
-from diascope.data.manifest import label_indices
-from diascope.data.splits.folds import in_fold, split_columns
-from diascope.explanations.testing import (
-    FEWEST_IMAGES,
-    explainers_of,
-    rows_to_test,
-    tested,
-)
+from diascope.data.splits.folds import split_columns
+from diascope.explanations.testing import FEWEST_IMAGES, explainers_of, is_tested
+from diascope.reporting.explain.verdicts import sample_of_run, tested_on
 from diascope.reporting.pseudonyms import pseudonyms, true_names
 from diascope.reporting.report.facts import read_facts
 from diascope.reporting.report.images import open_images
 from diascope.reporting.report.page import render_atlas
 from diascope.system.files import write_text
 from diascope.system.progress import ShowProgress, silent
-from diascope.training.exam import read_images
 from diascope.training.run import Run
-
-OF_VAL = "{n} validation images, chosen evenly by class"
-OF_MEMBERS = "{n} images, chosen evenly by class, that all members but one learned from"
 
 
 def atlas(
@@ -72,24 +63,11 @@ def atlas(
 
 def judge_heat_maps(run: Run, progress: ShowProgress) -> None:
     """Test the heat maps of every network of a run where that was not done."""
-    classes = run.dataset.task.classes
-    source = Path(run.fingerprint["source"])
     for column, folder in zip(split_columns(run.plan.folds), run.network_folders, strict=True):
-        table = in_fold(run.manifest, column)
-        rows = rows_to_test(table, classes)
-        if len(rows) < FEWEST_IMAGES:
-            continue
         bundle = Bundle.load(folder)
-        images = read_images(source, run.manifest, run.plan.pixels, progress)
-        labels = label_indices(table[rows], classes).to_numpy()
-        text = (OF_MEMBERS if run.plan.members else OF_VAL).format(n=len(rows))
-        tested(
-            bundle,
-            folder,
-            explainers_of(bundle),
-            images[rows],
-            labels,
-            groups=table[rows]["group"].to_list(),
-            source=text,
-            progress=progress,
-        )
+        explainers = explainers_of(bundle)
+        if is_tested(bundle, explainers):
+            continue
+        sample = sample_of_run(run, bundle.card.pixels, column=column)
+        if len(sample.images) >= FEWEST_IMAGES:
+            tested_on(sample, bundle, explainers, progress).save(folder)

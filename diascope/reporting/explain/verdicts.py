@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.data.image import fit_image
@@ -18,9 +19,17 @@ from diascope.data.manifest import label_indices
 from diascope.data.pack import Pixels, pack_folder
 from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import open_files
+from diascope.data.splits.folds import in_fold
 from diascope.errors import ImageError, SourceError
 from diascope.explanations.explained import verdict_on
 from diascope.explanations.heat_maps import Explainer
+from diascope.explanations.testing import (
+    FEWEST_IMAGES,
+    MOST_IMAGES,
+    is_tested,
+    rows_to_test,
+    tested,
+)
 from diascope.system.array_cache import find_array
 from diascope.system.environment import home
 from diascope.system.progress import ShowProgress, silent
@@ -28,8 +37,19 @@ from diascope.system.words import counted
 from diascope.training.known_images import run_of
 from diascope.training.run import Run, bundle_folder
 
-MOST_IMAGES = 60
 TEST_THEM = "To have them tested, explain the run itself, or at least {fewest} images at once."
+OF_VAL = "{n} validation images, chosen evenly by class"
+OF_MEMBERS = "{n} images, chosen evenly by class, that all members but one learned from"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images to test heat maps on."""
+
+    images: NDArray[np.uint8]  # (N, S, S, 3), 0-255
+    source: str  # which images these are
+    labels: NDArray[np.int32] | None = None  # (N,): class indices, where they are known
+    groups: list[str] | None = None
 
 
 def with_verdicts(
@@ -56,67 +76,64 @@ def with_verdicts(
     say : function
         Called with a line where methods stay untested, and why.
     """
-    from diascope.explanations.verdict import FEWEST_IMAGES, judge_maps
-
-    missing = [one for one in explainers if verdict_on(one) is None]
-    if not missing:
-        return tuple(explainers)
     bundle, run = explainers[0].bundle, run_of(model)
-    labels: NDArray[np.int32] | None = None
-    groups: list[str] | None = None
-    if run is None:
-        images, what = given(), "images that were given"
+    if is_tested(bundle, explainers):
+        return tuple(explainers)
+    if run is not None:
+        sample = sample_of_run(run, bundle.card.pixels)
     else:
-        images, labels, groups = validation_images(run, bundle.card.pixels)
-        what = "validation images"
-    if len(images) < FEWEST_IMAGES:
-        names = ", ".join(one.method for one in missing)
+        images = given()
+        sample = Sample(images, f"{len(images)} images that were given")
+    if len(sample.images) < FEWEST_IMAGES:
+        names = ", ".join(one.method for one in explainers if verdict_on(one) is None)
         todo = (
             TEST_THEM.format(fewest=FEWEST_IMAGES)
             if run is None
-            else f"The run has {counted(len(images), 'validation image')} that can be read."
+            else f"The run has {counted(len(sample.images), 'validation image')} that can be read."
         )
         say(f"not tested: {names}, which takes at least {FEWEST_IMAGES} images. {todo}")
         return tuple(explainers)
-    found = bundle.map_verdicts
-    words = f"{len(images)} {what}"
-    if found is None or found.images != words:
-        found = MapVerdicts(weights_sha256=bundle.card.weights_sha256, images=words, verdicts=())
-    for explainer in missing:
-        verdict = judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
-        found = found.added(verdict)
+    found = tested_on(sample, bundle, explainers, progress)
     if run is not None:
-        _keep(found, bundle_folder(model), say)
+        try:
+            found.save(bundle_folder(model))
+        except SourceError as error:
+            say(f"the verdicts on the heat maps are not kept beside the weights: {error.problem}")
     judged = replace(bundle, map_verdicts=found)
     return tuple(replace(one, bundle=judged) for one in explainers)
 
 
-def _keep(verdicts: MapVerdicts, folder: Path, say: Callable[[str], None]) -> None:
-    try:
-        verdicts.save(folder)
-    except SourceError as error:
-        say(f"the verdicts on the heat maps are not kept beside the weights: {error.problem}")
+def tested_on(
+    sample: Sample, bundle: Bundle, explainers: Sequence[Explainer], progress: ShowProgress
+) -> MapVerdicts:
+    """Return verdicts on the maps of all explainers, see `diascope.explanations.testing.tested`."""
+    return tested(
+        bundle,
+        explainers,
+        sample.images,
+        sample.labels,
+        groups=sample.groups,
+        source=sample.source,
+        progress=progress,
+    )
 
 
-def validation_images(
-    run: Run, pixels: Pixels
-) -> tuple[NDArray[np.uint8], NDArray[np.int32], list[str]]:
-    """Return validation images of a run, spread evenly over val, their classes and groups.
+def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
+    """Return validation images of a run, at most `MOST_IMAGES`, of all classes and many groups.
 
     They are read from where they lay when the data were prepared, or else from the cache. Those
     that are gone or have changed are left out.
 
-    Returns
-    -------
-    images : uint8 (N, S, S, 3), 0-255
-        At most `MOST_IMAGES`; none where nothing can be read.
-    labels : int32 (N,)
-        Class indices of the reference standard.
-    groups : list of str (N,)
+    Parameters
+    ----------
+    column : str
+        The column of the manifest with the split that the network saw, of
+        `diascope.data.splits.folds.split_columns`.
     """
-    is_val = (run.manifest["split"] == "val").arg_true().to_numpy()
-    rows = is_val[evenly(len(is_val), MOST_IMAGES)]
-    table = run.manifest[rows]
+    classes = run.dataset.task.classes
+    manifest = in_fold(run.manifest, column)
+    rows = rows_to_test(manifest, classes)
+    table = manifest[rows]
     found: dict[int, NDArray[np.uint8]] = {}
     with suppress(SourceError), open_files(Path(run.fingerprint["source"])) as files:
         pictures = Pictures(files, table, pixels.decoding)
@@ -125,11 +142,13 @@ def validation_images(
                 found[number] = fit_image(pictures[number], pixels.size_px, fit=pixels.fit)
     if not found:
         found = dict(enumerate(_packed(run.manifest, rows, pixels)))
-    side = pixels.size_px
-    images = np.array(list(found.values()), np.uint8).reshape(-1, side, side, 3)
-    kept = table[list(found)]
-    labels = label_indices(kept, run.dataset.task.classes).to_numpy().astype(np.int32)
-    return images, labels, kept["group"].to_list()
+    kept, side = list(found), pixels.size_px
+    return Sample(
+        np.array(list(found.values()), np.uint8).reshape(-1, side, side, 3),
+        (OF_MEMBERS if run.plan.members else OF_VAL).format(n=len(found)),
+        label_indices(table, classes).to_numpy().astype(np.int32)[kept],
+        [table["group"][number] for number in kept],
+    )
 
 
 def _packed(

@@ -14,6 +14,7 @@ from diascope.explanations.atlas import Case, choose_cases
 from diascope.explanations.filters import FirstLayer, Patch
 from diascope.explanations.similar import Neighbour
 from diascope.explanations.testing import FEWEST_IMAGES
+from diascope.reporting.explain.words import LEVEL_WORDS, METHOD_NAMES, ORDER
 from diascope.reporting.figures.overlay import enlarged, framed, heat_over, legend, tiles
 from diascope.reporting.figures.pictures import image_uri, thumbnail_uri
 from diascope.reporting.report.atlas_networks import (
@@ -29,20 +30,7 @@ MOST_CLASSES = 10
 N_NEIGHBOURS = 4
 THUMBNAIL_PX = 112
 TILE_PX = 48
-METHODS = {
-    "grad-cam": "Grad-CAM",
-    "hires-cam": "HiResCAM",
-    "score-cam": "Score-CAM",
-    "integrated-gradients": "Integrated gradients",
-    "occlusion": "Occlusion",
-    "attention-rollout": "Attention rollout",
-}
 OF_NO_CLASS = ("attention-rollout",)  # its maps are the same for every class
-LEVELS: Mapping[Level, str] = {
-    "pass": "tested: passes",
-    "weak": "tested: weak",
-    "fail": "tested: fails",
-}
 ON_THIS: Mapping[Level, str] = {"weak": "weak here", "fail": "fails here"}
 
 
@@ -150,20 +138,20 @@ def _neighbour(facts: Facts, neighbour: Neighbour) -> dict[str, Any]:
 def _map(case: Shown, heat: HeatMap, verdict: MapVerdict) -> dict[str, Any]:
     """Return a heat map with the worse level of two: of the method, and of this map alone."""
     levels: list[Level] = [verdict.level, *(one.level for one in heat.findings)]
-    level = max(levels, key=list(LEVELS).index)
+    level = max(levels, key=ORDER.__getitem__)
     return {
         "uri": thumbnail_uri(heat_over(case.picture, heat.evidence)),
         "is_blank": not heat.evidence.any(),
         "is_of_a_class": verdict.method not in OF_NO_CLASS,
         "method": _method(verdict),
         "level": level,
-        "words": LEVELS[level] if level == verdict.level else ON_THIS[level],
+        "words": LEVEL_WORDS[level] if level == verdict.level else ON_THIS[level],
         "remarks": [one.text for one in heat.findings if one.level != "pass"],
     }
 
 
 def _method(verdict: MapVerdict) -> str:
-    return METHODS.get(verdict.method, verdict.method)
+    return METHOD_NAMES.get(verdict.method, verdict.method)
 
 
 def _network(facts: Facts, looked: Looked) -> dict[str, Any]:
@@ -190,7 +178,7 @@ def _verdict(verdict: MapVerdict) -> dict[str, Any]:
     return {
         "method": _method(verdict),
         "level": verdict.level,
-        "words": LEVELS[verdict.level],
+        "words": LEVEL_WORDS[verdict.level],
         "layer": verdict.layer,
         "reason": verdict.reason,
     }
