@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diascope.errors import RunError
 from diascope.system.sealed import read_sealed, write_sealed
 
+FEWEST_IMAGES = 50  # that a verdict may rest on
+MOST_IMAGES = 60  # whose maps are made for it: the more, the narrower the intervals
 FILE = "explanations.json"
 FIX = "Remove the file, and run `diascope explain` on the run again."
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from diascope.bundle.bundle import Bundle
 from diascope.errors import SettingsError
-from diascope.explanations.heat_maps import sample_input
 from diascope.explanations.layers import (
     Layer,
     find_layers,
     is_inner,
     networks_of,
     read_layers,
+    sample_input,
 )
 from diascope.system.device import full_precision
 

@@ -8,7 +8,7 @@ evidence against the class is left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +22,13 @@ from diascope.bundle.preprocess import dihedral, undo_dihedral
 from diascope.errors import DataError, SettingsError, UnknownNameError
 from diascope.explanations.attention import rollout
 from diascope.explanations.cams import grad_cam, hires_cam, score_cam
-from diascope.explanations.layers import Layer, default_layer, named_layer, networks_of
+from diascope.explanations.layers import (
+    Layer,
+    default_layer,
+    named_layer,
+    networks_of,
+    sample_input,
+)
 from diascope.explanations.perturbed import (
     blurred,
     integrated_gradients,
@@ -196,15 +202,3 @@ def heat_maps(
 def predicted(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the predicted class of images, uint8 (N, S, S, 3): int64 (N,)."""
     return bundle.decide(softmax(bundle.predict_logits(images))).astype(np.int64)
-
-
-def sample_input(bundle: Bundle) -> Tensor:
-    """Return two images of noise as input of a network, the same each time."""
-    side = bundle.card.size_px
-    rng = np.random.default_rng(0)
-    return bundle.to_input(rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8))
-
-
-def with_networks(bundle: Bundle, module: nn.Module) -> Bundle:
-    """Return the bundle with another module in the place of its own."""
-    return replace(bundle, module=module)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +55,13 @@ def networks_of(bundle: Bundle) -> list[nn.Module]:
     """Return the members of an ensemble, or the network; they take what `Bundle.to_input` gives."""
     module = bundle.module
     return list(module.members) if isinstance(module, Ensemble) else [module]
+
+
+def sample_input(bundle: Bundle) -> Tensor:
+    """Return two images of noise as input of a network, the same each time."""
+    side = bundle.card.size_px
+    rng = np.random.default_rng(0)
+    return bundle.to_input(rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8))
 
 
 def find_layers(network: nn.Module, x: Tensor) -> list[Layer]:

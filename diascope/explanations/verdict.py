@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from diascope.bundle.map_verdicts import Finding, Level, MapVerdict
+from diascope.bundle.map_verdicts import (
+    FEWEST_IMAGES,
+    MOST_IMAGES,
+    Finding,
+    Level,
+    MapVerdict,
+)
 from diascope.bundle.predictions import softmax
 from diascope.errors import SettingsError
 from diascope.explanations.focus import background_of, border_of, energy_in
@@ -30,8 +36,6 @@ from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted
 from diascope.task import Task
 
-FEWEST_IMAGES = 50
-MOST_IMAGES = 60  # whose maps are made; the more, the narrower the intervals
 FORGOTTEN_IMAGES = 12  # whose maps are made anew for each network that forgot
 MOST_ALIKE = 0.5  # rank correlation with the map of a network that forgot everything
 STABLE, HARDLY_STABLE = 0.6, 0.4  # rank correlation under shifts

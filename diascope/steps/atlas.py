@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.map_verdicts import FEWEST_IMAGES
 from diascope.data.splits.folds import split_columns
-from diascope.explanations.testing import FEWEST_IMAGES, explainers_of, is_tested
+from diascope.explanations.map_testing import explainers_of, is_tested
 from diascope.reporting.explain.verdicts import sample_of_run, tested_on
 from diascope.reporting.pseudonyms import pseudonyms, true_names
 from diascope.reporting.report.facts import read_facts

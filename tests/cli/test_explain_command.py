@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from drawn.run_folders import make_run
-from drawn.verdicts import NAME, Judge
+from drawn.verdicts import Judge
 
 
 @pytest.fixture(autouse=True)
 def judge(monkeypatch):
     one = Judge()
-    monkeypatch.setitem(sys.modules, NAME, one.module)
+    one.take_over(monkeypatch)
     return one
 
 

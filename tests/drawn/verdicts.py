@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType, SimpleNamespace
 
 from diascope.bundle.map_verdicts import Finding, MapVerdict
@@ -17,6 +18,11 @@ class Judge:
     def __init__(self, levels=LEVELS, *, fewest=10):
         self.levels, self.fewest = levels, fewest
         self.judged = []
+
+    def take_over(self, monkeypatch):
+        """Stand in for the real judge in a test."""
+        monkeypatch.setitem(sys.modules, NAME, self.module)
+        monkeypatch.setattr("diascope.reporting.explain.verdicts.FEWEST_IMAGES", self.fewest)
 
     @property
     def module(self) -> ModuleType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import torch
 from drawn.run_folders import BINARY, make_run
 from drawn.run_folders import bundle as draw_bundle
-from drawn.verdicts import NAME, Judge
+from drawn.verdicts import Judge
 from PIL import Image
 
 import diascope
@@ -37,7 +36,7 @@ FAST = ("grad-cam", "hires-cam")
 def judge(monkeypatch):
     """Let verdicts be found in a moment."""
     one = Judge()
-    monkeypatch.setitem(sys.modules, NAME, one.module)
+    one.take_over(monkeypatch)
     return one
 
 
@@ -273,7 +272,7 @@ def test_a_run_is_tested_once_on_validation_images_and_keeps_the_verdicts(run, f
         assert np.array_equal(image, fit_image(pixels, 32, fit="pad"))
     assert found.verdicts["grad-cam"].level == "weak"
     stored = MapVerdicts.load(run / "bundle", diascope.load(run).card.weights_sha256)
-    assert stored.images == "18 validation images"
+    assert stored.images == "18 validation images, chosen evenly by class"
     assert stored.of("hires-cam", found.layers[1]) == found.verdicts["hires-cam"]
     again = explain(run / "bundle", files, methods=(*FAST, "occlusion"))
     assert [one.method for one in judge.judged[2:]] == ["occlusion"]
@@ -315,7 +314,7 @@ def test_where_the_images_are_gone_those_of_the_cache_are_judged(trained, cells,
             raise SourceError(f"{path} is gone.")
 
         patch.setattr("diascope.reporting.explain.verdicts.open_files", gone)
-        patch.setitem(sys.modules, NAME, judge.module)
+        judge.take_over(patch)
         explain(trained, files, methods=["grad-cam"])
     from_cache = judge.judged[0].images
     assert len(from_cache) == min(n_val, 60)
@@ -372,7 +371,7 @@ def test_the_method_that_passes_comes_first_and_one_that_fails_is_grey(run, file
 
 def test_where_all_methods_fail_the_page_says_so_first(run, files, tmp_path, monkeypatch):
     all_fail = Judge(dict.fromkeys(DEFAULTS, "fail"))
-    monkeypatch.setitem(sys.modules, NAME, all_fail.module)
+    all_fail.take_over(monkeypatch)
     overview, _ = write(run, files, tmp_path / "out", methods=DEFAULTS)
     page = (folder_of(tmp_path / "out", files[0]) / "index.html").read_text("utf-8")
     sentence = page.index("Every heat map method failed its test on this network")
@@ -442,7 +441,7 @@ def test_pages_with_other_verdicts_are_not_mixed(run, files, tmp_path, monkeypat
     write(run, files, tmp_path / "out")
     (run / "bundle" / VERDICTS).unlink()
     other = Judge({"grad-cam": "fail"})
-    monkeypatch.setitem(sys.modules, NAME, other.module)
+    other.take_over(monkeypatch)
     explain(run, files, methods=["grad-cam"])
     with pytest.raises(SettingsError, match="begun with other verdicts"):
         write(run, files, tmp_path / "out")

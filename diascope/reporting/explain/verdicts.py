@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile, read_or_reason
-from diascope.bundle.map_verdicts import MapVerdicts
+from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
 from diascope.data.manifest import label_indices
 from diascope.data.pack import Pixels, pack_folder
@@ -23,12 +23,10 @@ from diascope.data.splits.folds import in_fold
 from diascope.errors import ImageError, SourceError
 from diascope.explanations.explained import verdict_on
 from diascope.explanations.heat_maps import Explainer
-from diascope.explanations.testing import (
-    FEWEST_IMAGES,
-    MOST_IMAGES,
+from diascope.explanations.map_testing import (
     is_tested,
+    judged,
     rows_to_test,
-    tested,
 )
 from diascope.system.array_cache import find_array
 from diascope.system.environment import home
@@ -106,8 +104,8 @@ def with_verdicts(
 def tested_on(
     sample: Sample, bundle: Bundle, explainers: Sequence[Explainer], progress: ShowProgress
 ) -> MapVerdicts:
-    """Return verdicts on the maps of all explainers, see `diascope.explanations.testing.tested`."""
-    return tested(
+    """Return verdicts on the maps of all explainers, of what is known of the images."""
+    return judged(
         bundle,
         explainers,
         sample.images,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from diascope.bundle.card import Card
-from diascope.explanations.explained import ExplainedImage, MethodMap
-from diascope.explanations.heat_maps import ROLLOUT
 from diascope.metrics.prediction_sets import reasons_to_refer
+
+if TYPE_CHECKING:  # a report without heat maps does not load what makes them
+    from diascope.explanations.explained import ExplainedImage, MethodMap
 
 METHOD_NAMES = {
     "grad-cam": "Grad-CAM",
@@ -17,6 +20,7 @@ METHOD_NAMES = {
     "occlusion": "Occlusion",
     "attention-rollout": "Attention rollout",
 }
+OF_NO_CLASS = ("attention-rollout",)  # whose maps are the same for every class
 HOW = {
     "grad-cam": "The maps of a layer, each weighted by its mean gradient.",
     "hires-cam": "The maps of a layer, each place weighted by its gradient.",
@@ -143,7 +147,7 @@ def places_text(one: MethodMap) -> str:
 
 def unit_of(method: str) -> str:
     """Return the unit of a map."""
-    return "part of 1" if method == ROLLOUT else "logit"
+    return "part of 1" if method in OF_NO_CLASS else "logit"
 
 
 def reason_text(one: MethodMap) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.bundle.map_verdicts import Level, MapVerdict
+from diascope.bundle.map_verdicts import FEWEST_IMAGES, Level, MapVerdict
 from diascope.explanations.atlas import Case, choose_cases
 from diascope.explanations.filters import FirstLayer, Patch
 from diascope.explanations.similar import Neighbour
-from diascope.explanations.testing import FEWEST_IMAGES
-from diascope.reporting.explain.words import LEVEL_WORDS, METHOD_NAMES, ORDER
+from diascope.reporting.explain.words import LEVEL_WORDS, METHOD_NAMES, OF_NO_CLASS, ORDER
 from diascope.reporting.figures.overlay import enlarged, framed, heat_over, legend, tiles
 from diascope.reporting.figures.pictures import image_uri, thumbnail_uri
 from diascope.reporting.report.atlas_networks import (
@@ -30,7 +29,6 @@ MOST_CLASSES = 10
 N_NEIGHBOURS = 4
 THUMBNAIL_PX = 112
 TILE_PX = 48
-OF_NO_CLASS = ("attention-rollout",)  # its maps are the same for every class
 ON_THIS: Mapping[Level, str] = {"weak": "weak here", "fail": "fails here"}
 
 

@@ -15,8 +15,8 @@ from diascope.data.sample import spread_rows
 from diascope.data.splits.folds import split_columns
 from diascope.explanations import filters, similar
 from diascope.explanations.filters import FirstLayer, first_layer_filters
+from diascope.explanations.map_testing import best_verdict, explainer_by
 from diascope.explanations.similar import Neighbour, describe, nearest, typical_distance
-from diascope.explanations.testing import best_verdict, explainer_by
 from diascope.reporting.report.facts import Facts
 
 

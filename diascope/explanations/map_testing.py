@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
-from diascope.bundle.map_verdicts import MapVerdict, MapVerdicts
+from diascope.bundle.map_verdicts import MOST_IMAGES, MapVerdict, MapVerdicts
 from diascope.data.manifest import label_indices
 from diascope.data.sample import balanced_rows
 from diascope.errors import SettingsError
@@ -19,7 +19,6 @@ from diascope.system.progress import ShowProgress
 if TYPE_CHECKING:
     from diascope.explanations.heat_maps import Explainer
 
-FEWEST_IMAGES, MOST_IMAGES = 50, 60  # as in `verdict`, which takes seconds to import
 LEVELS = ("pass", "weak", "fail")  # the best first
 
 
@@ -53,7 +52,7 @@ def rows_to_test(table: pl.DataFrame, classes: Sequence[str]) -> NDArray[np.intp
     return rows[balanced_rows(labels, of_val["group"].to_list(), MOST_IMAGES, seed=0)]
 
 
-def tested(
+def judged(
     bundle: Bundle,
     explainers: Sequence[Explainer],
     images: NDArray[np.uint8],
