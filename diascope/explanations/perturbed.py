@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
+from diascope.explanations.blur import gaussian
 from diascope.explanations.scores import centred_logits
 
 STEPS = 32  # of integrated gradients, between the blurred image and the image
@@ -20,9 +20,7 @@ AT_ONCE = 128  # images scored together
 
 def blurred(x: Tensor, fraction: float = BLUR) -> Tensor:
     """Blur images (B, C, S, S) by a Gaussian of this fraction of their side."""
-    sigma = max(0.5, fraction * x.shape[-1])
-    width = min(2 * round(2 * sigma) + 1, 2 * (x.shape[-1] // 2) - 1)
-    return gaussian_blur(x, [width, width], [sigma, sigma])
+    return gaussian(x, max(0.5, fraction * x.shape[-1]))
 
 
 def integrated_gradients(network: nn.Module, x: Tensor, targets: Tensor) -> Tensor:

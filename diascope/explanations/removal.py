@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.preprocess import dihedral
+from diascope.explanations.blur import gaussian
 from diascope.explanations.layers import networks_of
 from diascope.explanations.perturbed import blurred
 from diascope.explanations.scores import centred_logits
@@ -123,9 +123,8 @@ def filled(x: Tensor, removed: Tensor, *, seed: int) -> Tensor:
     result = torch.where(removed, mean, x)
     is_open = removed
     for sigma in FILLED_FROM:
-        width = min(2 * round(2 * sigma) + 1, 2 * (x.shape[-1] // 2) - 1)
-        weights = gaussian_blur(left, [width, width], [sigma, sigma])
-        means = gaussian_blur(x * left, [width, width], [sigma, sigma]) / weights.clamp_min(1e-6)
+        weights = gaussian(left, sigma)
+        means = gaussian(x * left, sigma) / weights.clamp_min(1e-6)
         is_found = is_open & (weights >= LEAST_WEIGHT)
         result = torch.where(is_found, means, result)
         is_open = is_open & ~is_found
