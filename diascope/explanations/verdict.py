@@ -127,18 +127,18 @@ def judge_maps(
 def judge_map(
     explainer: Explainer, image: NDArray[np.uint8], target: int, heat_map: NDArray[np.float32]
 ) -> tuple[Finding, ...]:
-    """Test the heat map of one image, uint8 (S, S, 3), by what is cheap: focus and removal.
+    """Test the heat map of one image, uint8 (S, S, 3), by what is cheap: removal and focus.
 
-    The map is float32 (S, S), 0 or more, of the class of index ``target``.
+    The map is float32 (S, S), 0 or more, of the class of index ``target``. Where its evidence lies
+    is asked of the positive class alone, if there is one: others need show no place.
     """
     maps, images, whose = heat_map[None], image[None], np.array(["0"])
     tested = _in_one_view(explainer)
     gain = remove(tested.bundle, images, np.array([target]), maps)
-    found = [
-        _removal(gain, whose),
-        _border(maps, np.array([target]), whose),
-        _background(maps, images, whose),
-    ]
+    found = [_removal(gain, whose)]
+    positive = tested.bundle.card.positive
+    if positive in (None, tested.bundle.classes[target]):
+        found += [_border(maps, np.array([target]), whose), _background(maps, images, whose)]
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -226,10 +226,10 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
     level: Level = "pass" if all(above) else "weak" if any(above) else "fail"
     follow = {"pass": "follows", "weak": "partly follows", "fail": "does not follow"}[level]
     text = (
-        f"The score {follow} what the maps show: without it, it falls by "
-        f"{_shown(values[0], deletion.low, deletion.high, signed=True)} more, and with it alone it "
-        f"is {_shown(values[1], insertion.low, insertion.high, signed=True)} higher than for "
-        f"equally smooth random maps (logit)."
+        f"The score {follow} what the heat map shows. Compared with an equally smooth random map, "
+        f"removing it gains {_shown(values[0], deletion.low, deletion.high, signed=True)}, and "
+        f"showing it alone {_shown(values[1], insertion.low, insertion.high, signed=True)} (logit; "
+        f"above 0 is better)."
     )
     return _finding("removal", level, text, float(values[0]), deletion, 0.0)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-COLOURS = "inferno"  # perceptually uniform, and told apart by colour-blind readers
+COLOURS = "viridis"  # as on the pages of `explain`: even in lightness, for colour-blind readers too
 FAINT, MOST = 0.25, 0.8  # where the colours begin, and how much of them covers the image
 GREY = (0.299, 0.587, 0.114)  # what red, green and blue weigh in brightness
 GAP_PX = 4
