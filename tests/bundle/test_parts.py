@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,7 @@ from diascope.bundle.calibrate import calibrate, choose_operating_point, recalib
 from diascope.bundle.card import Card, Recalibration
 from diascope.bundle.drift_reference import make_drift_reference
 from diascope.bundle.ensemble import join_members
+from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.ood import fit_ood
 from diascope.bundle.prediction_table import with_failures, write_table
 from diascope.bundle.scoring import score_ood
@@ -39,7 +42,11 @@ def with_parts(bare):
     ood = fit_ood(features, images, SEEN.labels, val_features=features, val_images=images)
     found = replace(bare, ood=ood)
     scores = score_ood(found, images, np.arange(len(images)))
-    return replace(found, drift_reference=make_drift_reference(SEEN, scores))
+    with TemporaryDirectory() as folder:
+        weights = found.save(Path(folder)).card.weights_sha256
+    verdicts = MapVerdicts(weights_sha256=weights, images="60 images", verdicts=())
+    reference = make_drift_reference(SEEN, scores)
+    return replace(found, drift_reference=reference, map_verdicts=verdicts)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,7 @@ def check_is_whole(found, folder):
     assert saved.card.drift_reference_sha256
     again = Bundle.load(folder)
     assert again.card == saved.card
+    assert again.map_verdicts == found.map_verdicts
     assert again.ood.limits.tolist() == found.ood.limits.tolist()
     table = reference_table(again.card, again.drift_reference)
     paths = [f"{group}_{k}.png" for k, group in enumerate(SEEN.groups)]

@@ -68,10 +68,14 @@ def hospital(root: Path) -> Path:
 
 
 def text_of(path: Path) -> str:
-    """Return all text of a file, that of pages within attributes and embedded pictures too."""
+    """Return all text of a file, that of pages within attributes and embedded drawings too.
+
+    The bytes of embedded photographs are no text, and hold any three letters.
+    """
     text = path.read_text("utf-8")
     embedded = re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", text)
     drawn = [base64.b64decode(one).decode("utf-8", "replace") for one in embedded]
+    text = re.sub(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+", "", text)
     return html.unescape("\n".join([text, *drawn]))
 
 
