@@ -225,11 +225,12 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
     ]
     level: Level = "pass" if all(above) else "weak" if any(above) else "fail"
     follow = {"pass": "follows", "weak": "partly follows", "fail": "does not follow"}[level]
+    falls = _shown(values[0], deletion.low, deletion.high, signed=True)
+    rises = _shown(values[1], insertion.low, insertion.high, signed=True)
     text = (
         f"The score {follow} what the heat map shows. Compared with an equally smooth random map, "
-        f"removing it gains {_shown(values[0], deletion.low, deletion.high, signed=True)}, and "
-        f"showing it alone {_shown(values[1], insertion.low, insertion.high, signed=True)} (logit; "
-        f"above 0 is better)."
+        f"hiding what it shows lowers the score by {falls} more, and showing that alone raises it "
+        f"by {rises} more (logit; below 0, the random map did better)."
     )
     return _finding("removal", level, text, float(values[0]), deletion, 0.0)
 
@@ -237,14 +238,19 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
 def _efficiency(
     explainer: Explainer, images: NDArray[np.uint8], targets: NDArray[np.integer], gain: Removal
 ) -> Finding | None:
-    """Ask how much of what a reference finds the maps find; None for the reference itself."""
+    """Ask how much of what a reference finds the maps find.
+
+    None for the reference itself, and where that finds nothing: a share of nothing is no number.
+    """
     if explainer.method == REFERENCE:
         return None
     rows = _evenly(len(images), REFERENCE_IMAGES)
     reference = _in_one_view(Explainer.of(explainer.bundle, REFERENCE))
     maps = reference.maps(images[rows], targets[rows])
     best = remove(explainer.bundle, images[rows], targets[rows], maps).deletion.mean()
-    value = float(gain.deletion[rows].mean() / best) if best > 0 else 1.0
+    if best <= 0:
+        return None
+    value = float(gain.deletion[rows].mean() / best)
     level = _at_least(value, EFFICIENT, HARDLY_EFFICIENT)
     text = (
         f"Without what the maps show, the score falls by {100 * max(value, 0):.0f} % of what it "
@@ -323,12 +329,13 @@ def _background(
         return None
     value, interval = float(energy[is_shown].mean()), _mean(energy[is_shown], groups[is_shown])
     share = float(region.mean())
-    level = _at_least(-value, -max(MOST_ON_BLACK, share), -max(FAR_ON_BLACK, share))
+    limit = max(MOST_ON_BLACK, share)
+    level = _at_least(-value, -limit, -max(FAR_ON_BLACK, share))
     text = (
         f"{100 * value:.0f} % of the evidence lies on the black background, which has "
         f"{100 * share:.0f} % of the area."
     )
-    return _finding("background", level, text, value, interval, MOST_ON_BLACK)
+    return _finding("background", level, text, value, interval, limit)
 
 
 def _at_least(value: float, enough: float, hardly: float) -> Level:

@@ -15,7 +15,7 @@ from diascope.errors import RunError, SettingsError
 from diascope.explanations.focus import border_of, energy_in
 from diascope.explanations.heat_maps import Explainer
 from diascope.explanations.randomisation import forget, randomised
-from diascope.explanations.removal import filled, moved, remove
+from diascope.explanations.removal import Removal, filled, moved, remove
 from diascope.explanations.similarity import rank_correlations
 from diascope.explanations.stability import across_members, under_shifts
 from diascope.explanations.verdict import FEWEST_IMAGES, judge_map, judge_maps
@@ -272,6 +272,24 @@ def test_a_single_map_is_tested_by_what_is_cheap():
     findings = {one.name: one for one in judge_map(explainer, image, 0, shown)}
     assert findings["border"].level == "fail"
     assert findings["removal"].low is None
+
+
+def test_background_is_held_against_its_area_and_that_limit_is_noted():
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[8:24, 8:24] = 200
+    explainer = Explainer.of(watching(CENTRE, CENTRE), "occlusion")
+    even = np.ones((SIDE, SIDE), np.float32)
+    findings = {one.name: one for one in judge_map(explainer, image, 0, even)}
+    background = findings["background"]
+    assert (background.value, background.limit, background.level) == (0.75, 0.75, "pass")
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_a_map_finds_is_no_share_of_a_reference_that_finds_nothing(monkeypatch):
+    nothing = Removal(np.zeros(60), np.zeros(60))
+    monkeypatch.setattr("diascope.explanations.verdict.remove", lambda *_, **__: nothing)
+    verdict = judge_maps(Explainer.of(watching(CENTRE, CENTRE), "hires-cam"), images_of(60))
+    assert verdict.finding("efficiency") is None
 
 
 # Kept in the bundle

@@ -219,7 +219,11 @@ def _begun(folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
     before = read_sealed(folder / FILE, fix="Choose another folder with --out.")
     differing = [key for key, value in options.items() if before["options"].get(key) != value]
     if differing:
-        names = {"card_sha256": "another model", "diascope": "another version of diascope"}
+        names = {
+            "card_sha256": "another model",
+            "diascope": "another version of diascope",
+            "target": "another class",
+        }
         what = ", ".join(names.get(key, f"other {key}") for key in differing)
         raise SettingsError(
             f"{folder} holds explanations of {what}.",

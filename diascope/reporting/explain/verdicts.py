@@ -120,7 +120,8 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     """Return validation images of a run, at most `MOST_IMAGES`, of all classes and many groups.
 
     They are read from where they lay when the data were prepared, or else from the cache. Those
-    that are gone or have changed are left out.
+    that are gone or have changed are left out. For an ensemble there are no labels: its members
+    learned from these images, so that scores of them do not tell whether it knows anything.
 
     Parameters
     ----------
@@ -141,10 +142,11 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     if not found:
         found = dict(enumerate(_packed(run.manifest, rows, pixels)))
     kept, side = list(found), pixels.size_px
+    is_learned = run.plan.members > 0
     return Sample(
         np.array(list(found.values()), np.uint8).reshape(-1, side, side, 3),
-        (OF_MEMBERS if run.plan.members else OF_VAL).format(n=len(found)),
-        label_indices(table, classes).to_numpy().astype(np.int32)[kept],
+        (OF_MEMBERS if is_learned else OF_VAL).format(n=len(found)),
+        None if is_learned else label_indices(table, classes).to_numpy().astype(np.int32)[kept],
         [table["group"][number] for number in kept],
     )
 
