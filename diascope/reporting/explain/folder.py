@@ -220,7 +220,7 @@ def _begun(folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
     differing = [key for key, value in options.items() if before["options"].get(key) != value]
     if differing:
         names = {
-            "card_sha256": "another model",
+            "card_sha256": "another model or operating point",
             "diascope": "another version of diascope",
             "target": "another class",
         }

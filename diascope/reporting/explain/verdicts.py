@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.card import Card
 from diascope.bundle.image_files import ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
@@ -91,12 +92,16 @@ def with_verdicts(
         )
         say(f"not tested: {names}, which takes at least {FEWEST_IMAGES} images. {todo}")
         return tuple(explainers)
-    found = tested_on(sample, bundle, explainers, progress)
-    if run is not None:
+    if run is not None:  # what is kept holds for the bundle as it is, at its own operating point
+        stored = replace(bundle, card=Card.load(bundle_folder(model)))
+        its_own = [replace(one, bundle=stored) for one in explainers]
+        found = tested_on(sample, stored, its_own, progress)
         try:
             found.save(bundle_folder(model))
         except SourceError as error:
             say(f"the verdicts on the heat maps are not kept beside the weights: {error.problem}")
+    else:
+        found = tested_on(sample, bundle, explainers, progress)
     judged = replace(bundle, map_verdicts=found)
     return tuple(replace(one, bundle=judged) for one in explainers)
 
