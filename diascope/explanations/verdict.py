@@ -253,8 +253,9 @@ def _efficiency(
     value = float(gain.deletion[rows].mean() / best)
     level = _at_least(value, EFFICIENT, HARDLY_EFFICIENT)
     text = (
-        f"Without what the maps show, the score falls by {100 * max(value, 0):.0f} % of what it "
-        f"falls by without what {REFERENCE} shows (at least {100 * EFFICIENT:.0f} %)."
+        f"Hiding what the maps show lowers the score, beyond the random map, by "
+        f"{100 * max(value, 0):.0f} % of what hiding the evidence of integrated gradients does "
+        f"(at least {100 * EFFICIENT:.0f} %)."
     )
     return Finding(name="efficiency", level=level, text=text, value=value, limit=EFFICIENT)
 

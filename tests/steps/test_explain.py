@@ -109,7 +109,7 @@ def test_an_image_gets_a_page_with_pictures_and_numbers(figures, run, files, tmp
         with Image.open(folder / f"{method}.png") as picture:
             assert picture.size[0] > 1000
     assert {"index.html", "input.png", "features-0.png", "features-4.svg"} <= names
-    assert any("body." in line and "found by itself" in line for line in said)
+    assert any("body." in line and "found automatically" in line for line in said)
     page = (folder / "index.html").read_text("utf-8")
     assert "This map tells 8\xa0x\xa08 places apart." in page
     assert "First convolution: all 32 filters" in page
@@ -346,7 +346,9 @@ def test_a_bundle_alone_is_tested_on_enough_images_and_else_not(run, files, tmp_
     assert len(judge.judged[0].images) == 20
     assert judge.judged[0].labels is None
     assert judge.judged[0].groups is None
-    assert "with 20 images that were given" in overview.read_text("utf-8")
+    assert "with 20 of the images explained here, each counted as a group" in overview.read_text(
+        "utf-8"
+    )
     assert not (alone / VERDICTS).exists()
     # Work that goes on shows the verdicts that the pages have
     write(alone, files, tmp_path / "many")

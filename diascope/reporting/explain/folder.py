@@ -261,7 +261,7 @@ def _layers(explainers: Sequence[Explainer], *, is_named: bool) -> list[str]:
     for one in explainers:
         if one.layer is not None:
             by_layer.setdefault((one.layer.name, one.side), []).append(METHOD_NAMES[one.method])
-    how = "" if is_named else ", found by itself"
+    how = "" if is_named else ", found automatically"
     return [
         f"layer of {', '.join(names)}: {layer}, {side} x {side} places{how}"
         for (layer, side), names in by_layer.items()

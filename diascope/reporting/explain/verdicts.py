@@ -37,6 +37,7 @@ from diascope.training.known_images import run_of
 from diascope.training.run import Run, bundle_folder
 
 TEST_THEM = "To have them tested, explain the run itself, or at least {fewest} images at once."
+GIVEN = "{n} of the images explained here, each counted as a group of its own"
 OF_VAL = "{n} validation images, chosen evenly by class"
 OF_MEMBERS = "{n} images, chosen evenly by class, that all members but one learned from"
 
@@ -82,7 +83,7 @@ def with_verdicts(
         sample = sample_of_run(run, bundle.card.pixels)
     else:
         images = given()
-        sample = Sample(images, f"{len(images)} images that were given")
+        sample = Sample(images, GIVEN.format(n=len(images)))
     if len(sample.images) < FEWEST_IMAGES:
         names = ", ".join(one.method for one in explainers if verdict_on(one) is None)
         todo = (
