@@ -175,8 +175,11 @@ def _score(level: Level, findings: Sequence[Finding]) -> float:
 
 def _knowledge(
     explainer: Explainer, images: NDArray[np.uint8], labels: NDArray[np.integer], groups: NDArray
-) -> Finding:
-    """Ask whether the network tells the classes apart: of guesses, nothing is to be explained."""
+) -> Finding | None:
+    """Ask whether the network tells the classes apart: of guesses, nothing is to be explained.
+
+    None where there is no AUROC, since a class has no image.
+    """
     bundle = explainer.bundle
     probabilities = softmax(bundle.predict_logits(images))
     scored = ScoredImages.from_arrays(
@@ -188,7 +191,9 @@ def _knowledge(
         group_kind=bundle.card.group_kind,
     )
     auroc = rank_replicates(scored, rankings_of(scored), Resampling())["auroc"].estimate()
-    value = 0.5 if auroc.value is None else auroc.value
+    if auroc.value is None:
+        return None
+    value = auroc.value
     is_known = auroc.low is not None and auroc.low > 0.5
     level: Level = "pass" if is_known else "weak" if auroc.low is None and value > 0.7 else "fail"
     what = "tells the classes apart" if is_known else "may be guessing: there is nothing to explain"

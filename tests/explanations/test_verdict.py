@@ -250,6 +250,17 @@ def test_a_network_that_guesses_has_nothing_to_explain():
 
 
 @pytest.mark.usefixtures("forgetful")
+def test_without_images_of_two_classes_no_auroc_is_made_up():
+    verdict = judge_maps(
+        Explainer.of(watching(CENTRE, CENTRE), "hires-cam"),
+        images_of(60),
+        labels=np.zeros(60, np.int64),
+    )
+    assert verdict.finding("knowledge") is None
+    assert "guessing" not in verdict.reason
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_a_verdict_is_the_same_again_and_says_what_it_rests_on():
     explainer = Explainer.of(watching(CENTRE, CENTRE), "hires-cam")
     first, second = (judge_maps(explainer, images_of(60)) for _ in range(2))
