@@ -384,6 +384,7 @@ def _mean(values: NDArray[np.float64], groups: NDArray, *, level: float = 0.95) 
             for counts in resample_blocks(strata, n_resamples=2000, seed=0)
         ]
     )
-    half = float(stdtrit(n_groups - 1, (1 + level) / 2) * draws.std())
+    error = draws.std() * np.sqrt(n_groups / (n_groups - 1))  # resamples vary too little by that
+    half = float(stdtrit(n_groups - 1, (1 + level) / 2) * error)
     method = "Student interval, standard error by group bootstrap"
     return Estimate(value, value - half, value + half, n_images, n_groups, method)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn.networks import draw_bundle, draw_images, draw_network
+from scipy.stats import t
 from torch import nn
 
 from diascope.bundle.map_verdicts import MapVerdict, MapVerdicts
@@ -18,7 +19,7 @@ from diascope.explanations.randomisation import forget, randomised
 from diascope.explanations.removal import Removal, filled, moved, remove
 from diascope.explanations.similarity import rank_correlations
 from diascope.explanations.stability import across_members, under_shifts
-from diascope.explanations.verdict import FEWEST_IMAGES, judge_map, judge_maps
+from diascope.explanations.verdict import FEWEST_IMAGES, _mean, judge_map, judge_maps
 
 SIDE = 32
 
@@ -301,6 +302,14 @@ def test_what_a_map_finds_is_no_share_of_a_reference_that_finds_nothing(monkeypa
     monkeypatch.setattr("diascope.explanations.verdict.remove", lambda *_, **__: nothing)
     verdict = judge_maps(Explainer.of(watching(CENTRE, CENTRE), "hires-cam"), images_of(60))
     assert verdict.finding("efficiency") is None
+
+
+@pytest.mark.parametrize("n_groups", [3, 5, 14])
+def test_intervals_of_a_mean_are_as_wide_as_those_of_student(n_groups):
+    values = np.random.default_rng(0).normal(size=n_groups)
+    found = _mean(values, np.arange(n_groups).astype(str))
+    half = t.ppf(0.975, n_groups - 1) * values.std(ddof=1) / np.sqrt(n_groups)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.04)
 
 
 # Kept in the bundle
