@@ -175,8 +175,11 @@ def _score(level: Level, findings: Sequence[Finding]) -> float:
 
 def _knowledge(
     explainer: Explainer, images: NDArray[np.uint8], labels: NDArray[np.integer], groups: NDArray
-) -> Finding:
-    """Ask whether the network tells the classes apart: of guesses, nothing is to be explained."""
+) -> Finding | None:
+    """Ask whether the network tells the classes apart: of guesses, nothing is to be explained.
+
+    None where there is no AUROC, since a class has no image.
+    """
     bundle = explainer.bundle
     probabilities = softmax(bundle.predict_logits(images))
     scored = ScoredImages.from_arrays(
@@ -188,7 +191,9 @@ def _knowledge(
         group_kind=bundle.card.group_kind,
     )
     auroc = rank_replicates(scored, rankings_of(scored), Resampling())["auroc"].estimate()
-    value = 0.5 if auroc.value is None else auroc.value
+    if auroc.value is None:
+        return None
+    value = auroc.value
     is_known = auroc.low is not None and auroc.low > 0.5
     level: Level = "pass" if is_known else "weak" if auroc.low is None and value > 0.7 else "fail"
     what = "tells the classes apart" if is_known else "may be guessing: there is nothing to explain"
@@ -225,11 +230,12 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
     ]
     level: Level = "pass" if all(above) else "weak" if any(above) else "fail"
     follow = {"pass": "follows", "weak": "partly follows", "fail": "does not follow"}[level]
+    falls = _shown(values[0], deletion.low, deletion.high, signed=True)
+    rises = _shown(values[1], insertion.low, insertion.high, signed=True)
     text = (
         f"The score {follow} what the heat map shows. Compared with an equally smooth random map, "
-        f"removing it gains {_shown(values[0], deletion.low, deletion.high, signed=True)}, and "
-        f"showing it alone {_shown(values[1], insertion.low, insertion.high, signed=True)} (logit; "
-        f"above 0 is better)."
+        f"hiding what it shows lowers the score by {falls} more, and showing that alone raises it "
+        f"by {rises} more (logit; below 0, the random map did better)."
     )
     return _finding("removal", level, text, float(values[0]), deletion, 0.0)
 
@@ -237,18 +243,24 @@ def _removal(gain: Removal, groups: NDArray) -> Finding:
 def _efficiency(
     explainer: Explainer, images: NDArray[np.uint8], targets: NDArray[np.integer], gain: Removal
 ) -> Finding | None:
-    """Ask how much of what a reference finds the maps find; None for the reference itself."""
+    """Ask how much of what a reference finds the maps find.
+
+    None for the reference itself, and where that finds nothing: a share of nothing is no number.
+    """
     if explainer.method == REFERENCE:
         return None
     rows = _evenly(len(images), REFERENCE_IMAGES)
     reference = _in_one_view(Explainer.of(explainer.bundle, REFERENCE))
     maps = reference.maps(images[rows], targets[rows])
     best = remove(explainer.bundle, images[rows], targets[rows], maps).deletion.mean()
-    value = float(gain.deletion[rows].mean() / best) if best > 0 else 1.0
+    if best <= 0:
+        return None
+    value = float(gain.deletion[rows].mean() / best)
     level = _at_least(value, EFFICIENT, HARDLY_EFFICIENT)
     text = (
-        f"Without what the maps show, the score falls by {100 * max(value, 0):.0f} % of what it "
-        f"falls by without what {REFERENCE} shows (at least {100 * EFFICIENT:.0f} %)."
+        f"Hiding what the maps show lowers the score, beyond the random map, by "
+        f"{100 * max(value, 0):.0f} % of what hiding the evidence of integrated gradients does "
+        f"(at least {100 * EFFICIENT:.0f} %)."
     )
     return Finding(name="efficiency", level=level, text=text, value=value, limit=EFFICIENT)
 
@@ -323,12 +335,13 @@ def _background(
         return None
     value, interval = float(energy[is_shown].mean()), _mean(energy[is_shown], groups[is_shown])
     share = float(region.mean())
-    level = _at_least(-value, -max(MOST_ON_BLACK, share), -max(FAR_ON_BLACK, share))
+    limit = max(MOST_ON_BLACK, share)
+    level = _at_least(-value, -limit, -max(FAR_ON_BLACK, share))
     text = (
         f"{100 * value:.0f} % of the evidence lies on the black background, which has "
         f"{100 * share:.0f} % of the area."
     )
-    return _finding("background", level, text, value, interval, MOST_ON_BLACK)
+    return _finding("background", level, text, value, interval, limit)
 
 
 def _at_least(value: float, enough: float, hardly: float) -> Level:
@@ -371,6 +384,7 @@ def _mean(values: NDArray[np.float64], groups: NDArray, *, level: float = 0.95) 
             for counts in resample_blocks(strata, n_resamples=2000, seed=0)
         ]
     )
-    half = float(stdtrit(n_groups - 1, (1 + level) / 2) * draws.std())
+    error = draws.std() * np.sqrt(n_groups / (n_groups - 1))  # resamples vary too little by that
+    half = float(stdtrit(n_groups - 1, (1 + level) / 2) * error)
     method = "Student interval, standard error by group bootstrap"
     return Estimate(value, value - half, value + half, n_images, n_groups, method)

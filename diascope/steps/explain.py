@@ -29,7 +29,10 @@ from diascope.reporting.explain.row import Listed
 from diascope.reporting.explain.verdicts import MOST_IMAGES, evenly, sample_of, with_verdicts
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted
+from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
+
+NOT_KNOWN = (None, None)  # group and split of an image that is none of the run's
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ def write_explanations(
     """
     bundle = open_bundle(model)
     digests: dict[str, str] = {}
+    known, n_learned = known_images(model), 0
     listed: list[Listed] = []
     with ExitStack() as opened:
         images, left = list_image_files([Path(path) for path in paths], opened)
@@ -204,10 +208,17 @@ def write_explanations(
         files = [noting(image, digests) for image in images]
         for chunk, read in read_ahead(bundle.card.pixels, files, n_at_once=AT_ONCE):
             names = [path for path, _ in chunk]
-            listed += folder.explain(names, [digests.pop(path, None) for path in names], read)
+            noted = [digests.pop(path, None) for path in names]
+            n_learned += sum(known.get(one or "", NOT_KNOWN)[1] == "train" for one in noted)
+            listed += folder.explain(names, noted, read)
             progress(Progress("explaining", len(listed), len(images)))
     if folder.found:
         say(f"explained before: {counted(len(folder.found), 'image')}")
+    if n_learned:
+        say(
+            f"warning: of {counted(len(listed), 'file')}, the network learned from {n_learned}: do "
+            "not judge it by these"
+        )
     overview = folder.finish(listed, show_ids=show_ids)
     if all(one.row.error is not None for one in listed):
         check_all_predicted(Path(out) / TABLE, "explained")

@@ -30,8 +30,9 @@ def test_explain_prints_the_layer_and_the_page(call_here, run, tmp_path):
     done = call_here("explain", run, image(tmp_path), "--method", "grad-cam", "--out", "why")
     assert done.returncode == 0
     *lines, path = done.stdout.splitlines()
-    assert len(lines) == 1
-    assert re.fullmatch(r"layer of Grad-CAM: body\.\d, \d x \d places, found by itself", lines[0])
+    layer, warning = lines
+    assert re.fullmatch(r"layer of Grad-CAM: body\.\d, \d x \d places, found automatically", layer)
+    assert "the network learned from 1" in warning
     assert (tmp_path / path).is_file()
     assert Path(path) == Path("why/index.html")
 

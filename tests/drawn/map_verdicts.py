@@ -22,6 +22,7 @@ class StandIn:
     levels: dict[str, Level] = field(default_factory=dict)  # others pass
     of_map: Level = "pass"  # of what is found of every single map
     judged: list[tuple[str, int]] = field(default_factory=list)  # method, number of images
+    has_labels: set[bool] = field(default_factory=set)  # of all that were judged
     shown: list[tuple[str, int]] = field(default_factory=list)  # method, target
 
 
@@ -30,10 +31,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     found = StandIn()
 
     def judge_maps(explainer: Any, images: np.ndarray, *, labels: Any, groups: Any, progress: Any):
-        assert len(images) == len(labels)
+        assert labels is None or len(images) == len(labels)
         assert len(images) == len(groups)
         assert progress is not None
         found.judged.append((explainer.method, len(images)))
+        found.has_labels.add(labels is not None)
         level = found.levels.get(explainer.method, "pass")
         layer = explainer.layer.name if explainer.layer else ""
         return verdict(explainer.method, layer, level=level, n_images=len(images))

@@ -33,7 +33,13 @@ class Judge:
 
     def judge_maps(self, explainer, images, *, labels=None, groups=None, progress=None):  # noqa: ARG002
         self.judged.append(
-            SimpleNamespace(method=explainer.method, images=images, labels=labels, groups=groups)
+            SimpleNamespace(
+                method=explainer.method,
+                threshold=explainer.bundle.card.threshold,
+                images=images,
+                labels=labels,
+                groups=groups,
+            )
         )
         level = self.levels.get(explainer.method, "pass")
         return MapVerdict(

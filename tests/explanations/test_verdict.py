@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn.networks import draw_bundle, draw_images, draw_network
+from scipy.stats import t
 from torch import nn
 
 from diascope.bundle.map_verdicts import MapVerdict, MapVerdicts
@@ -15,10 +16,10 @@ from diascope.errors import RunError, SettingsError
 from diascope.explanations.focus import border_of, energy_in
 from diascope.explanations.heat_maps import Explainer
 from diascope.explanations.randomisation import forget, randomised
-from diascope.explanations.removal import filled, moved, remove
+from diascope.explanations.removal import Removal, filled, moved, remove
 from diascope.explanations.similarity import rank_correlations
 from diascope.explanations.stability import across_members, under_shifts
-from diascope.explanations.verdict import FEWEST_IMAGES, judge_map, judge_maps
+from diascope.explanations.verdict import FEWEST_IMAGES, _mean, judge_map, judge_maps
 
 SIDE = 32
 
@@ -250,6 +251,17 @@ def test_a_network_that_guesses_has_nothing_to_explain():
 
 
 @pytest.mark.usefixtures("forgetful")
+def test_without_images_of_two_classes_no_auroc_is_made_up():
+    verdict = judge_maps(
+        Explainer.of(watching(CENTRE, CENTRE), "hires-cam"),
+        images_of(60),
+        labels=np.zeros(60, np.int64),
+    )
+    assert verdict.finding("knowledge") is None
+    assert "guessing" not in verdict.reason
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_a_verdict_is_the_same_again_and_says_what_it_rests_on():
     explainer = Explainer.of(watching(CENTRE, CENTRE), "hires-cam")
     first, second = (judge_maps(explainer, images_of(60)) for _ in range(2))
@@ -272,6 +284,32 @@ def test_a_single_map_is_tested_by_what_is_cheap():
     findings = {one.name: one for one in judge_map(explainer, image, 0, shown)}
     assert findings["border"].level == "fail"
     assert findings["removal"].low is None
+
+
+def test_background_is_held_against_its_area_and_that_limit_is_noted():
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[8:24, 8:24] = 200
+    explainer = Explainer.of(watching(CENTRE, CENTRE), "occlusion")
+    even = np.ones((SIDE, SIDE), np.float32)
+    findings = {one.name: one for one in judge_map(explainer, image, 0, even)}
+    background = findings["background"]
+    assert (background.value, background.limit, background.level) == (0.75, 0.75, "pass")
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_a_map_finds_is_no_share_of_a_reference_that_finds_nothing(monkeypatch):
+    nothing = Removal(np.zeros(60), np.zeros(60))
+    monkeypatch.setattr("diascope.explanations.verdict.remove", lambda *_, **__: nothing)
+    verdict = judge_maps(Explainer.of(watching(CENTRE, CENTRE), "hires-cam"), images_of(60))
+    assert verdict.finding("efficiency") is None
+
+
+@pytest.mark.parametrize("n_groups", [3, 5, 14])
+def test_intervals_of_a_mean_are_as_wide_as_those_of_student(n_groups):
+    values = np.random.default_rng(0).normal(size=n_groups)
+    found = _mean(values, np.arange(n_groups).astype(str))
+    half = t.ppf(0.975, n_groups - 1) * values.std(ddof=1) / np.sqrt(n_groups)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.04)
 
 
 # Kept in the bundle

@@ -73,7 +73,16 @@ def test_the_headline_has_the_title_of_the_class_and_its_probability():
     assert words.headline(explained, card) == "with a parasite, 91 %"
     text = words.decision_text(explained, card)
     assert "with a calibrated probability of 91 %" in text
-    assert "with a parasite is called from a probability of 0.5 on; here it is 0.910." in text
+    assert "with a parasite is called at a probability of 0.5 or more; here it is 0.910." in text
+
+
+def test_rounding_says_neither_certain_nor_impossible_and_hides_no_side_of_a_limit():
+    shown = [words.percent(value) for value in (0.005, 0.995, 0.0051, 0.9949)]
+    assert shown == ["under 1 %", "over 99 %", "1 %", "99 %"]
+    card = card_of(threshold=0.91004)
+    assert "of 0.91004 or more; here it is 0.91." in words.decision_text(explained_of(), card)
+    assert "score 0.996: not above" in words.ood_text(explained_of(ood_score=0.996))
+    assert "score 1.004, limit 1" in words.decision_text(explained_of(ood_score=1.004), card)
 
 
 def test_a_probability_that_was_not_calibrated_is_called_so():

@@ -42,6 +42,7 @@ def test_maps_are_tested_on_validation_images_and_the_verdicts_kept(tmp_path, as
     assert path == run / "atlas.html"
     assert [method for method, _ in asked.judged] == list(DEFAULT_METHODS)
     assert {n for _, n in asked.judged} == {60}
+    assert asked.has_labels == {True}
     kept = verdicts_of(run / "bundle")
     assert kept.images == "60 validation images, chosen evenly by class"
     assert [one.level for one in kept.verdicts] == ["fail", "weak", "pass", "weak"]
@@ -116,6 +117,7 @@ def test_an_ensemble_is_tested_and_shown_as_a_whole(ensemble, asked, monkeypatch
     assert kept.images == (
         f"{n_val} images, chosen evenly by class, that all members but one learned from"
     )
+    assert asked.has_labels == {False}  # its AUROC on images that it learned from is no knowledge
     assert "Each image was scored by the one member" in page
     assert "(first member)" in page
     assert "(of the last member)" in page

@@ -109,7 +109,7 @@ def test_an_image_gets_a_page_with_pictures_and_numbers(figures, run, files, tmp
         with Image.open(folder / f"{method}.png") as picture:
             assert picture.size[0] > 1000
     assert {"index.html", "input.png", "features-0.png", "features-4.svg"} <= names
-    assert any("body." in line and "found by itself" in line for line in said)
+    assert any("body." in line and "found automatically" in line for line in said)
     page = (folder / "index.html").read_text("utf-8")
     assert "This map tells 8\xa0x\xa08 places apart." in page
     assert "First convolution: all 32 filters" in page
@@ -195,6 +195,16 @@ def test_targets_are_classes_by_name_or_number_one_or_one_an_image(run, files):
         explain(run, files, targets=2)
     with pytest.raises(SettingsError, match="There are 2 targets for 5 images"):
         explain(run, files, targets=[0, 1])
+
+
+def test_images_that_the_network_learned_from_are_counted(run, tmp_path):
+    manifest = diascope.Run(run).manifest
+    source = Path(diascope.Run(run).fingerprint["source"])
+    of = {split: manifest.filter(pl.col("split") == split)["path"] for split in ("train", "test")}
+    _, said = write(run, [source / path for path in of["train"][:2]], tmp_path / "learned")
+    assert "warning: of 2 files, the network learned from 2: do not judge it by these" in said
+    _, said = write(run, [source / of["test"][0]], tmp_path / "new")
+    assert not any("learned" in line for line in said)
 
 
 def test_no_image_at_all_gives_empty_arrays(run):
@@ -336,7 +346,9 @@ def test_a_bundle_alone_is_tested_on_enough_images_and_else_not(run, files, tmp_
     assert len(judge.judged[0].images) == 20
     assert judge.judged[0].labels is None
     assert judge.judged[0].groups is None
-    assert "with 20 images that were given" in overview.read_text("utf-8")
+    assert "with 20 of the images explained here, each counted as a group" in overview.read_text(
+        "utf-8"
+    )
     assert not (alone / VERDICTS).exists()
     # Work that goes on shows the verdicts that the pages have
     write(alone, files, tmp_path / "many")
@@ -424,7 +436,7 @@ def test_a_folder_of_other_options_or_another_model_is_refused(run, files, tmp_p
         write(run, files, out, methods=["grad-cam"])
     with pytest.raises(SettingsError, match="explanations of other methods"):
         write(run, files, out, layer="body.5")
-    with pytest.raises(SettingsError, match="explanations of other target"):
+    with pytest.raises(SettingsError, match="explanations of another class"):
         write(run, files, out, target="parasitized")
     bundle = diascope.load(run)
     moved = replace(bundle, card=bundle.card.model_copy(update={"threshold": 0.4}))
@@ -606,6 +618,14 @@ def test_predict_names_the_picture_and_the_verdict_of_each_image(run, files, tmp
     assert more["explanation"][5] is None
     assert (tmp_path / "out" / "index.html").is_file()
     assert diascope.load(run).map_verdicts is not None
+
+
+def test_verdicts_that_are_kept_do_not_depend_on_the_threshold_of_predict(
+    run, files, tmp_path, judge
+):
+    predict(run, files, out=tmp_path / "low.csv", explain=tmp_path / "out", threshold=0.01)
+    assert {one.threshold for one in judge.judged} == {diascope.load(run).card.threshold}
+    assert diascope.load(run).card.threshold != 0.01
 
 
 def test_the_table_of_predict_stays_as_it_was_without_explain(run, files, tmp_path):

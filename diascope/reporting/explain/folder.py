@@ -219,7 +219,11 @@ def _begun(folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
     before = read_sealed(folder / FILE, fix="Choose another folder with --out.")
     differing = [key for key, value in options.items() if before["options"].get(key) != value]
     if differing:
-        names = {"card_sha256": "another model", "diascope": "another version of diascope"}
+        names = {
+            "card_sha256": "another model or operating point",
+            "diascope": "another version of diascope",
+            "target": "another class",
+        }
         what = ", ".join(names.get(key, f"other {key}") for key in differing)
         raise SettingsError(
             f"{folder} holds explanations of {what}.",
@@ -257,7 +261,7 @@ def _layers(explainers: Sequence[Explainer], *, is_named: bool) -> list[str]:
     for one in explainers:
         if one.layer is not None:
             by_layer.setdefault((one.layer.name, one.side), []).append(METHOD_NAMES[one.method])
-    how = "" if is_named else ", found by itself"
+    how = "" if is_named else ", found automatically"
     return [
         f"layer of {', '.join(names)}: {layer}, {side} x {side} places{how}"
         for (layer, side), names in by_layer.items()

@@ -179,7 +179,6 @@ def _tested(explainer: ImageExplainer, number: int) -> dict[str, str]:
         "level": level.replace(" ", "-"),
         "level_words": words.LEVEL_WORDS[level],
         "reason": verdict.reason if verdict else words.NOT_TESTED,
-        "layer": one.layer.name if one.layer else "",
         "places": f"{one.side} x {one.side}",
     }
 

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.card import Card
 from diascope.bundle.image_files import ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
@@ -36,6 +37,7 @@ from diascope.training.known_images import run_of
 from diascope.training.run import Run, bundle_folder
 
 TEST_THEM = "To have them tested, explain the run itself, or at least {fewest} images at once."
+GIVEN = "{n} of the images explained here, each counted as a group of its own"
 OF_VAL = "{n} validation images, chosen evenly by class"
 OF_MEMBERS = "{n} images, chosen evenly by class, that all members but one learned from"
 
@@ -81,7 +83,7 @@ def with_verdicts(
         sample = sample_of_run(run, bundle.card.pixels)
     else:
         images = given()
-        sample = Sample(images, f"{len(images)} images that were given")
+        sample = Sample(images, GIVEN.format(n=len(images)))
     if len(sample.images) < FEWEST_IMAGES:
         names = ", ".join(one.method for one in explainers if verdict_on(one) is None)
         todo = (
@@ -91,12 +93,16 @@ def with_verdicts(
         )
         say(f"not tested: {names}, which takes at least {FEWEST_IMAGES} images. {todo}")
         return tuple(explainers)
-    found = tested_on(sample, bundle, explainers, progress)
-    if run is not None:
+    if run is not None:  # what is kept holds for the bundle as it is, at its own operating point
+        stored = replace(bundle, card=Card.load(bundle_folder(model)))
+        its_own = [replace(one, bundle=stored) for one in explainers]
+        found = tested_on(sample, stored, its_own, progress)
         try:
             found.save(bundle_folder(model))
         except SourceError as error:
             say(f"the verdicts on the heat maps are not kept beside the weights: {error.problem}")
+    else:
+        found = tested_on(sample, bundle, explainers, progress)
     judged = replace(bundle, map_verdicts=found)
     return tuple(replace(one, bundle=judged) for one in explainers)
 
@@ -120,7 +126,8 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     """Return validation images of a run, at most `MOST_IMAGES`, of all classes and many groups.
 
     They are read from where they lay when the data were prepared, or else from the cache. Those
-    that are gone or have changed are left out.
+    that are gone or have changed are left out. For an ensemble there are no labels: its members
+    learned from these images, so that scores of them do not tell whether it knows anything.
 
     Parameters
     ----------
@@ -141,10 +148,11 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     if not found:
         found = dict(enumerate(_packed(run.manifest, rows, pixels)))
     kept, side = list(found), pixels.size_px
+    is_learned = run.plan.members > 0
     return Sample(
         np.array(list(found.values()), np.uint8).reshape(-1, side, side, 3),
-        (OF_MEMBERS if run.plan.members else OF_VAL).format(n=len(found)),
-        label_indices(table, classes).to_numpy().astype(np.int32)[kept],
+        (OF_MEMBERS if is_learned else OF_VAL).format(n=len(found)),
+        None if is_learned else label_indices(table, classes).to_numpy().astype(np.int32)[kept],
         [table["group"][number] for number in kept],
     )
 

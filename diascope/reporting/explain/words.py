@@ -57,9 +57,9 @@ def percent(probability: float) -> str:
     >>> percent(0.914), percent(0.9996), percent(0.0004), percent(1.0)
     ('91 %', 'over 99 %', 'under 1 %', '100 %')
     """
-    if 0 < probability < 0.005:
+    if 0 < probability <= 0.005:
         return "under 1 %"
-    if 0.995 < probability < 1:
+    if 0.995 <= probability < 1:
         return "over 99 %"
     return f"{100 * probability:.0f} %"
 
@@ -76,7 +76,7 @@ def decision_text(explained: ExplainedImage, card: Card) -> str:
     """Say what is called, by which rule, and what the probability is worth."""
     if explained.is_withheld:
         return (
-            f"The image is out of distribution (OOD score {explained.ood_score:.2f}, limit 1): it "
+            f"The image is out of distribution (OOD score {_ood_number(explained)}, limit 1): it "
             "is unlike the images that the network learned from. The prediction is withheld; a "
             "person has to look at the image."
         )
@@ -92,14 +92,17 @@ def decision_text(explained: ExplainedImage, card: Card) -> str:
 
 def _rule(explained: ExplainedImage, card: Card) -> str:
     if card.positive is not None and card.threshold is not None:
-        positive = explained.probabilities[card.classes.index(card.positive)]
+        positive = float(explained.probabilities[card.classes.index(card.positive)])
+        threshold, shown = f"{card.threshold:.3g}", f"{positive:.3f}"
+        if (float(shown) >= float(threshold)) != (positive >= card.threshold):
+            threshold, shown = f"{card.threshold:.9g}", f"{positive:.9g}"
         return (
-            f"{card.title_of(card.positive)} is called from a probability of {card.threshold:.3g} "
-            f"on; here it is {positive:.3f}."
+            f"{card.title_of(card.positive)} is called at a probability of {threshold} or more; "
+            f"here it is {shown}."
         )
     if len(set(card.decision_weights)) > 1:
-        return "Called is the class with the largest weighted probability."
-    return "Called is the class with the largest probability."
+        return "The class with the largest weighted probability is called."
+    return "The class with the largest probability is called."
 
 
 def set_text(explained: ExplainedImage, card: Card) -> str:
@@ -130,7 +133,14 @@ def ood_text(explained: ExplainedImage) -> str:
         return ""
     if explained.ood_score is None:
         return "This bundle cannot recognise images that are out of distribution."
-    return f"OOD score {explained.ood_score:.2f}: below the limit of 1, so not out of distribution."
+    score = _ood_number(explained)
+    return f"OOD score {score}: not above the limit of 1, so not out of distribution."
+
+
+def _ood_number(explained: ExplainedImage) -> str:
+    """Return the OOD score with two decimals, and more where these would hide its side of 1."""
+    shown = f"{explained.ood_score:.2f}"
+    return f"{explained.ood_score:.6g}" if shown == "1.00" else shown
 
 
 def places_text(one: MethodMap) -> str:
