@@ -38,6 +38,7 @@ from diascope.task import Task
 
 FORGOTTEN_IMAGES = 12  # whose maps are made anew for each network that forgot
 MOST_ALIKE = 0.5  # rank correlation with the map of a network that forgot everything
+FEWEST_OF_CLASS = 10  # images, to say where the evidence for a class lies
 STABLE, HARDLY_STABLE = 0.6, 0.4  # rank correlation under shifts
 AGREED, HARDLY_AGREED = 0.6, 0.3  # rank correlation of members
 REFERENCE, REFERENCE_IMAGES = "integrated-gradients", 24
@@ -213,10 +214,11 @@ def _randomisation(
     is_below = (value if alike.high is None else alike.high) < limit
     level: Level = "pass" if is_below else "weak" if value < limit else "fail"
     change = "change" if level == "pass" else "hardly change" if level == "fail" else "may change"
+    on_the_way = " and ".join(f"{stage.mean():.2f}" for stage in found.stages[:-1])
     text = (
-        f"The maps {change} when the network forgets its weights (rank correlation "
-        f"{_shown(value, alike.low, alike.high)} with those of networks with random weights; "
-        f"limit {limit:.2f})."
+        f"The maps {change} when the network forgets its weights (rank correlation {on_the_way} "
+        f"when a third and two thirds of its layers have random weights, from the head down, and "
+        f"{_shown(value, alike.low, alike.high)} when all have; limit {limit:.2f})."
     )
     return _finding("randomisation", level, text, value, alike, limit)
 
@@ -310,7 +312,8 @@ def _border(
     if not is_shown.any():
         return Finding(name="border", level="fail", text="The maps are blank.", value=0.0)
     of_class = [is_shown & (targets == target) for target in np.unique(targets)]
-    worst = max((rows for rows in of_class if rows.any()), key=lambda rows: energy[rows].mean())
+    of_class = [rows for rows in of_class if rows.sum() >= FEWEST_OF_CLASS] or [is_shown]
+    worst = max(of_class, key=lambda rows: energy[rows].mean())
     value, interval = float(energy[worst].mean()), _mean(energy[worst], groups[worst])
     level = _at_least(-value, -MOST_ON_BORDER, -FAR_ON_BORDER)
     text = (

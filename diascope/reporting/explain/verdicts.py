@@ -125,9 +125,10 @@ def tested_on(
 def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     """Return validation images of a run, at most `MOST_IMAGES`, of all classes and many groups.
 
-    They are read from where they lay when the data were prepared, or else from the cache. Those
-    that are gone or have changed are left out. For an ensemble there are no labels: its members
-    learned from these images, so that scores of them do not tell whether it knows anything.
+    They are read from where they lay when the data were prepared, and those that are gone or have
+    changed from the cache; what is not there either is left out. For an ensemble there are no
+    labels: its members learned from these images, so that scores of them do not tell whether it
+    knows anything.
 
     Parameters
     ----------
@@ -145,8 +146,8 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
         for number in range(len(rows)):
             with suppress(SourceError, ImageError):
                 found[number] = fit_image(pictures[number], pixels.size_px, fit=pixels.fit)
-    if not found:
-        found = dict(enumerate(_packed(run.manifest, rows, pixels)))
+    if len(found) < len(rows):
+        found |= dict(enumerate(_packed(run.manifest, rows, pixels)))
     kept, side = list(found), pixels.size_px
     is_learned = run.plan.members > 0
     return Sample(
