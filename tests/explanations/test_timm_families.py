@@ -88,7 +88,7 @@ OTHERS = {
 FAMILIES = [pytest.param(name, *how, id=name) for name, how in QUICK.items()] + [
     pytest.param(name, *how, id=name, marks=pytest.mark.slow) for name, how in OTHERS.items()
 ]
-BLANK = 0.001  # of its largest value, what the values of a map spread less than
+BLANK = 2e-5  # of the largest evidence: what is below is rounding
 SAME = 0.01  # of the largest value, what the maps of two classes differ less than
 
 
