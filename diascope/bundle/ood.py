@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle.arrays import check_arrays, load_arrays, save_arrays
 from diascope.data.manifest import label_indices, rows_of
+from diascope.data.sample import evenly
 
 FILE = "ood.safetensors"
 MOST_IMAGES = 1000  # of train and of val: more change the distances by little
@@ -116,7 +117,8 @@ def learn_ood(
     OodDetector or None
         None with fewer than `FEWEST_IMAGES` images in val, or for a network without features.
     """
-    train, val = (_evenly(rows_of(table, split)) for split in ("train", "val"))
+    train, val = (rows_of(table, split) for split in ("train", "val"))
+    train, val = (rows[evenly(len(rows), MOST_IMAGES)] for rows in (train, val))
     if len(val) < FEWEST_IMAGES:
         return None
     features, val_features = features_of(images[train]), features_of(images[val])
@@ -126,12 +128,6 @@ def learn_ood(
     return fit_ood(
         features, images[train], labels, val_features=val_features, val_images=images[val]
     )
-
-
-def _evenly(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return rows that lie evenly among these."""
-    places = np.linspace(0, len(rows) - 1, min(MOST_IMAGES, len(rows)))
-    return rows[np.unique(places.round().astype(np.intp))]
 
 
 def fit_ood(

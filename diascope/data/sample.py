@@ -9,6 +9,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 
+def evenly(n: int, most: int) -> NDArray[np.intp]:
+    """Return at most so many of the numbers 0 to n - 1, which lie evenly among them.
+
+    Examples
+    --------
+    >>> evenly(3, 5).tolist(), evenly(100, 4).tolist()
+    ([0, 1, 2], [0, 33, 66, 99])
+    """
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.intp)
+
+
 def spread_rows(
     labels: NDArray[np.integer], groups: Sequence[str], most: int, *, seed: int
 ) -> NDArray[np.intp]:

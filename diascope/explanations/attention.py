@@ -15,13 +15,6 @@ from diascope.errors import SettingsError
 from diascope.explanations.layers import Layer
 from diascope.explanations.scores import centred_logits
 
-NO_ATTENTION = SettingsError(
-    "The attention of this network cannot be read: attention rollout needs a plain vision "
-    "transformer.",
-    where="--method attention-rollout",
-    fix="Choose another method.",
-)
-
 
 def rollout(network: nn.Module, x: Tensor, layer: Layer) -> Tensor:
     """Return how much of each place arrives in the tokens that are classified: (B, H, W).
@@ -43,12 +36,12 @@ def rollout(network: nn.Module, x: Tensor, layer: Layer) -> Tensor:
     """
     n_layers = sum(hasattr(module, "num_heads") for module in network.modules())
     if not n_layers or layer.kind != "tokens":
-        raise NO_ATTENTION
+        raise _no_attention()
     with torch.enable_grad(), _Attention() as seen:
         logits = network(x.detach().requires_grad_())
     shape = (len(x), *2 * (layer.n_prefix + layer.side**2,))
     if len(seen.weights) != n_layers or any(w.shape != shape for w in seen.weights):
-        raise NO_ATTENTION
+        raise _no_attention()
     stays = torch.eye(shape[1], device=x.device)
     flow = stays.expand(shape)
     for weights in seen.weights:
@@ -63,7 +56,7 @@ def _are_classified(logits: Tensor, last: Tensor) -> Tensor:
     score = centred_logits(logits, first).sum()
     (gradients,) = torch.autograd.grad(score, [last], allow_unused=True)
     if gradients is None:
-        raise NO_ATTENTION
+        raise _no_attention()
     return (gradients != 0).transpose(1, 2).flatten(2).any(dim=2).any(dim=0)
 
 
@@ -105,9 +98,18 @@ def _weights(  # as `functional.scaled_dot_product_attention` documents them
 ) -> Tensor:
     is_masked = attn_mask is not None and attn_mask.dtype == torch.bool
     if query.ndim != 4 or query.shape != key.shape or is_masked or is_causal or enable_gqa:
-        raise NO_ATTENTION
+        raise _no_attention()
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = query * scale @ key.transpose(-2, -1)
     if attn_mask is not None:
         scores = scores + attn_mask
     return scores.softmax(dim=-1).mean(dim=1)
+
+
+def _no_attention() -> SettingsError:
+    return SettingsError(
+        "The attention of this network cannot be read: attention rollout needs a plain vision "
+        "transformer.",
+        where="--method attention-rollout",
+        fix="Choose another method.",
+    )

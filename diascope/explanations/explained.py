@@ -108,23 +108,12 @@ def _method_map(
 
     return MethodMap(
         method=explainer.method,
-        layer=layer_name(explainer),
+        layer=explainer.layer_name,
         side=explainer.side,
-        verdict=verdict_on(explainer),
+        verdict=explainer.verdict,
         findings=judge_map(explainer, image, target, heat_map),
         heat_map=heat_map,
     )
-
-
-def layer_name(explainer: Explainer) -> str:
-    """Return the name of the layer whose maps are explained; empty for a method of pixels."""
-    return explainer.layer.name if explainer.layer else ""
-
-
-def verdict_on(explainer: Explainer) -> MapVerdict | None:
-    """Return the verdict that the bundle has on a method; None where it was not tested."""
-    verdicts = explainer.bundle.map_verdicts
-    return verdicts.of(explainer.method, layer_name(explainer)) if verdicts else None
 
 
 def choose_explainers(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.map_verdicts import MapVerdict
 from diascope.bundle.predictions import softmax
 from diascope.bundle.preprocess import dihedral, undo_dihedral
 from diascope.errors import DataError, SettingsError, UnknownNameError
@@ -97,6 +98,17 @@ class Explainer:
             if method == ROLLOUT:
                 rollout(network, x, found)
         return cls(bundle, method, found)
+
+    @property
+    def layer_name(self) -> str:
+        """The layer whose maps are explained; empty for a method of pixels."""
+        return self.layer.name if self.layer else ""
+
+    @property
+    def verdict(self) -> MapVerdict | None:
+        """The verdict that the bundle has on these maps; None where they were not tested."""
+        verdicts = self.bundle.map_verdicts
+        return verdicts.of(self.method, self.layer_name) if verdicts else None
 
     @property
     def side(self) -> int:
@@ -195,8 +207,8 @@ def heat_maps(
             where="targets",
         )
     chosen = chosen.astype(np.int64)
-    name = explainer.layer.name if explainer.layer else ""
-    return HeatMaps(method, name, explainer.side, chosen, explainer.maps(images, chosen))
+    maps = explainer.maps(images, chosen)
+    return HeatMaps(method, explainer.layer_name, explainer.side, chosen, maps)
 
 
 def predicted(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -84,21 +84,11 @@ def judged(
         weights_sha256 = bundle.card.weights_sha256
         verdicts = MapVerdicts(weights_sha256=weights_sha256, images=source, verdicts=())
     for explainer in explainers:
-        if _of(verdicts, explainer) is None:
+        if verdicts.of(explainer.method, explainer.layer_name) is None:
             verdicts = verdicts.added(
                 judge_maps(explainer, images, labels=labels, groups=groups, progress=progress)
             )
     return verdicts
-
-
-def is_tested(bundle: Bundle, explainers: Sequence[Explainer]) -> bool:
-    """Return whether the bundle has a verdict on the maps of each explainer."""
-    verdicts = bundle.map_verdicts
-    return verdicts is not None and all(_of(verdicts, one) for one in explainers)
-
-
-def _of(verdicts: MapVerdicts, explainer: Explainer) -> MapVerdict | None:
-    return verdicts.of(explainer.method, explainer.layer.name if explainer.layer else "")
 
 
 def best_verdict(verdicts: MapVerdicts) -> MapVerdict | None:

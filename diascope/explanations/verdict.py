@@ -22,6 +22,7 @@ from diascope.bundle.map_verdicts import (
     MapVerdict,
 )
 from diascope.bundle.predictions import softmax
+from diascope.data.sample import evenly
 from diascope.errors import SettingsError
 from diascope.explanations.focus import background_of, border_of, energy_in
 from diascope.explanations.heat_maps import OF_PIXELS, Explainer, predicted
@@ -96,13 +97,13 @@ def judge_maps(
 
     if labels is not None:
         found(_knowledge(explainer, images, labels, whose))
-    rows = _evenly(len(images), MOST_IMAGES)
+    rows = evenly(len(images), MOST_IMAGES)
     images, whose = np.ascontiguousarray(images[rows]), whose[rows]
     tested = _in_one_view(explainer) if explainer.method in OF_PIXELS else explainer
     targets = predicted(explainer.bundle, images)
     evidence = tested.evidence(images, targets)
     maps = np.maximum(evidence, 0)
-    few = _evenly(len(images), FORGOTTEN_IMAGES)
+    few = evenly(len(images), FORGOTTEN_IMAGES)
     found(_randomisation(tested, images[few], targets[few], whose[few]))
     gain = remove(tested.bundle, images, targets, maps)
     found(_removal(gain, whose))
@@ -115,7 +116,7 @@ def judge_maps(
     level, reason = _overall(findings)
     return MapVerdict(
         method=explainer.method,
-        layer=explainer.layer.name if explainer.layer else "",
+        layer=explainer.layer_name,
         side=explainer.side,
         level=level,
         reason=reason,
@@ -251,7 +252,7 @@ def _efficiency(
     """
     if explainer.method == REFERENCE:
         return None
-    rows = _evenly(len(images), REFERENCE_IMAGES)
+    rows = evenly(len(images), REFERENCE_IMAGES)
     reference = _in_one_view(Explainer.of(explainer.bundle, REFERENCE))
     maps = reference.maps(images[rows], targets[rows])
     best = remove(explainer.bundle, images[rows], targets[rows], maps).deletion.mean()
@@ -265,11 +266,6 @@ def _efficiency(
         f"(at least {100 * EFFICIENT:.0f} %)."
     )
     return Finding(name="efficiency", level=level, text=text, value=value, limit=EFFICIENT)
-
-
-def _evenly(n: int, n_most: int) -> NDArray[np.intp]:
-    """Return at most so many of n rows, which lie evenly among them."""
-    return np.unique(np.linspace(0, n - 1, n_most).round().astype(np.intp))
 
 
 def _is_above(estimate: Estimate, value: float) -> bool:

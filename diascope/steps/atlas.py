@@ -7,7 +7,7 @@ from pathlib import Path
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.map_verdicts import FEWEST_IMAGES
 from diascope.data.splits.folds import split_columns
-from diascope.explanations.map_testing import explainers_of, is_tested
+from diascope.explanations.map_testing import explainers_of
 from diascope.reporting.explain.verdicts import sample_of_run, tested_on
 from diascope.reporting.pseudonyms import pseudonyms, true_names
 from diascope.reporting.report.facts import read_facts
@@ -67,7 +67,7 @@ def judge_heat_maps(run: Run, progress: ShowProgress) -> None:
     for column, folder in zip(split_columns(run.plan.folds), run.network_folders, strict=True):
         bundle = Bundle.load(folder)
         explainers = explainers_of(bundle)
-        if is_tested(bundle, explainers):
+        if all(one.verdict for one in explainers):
             continue
         sample = sample_of_run(run, bundle.card.pixels, column=column)
         if len(sample.images) >= FEWEST_IMAGES:

@@ -16,17 +16,16 @@ from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdict
 from diascope.bundle.prediction_table import check_all_predicted
 from diascope.bundle.predictions import is_finite, softmax
+from diascope.data.sample import evenly
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import RunError, SettingsError
 from diascope.explanations.explained import (
     choose_explainers,
     class_index,
-    layer_name,
-    verdict_on,
 )
 from diascope.reporting.explain.folder import AT_ONCE, TABLE, open_explanations
 from diascope.reporting.explain.row import Listed
-from diascope.reporting.explain.verdicts import MOST_IMAGES, evenly, sample_of, with_verdicts
+from diascope.reporting.explain.verdicts import MOST_IMAGES, sample_of, with_verdicts
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted
 from diascope.training.known_images import known_images
@@ -129,9 +128,9 @@ def explain(
         targets=aims,
         ood_scores=ood_scores,
         methods=tuple(one.method for one in explainers),
-        layers=tuple(map(layer_name, explainers)),
+        layers=tuple(one.layer_name for one in explainers),
         maps=maps,
-        verdicts={one.method: verdict_on(one) for one in explainers},
+        verdicts={one.method: one.verdict for one in explainers},
     )
 
 

@@ -21,8 +21,6 @@ from diascope.explanations.explained import (
     ImageExplainer,
     choose_explainers,
     class_index,
-    layer_name,
-    verdict_on,
 )
 from diascope.explanations.heat_maps import Explainer
 from diascope.reporting.explain.files import write_image
@@ -201,7 +199,7 @@ def _options(bundle: Bundle, explainers: Sequence[Explainer], target: int | None
     return {
         "diascope": version("diascope"),
         "card_sha256": hashlib.sha256(card.encode()).hexdigest(),
-        "methods": [[one.method, layer_name(one)] for one in explainers],
+        "methods": [[one.method, one.layer_name] for one in explainers],
         "target": None if target is None else bundle.card.classes[target],
     }
 
@@ -244,8 +242,8 @@ def _as_begun(
             f"{FILE} is damaged.", where=folder, fix="Choose another folder with --out."
         ) from error
     for one in explainers:
-        now = verdict_on(one)
-        if now and now != (then.of(one.method, layer_name(one)) if then else None):
+        now = one.verdict
+        if now and now != (then.of(one.method, one.layer_name) if then else None):
             raise SettingsError(
                 f"The pages in {folder} were begun with other verdicts on the heat maps.",
                 where="--out",

@@ -7,7 +7,7 @@ from typing import Any
 
 from diascope.bundle.card import Card
 from diascope.bundle.map_verdicts import Finding
-from diascope.explanations.explained import ExplainedImage, ImageExplainer, MethodMap, verdict_on
+from diascope.explanations.explained import ExplainedImage, ImageExplainer, MethodMap
 from diascope.reporting.explain import words
 from diascope.reporting.explain.pictures import (
     OPACITY,
@@ -172,7 +172,7 @@ def _title(card: Card, index: int) -> str:
 
 def _tested(explainer: ImageExplainer, number: int) -> dict[str, str]:
     one = explainer.explainers[number]
-    verdict = verdict_on(one)
+    verdict = one.verdict
     level = verdict.level if verdict else "not tested"
     return {
         "name": words.METHOD_NAMES[one.method],

@@ -19,13 +19,12 @@ from diascope.data.image import fit_image
 from diascope.data.manifest import label_indices
 from diascope.data.pack import Pixels, pack_folder
 from diascope.data.pictures import Pictures
+from diascope.data.sample import evenly
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import in_fold
 from diascope.errors import ImageError, SourceError
-from diascope.explanations.explained import verdict_on
 from diascope.explanations.heat_maps import Explainer
 from diascope.explanations.map_testing import (
-    is_tested,
     judged,
     rows_to_test,
 )
@@ -77,7 +76,7 @@ def with_verdicts(
         Called with a line where methods stay untested, and why.
     """
     bundle, run = explainers[0].bundle, run_of(model)
-    if is_tested(bundle, explainers):
+    if all(one.verdict for one in explainers):
         return tuple(explainers)
     if run is not None:
         sample = sample_of_run(run, bundle.card.pixels)
@@ -85,7 +84,7 @@ def with_verdicts(
         images = given()
         sample = Sample(images, GIVEN.format(n=len(images)))
     if len(sample.images) < FEWEST_IMAGES:
-        names = ", ".join(one.method for one in explainers if verdict_on(one) is None)
+        names = ", ".join(one.method for one in explainers if one.verdict is None)
         todo = (
             TEST_THEM.format(fewest=FEWEST_IMAGES)
             if run is None
@@ -165,17 +164,6 @@ def _packed(
     folder = pack_folder(home(), manifest, pixels)
     packed = find_array(folder / "images.npy", folder / "pack.json")[0]
     return [] if packed is None else [np.asarray(packed[row]) for row in rows]
-
-
-def evenly(n_images: int, most: int) -> NDArray[np.intp]:
-    """Return at most so many numbers of images, spread evenly.
-
-    Examples
-    --------
-    >>> evenly(3, 5).tolist(), evenly(100, 4).tolist()
-    ([0, 1, 2], [0, 33, 66, 99])
-    """
-    return np.linspace(0, n_images - 1, min(n_images, most)).round().astype(np.intp)
 
 
 def sample_of(files: Sequence[ImageFile], pixels: Pixels) -> NDArray[np.uint8]:
