@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.conditions import conditions
 from diascope.bundle.prior import class_fractions, decision_weights
 from diascope.data.manifest import label_indices
-from diascope.data.pack import Pixels, pack_images
+from diascope.data.pack import pack_images
+from diascope.data.pixels import Pixels
 from diascope.data.prepared import Prepared, load_prepared
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import fold_column, lay_out_folds

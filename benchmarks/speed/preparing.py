@@ -23,7 +23,8 @@ from PIL import Image
 
 from benchmarks.conditions import conditions, real_data
 from diascope.data.inspect import inspect_images
-from diascope.data.pack import Pixels, pack_images
+from diascope.data.pack import pack_images
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import FileTree, open_files
 
 N_DRAWN = 277_524

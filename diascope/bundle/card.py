@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from diascope.bundle.predictions import softmax
 from diascope.data.image import AlphaBackground, Fit
-from diascope.data.pack import Pixels
+from diascope.data.pixels import Pixels
 from diascope.data.value_range import CheckedRange
 from diascope.errors import DataError, RunError
 from diascope.metrics.operating_point import OperatingPoint
@@ -73,7 +73,7 @@ class Card(BaseModel):
     recalibration: Recalibration | None = None
     # Images, of groups not learned from, that temperature, threshold and sets were chosen on
     n_calibrated: int = Field(default=0, ge=0)
-    size_px: int = Field(ge=8, le=2048)  # this and the next three: see `diascope.data.pack.Pixels`
+    size_px: int = Field(ge=8, le=2048)  # these four: see `diascope.data.pixels.Pixels`
     fit: Fit
     alpha_background: AlphaBackground
     value_range: CheckedRange | None = None

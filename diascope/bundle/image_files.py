@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
-from diascope.data.pack import Pixels
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import open_files
 from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images
 from diascope.data.sources.reading import read_file

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.image import fit_image
-from diascope.data.pack import Pixels
+from diascope.data.pixels import Pixels
 from diascope.data.sources.reading import read_file
 from diascope.errors import DataError, ImageError
 

@@ -12,68 +12,25 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import PIL
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
 
-from diascope.data.budget import ROOM
 from diascope.data.image import (
     RULES,
-    AlphaBackground,
-    Decoding,
-    Fit,
     fit_image,
-    open_image,
-    values_in,
 )
 from diascope.data.pictures import Pictures
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import FileTree
-from diascope.data.value_range import CheckedRange
-from diascope.errors import ImageError
 from diascope.system.array_cache import cached_array, find_array
 from diascope.system.progress import Progress, ShowProgress, silent
 
 CHUNK = 256  # images decoded between two writes
-LEAST_DEEP = 4096  # 16-bit values that stay below it are of 12 bits or fewer
 DAMAGED = "The cached pixels are damaged: they are packed again."
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How an image becomes the square that a network sees."""
-
-    size_px: Annotated[int, Field(ge=8, le=2048)]  # side of the square, S
-    fit: Fit  # ``"pad"``: the long side becomes S and the rest is black; ``"stretch"``: squeezed
-    alpha_background: AlphaBackground  # what shows through transparent pixels
-    value_range: CheckedRange | None = None  # of 16-bit values, measured over the data set
-
-    @property
-    def decoding(self) -> Decoding:
-        """How files become pixels before they are fitted."""
-        return Decoding(self.alpha_background, self.value_range)
-
-    def read(self, content: bytes) -> NDArray[np.uint8]:
-        """Decode and fit one file that was not prepared: uint8 (S, S, 3), 0-255.
-
-        Raises
-        ------
-        ImageError
-            The content cannot be decoded, or it has values of 12 bits in 16 and the images of the
-            data set had 8: nobody knows which of them is white.
-        """
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
-            if image.is_deep and self.value_range is None:
-                highest = values_in(image).highest
-                if highest < LEAST_DEEP:
-                    raise ImageError(f"16-bit values up to {highest}; the model is of 8-bit images")
-            return fit_image(self.decoding.pixels(image), self.size_px, fit=self.fit)
 
 
 def pack_folder(home: Path, table: pl.DataFrame, pixels: Pixels) -> Path:

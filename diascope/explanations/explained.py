@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
 from diascope.bundle.map_verdicts import Finding, MapVerdict
-from diascope.bundle.predictions import is_finite, softmax
+from diascope.bundle.prediction import NO_SCORE, Prediction, predict_each
 from diascope.errors import DiascopeError, SettingsError, UnknownNameError
 from diascope.explanations.feature_maps import Stage, stage_layers, stage_maps
 from diascope.explanations.heat_maps import DEFAULT_METHODS, OF_PIXELS, Explainer
 from diascope.explanations.layers import Layer
-
-NO_SCORE = "the network gave no finite score"
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,13 @@ class MethodMap:
 
 @dataclass(frozen=True)
 class ExplainedImage:
-    """One image with all that is said of it; K classes."""
+    """One image with all that is said of it."""
 
     image: NDArray[np.uint8] = field(repr=False)  # (S, S, 3), 0-255: as the network sees it
-    probabilities: NDArray[np.float64]  # (K,)
-    predicted: int
+    prediction: Prediction
     target: int  # the class that is explained
-    in_set: NDArray[np.bool_] | None  # (K,): the prediction set; None for a bundle without sets
-    ood_score: float | None  # above 1 the prediction is withheld; None without a detector
     maps: tuple[MethodMap, ...]
     stages: tuple[Stage, ...]
-
-    @property
-    def is_withheld(self) -> bool:
-        """Whether the image is out of distribution, so that the prediction is withheld."""
-        return self.ood_score is not None and self.ood_score > 1
 
 
 @dataclass(frozen=True)
@@ -72,27 +62,23 @@ class ImageExplainer:
 
     def explained(self, images: NDArray[np.uint8]) -> Iterator[ExplainedImage | str]:
         """Yield what is said of images, uint8 (N, S, S, 3), or why nothing can be."""
-        logits, ood_scores = self.bundle.predict_with_ood_scores(images)
-        rows = is_finite(logits).nonzero()[0]
-        probabilities = softmax(logits[rows])
-        predicted = self.bundle.decide(probabilities).astype(np.int64)
+        predictions = predict_each(self.bundle, images)
+        scored = [one for one in predictions if one is not None]
+        predicted = np.array([one.predicted for one in scored], np.int64)
         targets = predicted if self.target is None else np.full_like(predicted, self.target)
-        in_sets = self.bundle.card.sets_of(logits[rows])
+        rows = [row for row, one in enumerate(predictions) if one is not None]
         heat_maps = [explainer.maps(images[rows], targets) for explainer in self.explainers]
-        place = dict(zip(rows.tolist(), range(len(rows)), strict=True))
-        for row, image in enumerate(images):
-            if row not in place:
+        place = {row: at for at, row in enumerate(rows)}
+        for row, (image, prediction) in enumerate(zip(images, predictions, strict=True)):
+            if prediction is None:
                 yield NO_SCORE
                 continue
             at = place[row]
             target = int(targets[at])
             yield ExplainedImage(
                 image=image,
-                probabilities=probabilities[at],
-                predicted=int(predicted[at]),
+                prediction=prediction,
                 target=target,
-                in_set=None if in_sets is None else in_sets[at],
-                ood_score=None if ood_scores is None else float(ood_scores[row]),
                 maps=tuple(
                     _method_map(explainer, image, target, maps[at])
                     for explainer, maps in zip(self.explainers, heat_maps, strict=True)

@@ -172,7 +172,7 @@ def heat_maps(
     Parameters
     ----------
     images : uint8 (N, S, S, 3), 0-255
-        As the network sees them, see `diascope.data.pack.Pixels`.
+        As the network sees them, see `diascope.data.pixels.Pixels`.
     method : str
         One of `METHODS`.
     targets : int (N,), optional

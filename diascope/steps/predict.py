@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile, list_image_files, noting, read_ahead
 from diascope.bundle.operating_points import at_point, find_point
+from diascope.bundle.prediction import NO_SCORE
 from diascope.bundle.prediction_table import (
     FORMATS,
     check_all_predicted,
@@ -35,7 +36,6 @@ from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
 
 CHUNK = 256
-NO_SCORE = "the network gave no finite score"
 
 
 def predict(  # noqa: PLR0913 - each is one option of the user

@@ -33,7 +33,8 @@ from diascope.data.ledger import (
     save_head,
 )
 from diascope.data.manifest import SPLITS
-from diascope.data.pack import Pixels, pack_images
+from diascope.data.pack import pack_images
+from diascope.data.pixels import Pixels
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.assign import independence_warnings

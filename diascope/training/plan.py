@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diascope.data.pack import Pixels
+from diascope.data.pixels import Pixels
 from diascope.errors import RunError
 from diascope.models.spec import Head
 from diascope.system.sealed import read_sealed, write_sealed

@@ -13,7 +13,8 @@ import pytest
 
 from diascope.data.fingerprint import channel_statistics
 from diascope.data.image import RULES, decode_image, fit_image
-from diascope.data.pack import Pixels, pack_folder, pack_images
+from diascope.data.pack import pack_folder, pack_images
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import open_files
 from diascope.errors import ImageError, SourceError
 from diascope.steps.prepare import prepare

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diascope.data.pack import Pixels
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import open_files
 from diascope.datasets.breast_idc import SPLIT_OF_CASE, TEST, TRAIN, VAL, fake, index
 from diascope.errors import DataError, SourceError

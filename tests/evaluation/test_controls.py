@@ -260,7 +260,8 @@ def test_on_malaria_colours_come_far_and_outlines_do_not(malaria_source, home):
     from pathlib import Path
 
     from diascope.data.manifest import rows_of
-    from diascope.data.pack import Pixels, pack_images
+    from diascope.data.pack import pack_images
+    from diascope.data.pixels import Pixels
     from diascope.data.sources.folder import open_files
     from diascope.steps.prepare import prepare
 

@@ -12,6 +12,7 @@ from drawn.run_folders import bundle as draw_bundle
 from PIL import Image
 
 from diascope.bundle.map_verdicts import MapVerdict
+from diascope.bundle.prediction import Prediction
 from diascope.explanations.explained import ExplainedImage, ImageExplainer, MethodMap
 from diascope.explanations.feature_maps import Stage
 from diascope.explanations.heat_maps import Explainer
@@ -51,13 +52,15 @@ def explained_of(*maps, probabilities=(0.09, 0.91), **parts):
     chosen = int(np.argmax(probabilities))
     return ExplainedImage(
         image=np.full((SIDE, SIDE, 3), 128, np.uint8),
-        probabilities=np.array(probabilities),
-        predicted=chosen,
+        prediction=Prediction(np.array(probabilities), chosen, **parts),
         target=chosen,
         maps=maps,
         stages=(),
-        **parts,
     )
+
+
+def prediction_of(**parts):
+    return explained_of(**parts).prediction
 
 
 def card_of(**update):
@@ -70,8 +73,8 @@ RAMP = np.linspace(0, 2, SIDE * SIDE).reshape(SIDE, SIDE)
 def test_the_headline_has_the_title_of_the_class_and_its_probability():
     card = card_of(class_titles={"parasitized": "with a parasite"}, n_calibrated=100)
     explained = explained_of()
-    assert words.headline(explained, card) == "with a parasite, 91 %"
-    text = words.decision_text(explained, card)
+    assert words.headline(explained.prediction, card) == "with a parasite, 91 %"
+    text = words.decision_text(explained.prediction, card)
     assert "with a calibrated probability of 91 %" in text
     assert "with a parasite is called at a probability of 0.5 or more; here it is 0.910." in text
 
@@ -80,25 +83,29 @@ def test_rounding_says_neither_certain_nor_impossible_and_hides_no_side_of_a_lim
     shown = [words.percent(value) for value in (0.005, 0.995, 0.0051, 0.9949)]
     assert shown == ["under 1 %", "over 99 %", "1 %", "99 %"]
     card = card_of(threshold=0.91004)
-    assert "of 0.91004 or more; here it is 0.91." in words.decision_text(explained_of(), card)
-    assert "score 0.996: not above" in words.ood_text(explained_of(ood_score=0.996))
-    assert "score 1.004, limit 1" in words.decision_text(explained_of(ood_score=1.004), card)
+    assert "of 0.91004 or more; here it is 0.91." in words.decision_text(prediction_of(), card)
+    assert "score 0.996: not above" in words.ood_text(prediction_of(ood_score=0.996))
+    assert "score 1.004, limit 1" in words.decision_text(prediction_of(ood_score=1.004), card)
 
 
 def test_a_probability_that_was_not_calibrated_is_called_so():
-    assert "91 %, which is not calibrated" in words.decision_text(explained_of(), card_of())
+    assert "91 %, which is not calibrated" in words.decision_text(prediction_of(), card_of())
 
 
 def test_prediction_sets_are_said_with_the_reason_to_refer():
     card = card_of(prediction_sets=PredictionSets(0.9, (0.05, 0.05), (9, 9)))
     both = explained_of(in_set=np.array([True, True]))
-    assert words.set_text(both, card) == (
+    assert words.set_text(both.prediction, card) == (
         "Prediction set: uninfected, parasitized. Refer to a person: several classes are possible."
     )
     one = explained_of(in_set=np.array([False, True]))
-    assert words.set_text(one, card) == "Prediction set: parasitized. No reason to refer."
+    assert (
+        words.set_text(one.prediction, card) == "Prediction set: parasitized. No reason to refer."
+    )
     empty = explained_of(in_set=np.array([False, False]))
-    assert "Prediction set: empty. Refer to a person: no class" in words.set_text(empty, card)
+    assert "Prediction set: empty. Refer to a person: no class" in words.set_text(
+        empty.prediction, card
+    )
     assert row_of(both, card, sha256="0", folder="f").flag == "several classes are possible"
 
 

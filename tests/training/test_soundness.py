@@ -16,7 +16,8 @@ from conftest import SMALL
 from drawn.seals import begin_again, edit_json, replace_predictions, reseal
 
 from diascope.data.ledger import count_openings
-from diascope.data.pack import DAMAGED, Pixels, pack_folder
+from diascope.data.pack import DAMAGED, pack_folder
+from diascope.data.pixels import Pixels
 from diascope.data.prepared import load_prepared
 from diascope.errors import RunError
 from diascope.steps.compare import compare

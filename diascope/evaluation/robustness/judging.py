@@ -22,8 +22,8 @@ from diascope.bundle.bundle import Bundle
 from diascope.bundle.predictions import softmax
 from diascope.data.image import Decoding, fit_image
 from diascope.data.manifest import label_indices
-from diascope.data.pack import Pixels
 from diascope.data.pictures import Pictures
+from diascope.data.pixels import Pixels
 from diascope.data.sample import balanced_rows
 from diascope.data.sources.folder import FileTree
 from diascope.errors import SettingsError

@@ -64,6 +64,7 @@ def _files(explained: ExplainedImage, card: Card) -> Iterator[tuple[str, bytes]]
 
 def _numbers(explained: ExplainedImage, one: MethodMap, card: Card) -> bytes:
     """Return the ``.npz`` file of a map: plain arrays, see docs/formats.md."""
+    ood_score = explained.prediction.ood_score
     findings = (*(one.verdict.findings if one.verdict else ()), *one.findings)
 
     def figures(name: str) -> list[float]:
@@ -80,8 +81,8 @@ def _numbers(explained: ExplainedImage, one: MethodMap, card: Card) -> bytes:
         target=np.array(explained.target),
         target_class=np.array(card.classes[explained.target]),
         classes=np.array(card.classes),
-        probabilities=explained.probabilities,
-        ood_score=np.array(np.nan if explained.ood_score is None else explained.ood_score),
+        probabilities=explained.prediction.probabilities,
+        ood_score=np.array(np.nan if ood_score is None else ood_score),
         verdict=np.array(one.level),
         reason=np.array(one.verdict.reason if one.verdict else ""),
         score=np.array(one.verdict.score if one.verdict else np.nan),

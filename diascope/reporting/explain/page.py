@@ -7,6 +7,7 @@ from typing import Any
 
 from diascope.bundle.card import Card
 from diascope.bundle.map_verdicts import Finding
+from diascope.bundle.prediction import Prediction
 from diascope.explanations.explained import ExplainedImage, ImageExplainer, MethodMap
 from diascope.reporting.explain import words
 from diascope.reporting.explain.pictures import (
@@ -31,25 +32,26 @@ def render_image(explained: ExplainedImage, card: Card, *, name: str) -> str:
     name : str
         What the image is called: nothing of its file's name.
     """
+    prediction = explained.prediction
     target = card.title_of(card.classes[explained.target])
     return fill_template(
         "explain/image.html.j2",
         name=name,
         data=card.data,
-        headline=words.headline(explained, card),
+        headline=words.headline(prediction, card),
         paragraphs=[
             text
             for text in (
-                words.decision_text(explained, card),
-                words.set_text(explained, card),
-                words.ood_text(explained),
+                words.decision_text(prediction, card),
+                words.set_text(prediction, card),
+                words.ood_text(prediction),
             )
             if text
         ],
-        is_withheld=explained.is_withheld,
-        probabilities=[] if explained.is_withheld else _probabilities(explained, card),
+        is_withheld=prediction.is_withheld,
+        probabilities=[] if prediction.is_withheld else _probabilities(prediction, card),
         target=target,
-        is_other_target=explained.target != explained.predicted,
+        is_other_target=explained.target != prediction.predicted,
         all_fail=words.ALL_FAIL if words.all_fail(explained.maps) else "",
         methods=[_method(one) for one in words.in_order(explained.maps)],
         stages=list(_stages(explained, card)),
@@ -59,15 +61,15 @@ def render_image(explained: ExplainedImage, card: Card, *, name: str) -> str:
     )
 
 
-def _probabilities(explained: ExplainedImage, card: Card) -> list[dict[str, Any]]:
+def _probabilities(prediction: Prediction, card: Card) -> list[dict[str, Any]]:
     """Return the classes by their probabilities, the largest first."""
-    in_set = explained.in_set
+    in_set = prediction.in_set
     rows = [
         {
             "title": card.title_of(name),
-            "percent": words.percent(float(explained.probabilities[number])),
-            "width": round(100 * float(explained.probabilities[number]), 1),
-            "is_called": number == explained.predicted,
+            "percent": words.percent(float(prediction.probabilities[number])),
+            "width": round(100 * float(prediction.probabilities[number]), 1),
+            "is_called": number == prediction.predicted,
             "in_set": in_set is not None and bool(in_set[number]),
         }
         for number, name in enumerate(card.classes)

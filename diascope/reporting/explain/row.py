@@ -62,14 +62,14 @@ class Listed:
 
 def row_of(explained: ExplainedImage, card: Card, *, sha256: str, folder: str) -> Row:
     """Return what lists say of an explained image."""
-    maps = in_order(explained.maps)
-    is_out = explained.is_withheld
+    maps, prediction = in_order(explained.maps), explained.prediction
+    is_out = prediction.is_withheld
     return Row(
         image_sha256=sha256,
         folder=folder,
-        predicted=None if is_out else card.classes[explained.predicted],
-        probability=None if is_out else float(explained.probabilities[explained.predicted]),
-        flag=OUT_OF_DISTRIBUTION if is_out else refer_reason(explained),
+        predicted=None if is_out else card.classes[prediction.predicted],
+        probability=None if is_out else float(prediction.probabilities[prediction.predicted]),
+        flag=OUT_OF_DISTRIBUTION if is_out else refer_reason(prediction),
         levels={one.method: one.level for one in maps},
         picture=f"{maps[0].method}.png" if maps else "",
     )

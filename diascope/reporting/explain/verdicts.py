@@ -17,8 +17,9 @@ from diascope.bundle.image_files import ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
 from diascope.data.manifest import label_indices
-from diascope.data.pack import Pixels, pack_folder
+from diascope.data.pack import pack_folder
 from diascope.data.pictures import Pictures
+from diascope.data.pixels import Pixels
 from diascope.data.sample import evenly
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import in_fold

@@ -10,7 +10,8 @@ from diascope.bundle.card import Card
 from diascope.metrics.prediction_sets import reasons_to_refer
 
 if TYPE_CHECKING:  # a report without heat maps does not load what makes them
-    from diascope.explanations.explained import ExplainedImage, MethodMap
+    from diascope.bundle.prediction import Prediction
+    from diascope.explanations.explained import MethodMap
 
 METHOD_NAMES = {
     "grad-cam": "Grad-CAM",
@@ -64,35 +65,35 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %"
 
 
-def headline(explained: ExplainedImage, card: Card) -> str:
+def headline(prediction: Prediction, card: Card) -> str:
     """Return the predicted class and its probability, such as ``"IDC, 91 %"``."""
-    if explained.is_withheld:
+    if prediction.is_withheld:
         return "Prediction withheld"
-    title = card.title_of(card.classes[explained.predicted])
-    return f"{title}, {percent(explained.probabilities[explained.predicted])}"
+    title = card.title_of(card.classes[prediction.predicted])
+    return f"{title}, {percent(prediction.probabilities[prediction.predicted])}"
 
 
-def decision_text(explained: ExplainedImage, card: Card) -> str:
+def decision_text(prediction: Prediction, card: Card) -> str:
     """Say what is called, by which rule, and what the probability is worth."""
-    if explained.is_withheld:
+    if prediction.is_withheld:
         return (
-            f"The image is out of distribution (OOD score {_ood_number(explained)}, limit 1): it "
+            f"The image is out of distribution (OOD score {_ood_number(prediction)}, limit 1): it "
             "is unlike the images that the network learned from. The prediction is withheld; a "
             "person has to look at the image."
         )
-    title = card.title_of(card.classes[explained.predicted])
-    value = percent(explained.probabilities[explained.predicted])
+    title = card.title_of(card.classes[prediction.predicted])
+    value = percent(prediction.probabilities[prediction.predicted])
     kind = (
         f"a calibrated probability of {value}"
         if card.n_calibrated
         else f"a probability of {value}, which is not calibrated"
     )
-    return f"The network calls this image {title}, with {kind}. {_rule(explained, card)}"
+    return f"The network calls this image {title}, with {kind}. {_rule(prediction, card)}"
 
 
-def _rule(explained: ExplainedImage, card: Card) -> str:
+def _rule(prediction: Prediction, card: Card) -> str:
     if card.positive is not None and card.threshold is not None:
-        positive = float(explained.probabilities[card.classes.index(card.positive)])
+        positive = float(prediction.probabilities[card.classes.index(card.positive)])
         threshold, shown = f"{card.threshold:.3g}", f"{positive:.3f}"
         if (float(shown) >= float(threshold)) != (positive >= card.threshold):
             threshold, shown = f"{card.threshold:.9g}", f"{positive:.9g}"
@@ -105,42 +106,42 @@ def _rule(explained: ExplainedImage, card: Card) -> str:
     return "The class with the largest probability is called."
 
 
-def set_text(explained: ExplainedImage, card: Card) -> str:
+def set_text(prediction: Prediction, card: Card) -> str:
     """Say which classes are in the prediction set, and what follows from it."""
-    if explained.is_withheld:
+    if prediction.is_withheld:
         return ""
-    if explained.in_set is None:
+    if prediction.in_set is None:
         return f"There are no prediction sets: {card.why_no_sets}."
-    names = [card.title_of(name) for name in np.array(card.classes)[explained.in_set].tolist()]
-    reason = refer_reason(explained)
+    names = [card.title_of(name) for name in np.array(card.classes)[prediction.in_set].tolist()]
+    reason = refer_reason(prediction)
     return (
         f"Prediction set: {', '.join(names) or 'empty'}. "
         f"{f'Refer to a person: {reason}.' if reason else 'No reason to refer.'}"
     )
 
 
-def refer_reason(explained: ExplainedImage) -> str:
+def refer_reason(prediction: Prediction) -> str:
     """Return why an image is to be referred by its prediction set; empty where there is none."""
-    if explained.in_set is None:
+    if prediction.in_set is None:
         return ""
-    predicted = np.array([explained.predicted])
-    return str(reasons_to_refer(explained.in_set[np.newaxis], predicted)[0])
+    predicted = np.array([prediction.predicted])
+    return str(reasons_to_refer(prediction.in_set[np.newaxis], predicted)[0])
 
 
-def ood_text(explained: ExplainedImage) -> str:
+def ood_text(prediction: Prediction) -> str:
     """Say what the OOD score is; empty where the prediction is withheld for it."""
-    if explained.is_withheld:
+    if prediction.is_withheld:
         return ""
-    if explained.ood_score is None:
+    if prediction.ood_score is None:
         return "This bundle cannot recognise images that are out of distribution."
-    score = _ood_number(explained)
+    score = _ood_number(prediction)
     return f"OOD score {score}: not above the limit of 1, so not out of distribution."
 
 
-def _ood_number(explained: ExplainedImage) -> str:
+def _ood_number(prediction: Prediction) -> str:
     """Return the OOD score with two decimals, and more where these would hide its side of 1."""
-    shown = f"{explained.ood_score:.2f}"
-    return f"{explained.ood_score:.6g}" if shown == "1.00" else shown
+    shown = f"{prediction.ood_score:.2f}"
+    return f"{prediction.ood_score:.6g}" if shown == "1.00" else shown
 
 
 def places_text(one: MethodMap) -> str:

@@ -1,0 +1,46 @@
+"""What a bundle says of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.bundle.bundle import Bundle
+from diascope.bundle.predictions import is_finite, softmax
+
+NO_SCORE = "the network gave no finite score"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a bundle says of one image; K classes."""
+
+    probabilities: NDArray[np.float64]  # (K,), calibrated
+    predicted: int  # class index, by the decision rule of the bundle
+    in_set: NDArray[np.bool_] | None  # (K,): the prediction set; None for a bundle without sets
+    ood_score: float | None  # above 1 the prediction is withheld; None without a detector
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the image is out of distribution, so that the prediction is withheld."""
+        return self.ood_score is not None and self.ood_score > 1
+
+
+def predict_each(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction | None]:
+    """Return what is said of images, uint8 (N, S, S, 3); None where a score is not finite."""
+    logits, ood_scores = bundle.predict_with_ood_scores(images)
+    rows = is_finite(logits).nonzero()[0]
+    probabilities = softmax(logits[rows])
+    predicted = bundle.decide(probabilities)
+    in_sets = bundle.card.sets_of(logits[rows])
+    found: list[Prediction | None] = [None] * len(images)
+    for at, row in enumerate(rows.tolist()):
+        found[row] = Prediction(
+            probabilities=probabilities[at],
+            predicted=int(predicted[at]),
+            in_set=None if in_sets is None else in_sets[at],
+            ood_score=None if ood_scores is None else float(ood_scores[row]),
+        )
+    return found
