@@ -14,7 +14,7 @@ import diascope
 PACKAGE = Path(diascope.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CHAIN = """
-cli -> steps -> reporting, serving -> evaluation, explanations, training, exporters, slides
+cli -> steps -> serving -> reporting -> evaluation, explanations, training, exporters, slides
     -> audit, bundle -> datasets, models -> data, metrics -> system, task -> errors
 """
 FLOORS = [floor.replace(" ", "").split(",") for floor in "".join(CHAIN.split()).split("->")]
@@ -81,7 +81,7 @@ def test_no_room_brings_a_library_that_it_should_not_need(path):
 def test_the_house_has_few_rooms_and_floors():
     rooms = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
     assert len(rooms - {"__pycache__"}) <= 18
-    assert len(FLOORS) <= 9
+    assert len(FLOORS) <= 10
 
 
 def test_there_is_no_import_cycle():

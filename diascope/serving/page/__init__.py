@@ -1,0 +1,1 @@
+"""The page: templates, style and script, served as they lie here."""
