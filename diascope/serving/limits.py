@@ -15,7 +15,6 @@ class Limits:
     body_bytes: int = 64 * MEGABYTE
     file_bytes: int = 32 * MEGABYTE
     files: int = 64  # images
-    pixels: int = 50_000_000  # of one image
     decode_seconds: float = 10.0  # for one image
     # Of all requests together
     held_bytes: int = 512 * MEGABYTE  # of bodies that lie in memory

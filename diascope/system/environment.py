@@ -12,6 +12,7 @@ from pathlib import Path
 SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = 1 << 30
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def home() -> Path:
@@ -42,6 +43,16 @@ def thread_limit() -> int | None:
     """Return how many threads the user allows by ``OMP_NUM_THREADS``; None where it is not set."""
     allowed = os.environ.get("OMP_NUM_THREADS", "")  # noqa: TID251 - the one place that may
     return int(allowed) if allowed.isdecimal() and int(allowed) else None
+
+
+def metrics_folder() -> str | None:
+    """Return where worker processes count together; None where each counts for itself."""
+    return os.environ.get(_METRICS)  # noqa: TID251 - the one place that may
+
+
+def share_metrics(folder: Path) -> None:
+    """Let worker processes that are started from now on count together, in a folder."""
+    os.environ[_METRICS] = str(folder)  # noqa: TID251 - the one place that may
 
 
 def settle_torch() -> None:
