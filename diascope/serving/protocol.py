@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from diascope.serving.strict_http import HEAD_BYTES, StrictConnection
 
 Observe = Callable[[str, str, int, float], None]  # method, route, status, seconds
 
+SEND_BYTES = 128 * 1024  # of an answer that the system takes: how fast a client reads is seen
 LISTED_REFUSALS = 64  # connections beyond the limit that are told so; the others are cut
 LAST_SECONDS = 1.0  # for a client to read such a refusal, and at shutdown
 
@@ -89,6 +91,8 @@ class Deadlines(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin, or refuse a connection that is one too many."""
         self._socket = transport
+        if (accepted := transport.get_extra_info("socket")) is not None:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         super().connection_made(PartingTransport(transport, self))  # pyright: ignore[reportArgumentType]
         beyond = len(self.connections) - self.limits.connections
         if beyond > LISTED_REFUSALS:
@@ -212,6 +216,7 @@ class Deadlines(H11Protocol):
         elif self.phase != "head":
             self.deadline = math.inf
         elif before != "head":
+            self._unset_keepalive_if_required()
             self._until(self.limits.header_seconds)
 
     def _phase(self) -> str:
