@@ -170,6 +170,7 @@ class _Form:
         self._name = ""
 
     def _begin_header(self) -> None:
+        self._count_header(len(": \r\n"))
         self._header_name, self._header_value = bytearray(), bytearray()
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:

@@ -124,6 +124,7 @@ def test_a_client_that_does_not_read_is_dropped(serve):
         assert eventually(lambda: not server.open_connections(), seconds=3)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_but_steadily_gets_its_answer(serve):
     server, n = serve(**{**QUICK, "body_bytes_a_second": 100_000}), 6_000_000
     with socket.socket() as client:
