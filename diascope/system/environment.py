@@ -84,3 +84,8 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def serving_token() -> str | None:
+    """Return the token of ``DIASCOPE_TOKEN`` as it stands; None where it is not set."""
+    return os.environ.get("DIASCOPE_TOKEN")  # noqa: TID251 - the one place that may
