@@ -79,7 +79,7 @@ class Gate:
         hosts: Collection[str] | None,
         observe: Callable[[str, str, int, float], None],
     ) -> None:
-        self._app, self._observe = app, observe
+        self._app, self.observe = app, observe
         self._lock = None if token is None else Lock(token)
         self._hosts = None if hosts is None else {host.lower().strip("[]") for host in hosts}
         self._requests = Pace(limits.requests_a_minute)
@@ -116,7 +116,7 @@ class Gate:
                 await response(scope, receive, send_with_headers)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self._observe(method, _route(scope), status, time.monotonic() - started)
+            self.observe(method, _route(scope), status, time.monotonic() - started)
 
     async def _own_answer(self, scope: Scope, receive: Receive) -> Response | None:
         """Return the answer of the gate itself; None where the app shall answer."""

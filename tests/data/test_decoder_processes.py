@@ -19,7 +19,7 @@ from diascope.data.pixels import Pixels
 from diascope.data.value_range import ValueRange
 from diascope.errors import ImageError
 
-PIXELS = Pixels(32, "pad", "white", ValueRange(100, 4196))
+PIXELS = Pixels(32, "pad", "white", ValueRange(100, 4195))
 LARGE = Pixels(2048, "pad", "black")
 
 
@@ -39,6 +39,11 @@ def encoded(image, kind="png", **how):
     buffer = io.BytesIO()
     image.save(buffer, kind, **how)
     return buffer.getvalue()
+
+
+def read_often(processes, content):
+    for _ in range(100):
+        processes.read(content, LARGE)
 
 
 def turned():
@@ -79,8 +84,7 @@ def test_a_file_that_takes_too_long_is_refused_and_the_next_is_read():
     processes = DecoderProcesses(1, seconds=0.05)
     try:
         with pytest.raises(ImageError, match=r"over 0\.05 s"):
-            for seed in range(100):
-                processes.read(encoded(noise("RGB", (1500, 1500), seed), "bmp"), LARGE)
+            read_often(processes, encoded(noise("RGB", (2500, 2500)), "bmp"))
         processes._seconds = 30
         assert processes.read(FILES["grey"], PIXELS).shape == (32, 32, 3)
     finally:
@@ -97,8 +101,7 @@ def test_a_file_that_ends_its_process_costs_nobody_else_an_answer():
         processes.read(FILES["grey"], PIXELS)  # both are up, and the last is next
         killer.start()
         with pytest.raises(ImageError) as refused:
-            for _ in range(100):
-                processes.read(content, LARGE)
+            read_often(processes, content)
         assert refused.value.problem == CRASHED
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda _: processes.read(FILES["grey"], PIXELS), range(20)))
