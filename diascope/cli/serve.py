@@ -11,7 +11,7 @@ import typer
 from diascope.cli.app import say, say_aside
 from diascope.errors import SettingsError
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "markdown_it")
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 def serve(
