@@ -136,12 +136,11 @@ async def _heat_map(content: bytes, answer: Answer, model: ServedModel) -> str:
 
 
 async def predict(request: Request) -> HTMLResponse:
-    """Return the article of one image; 422 where it is no image."""
+    """Return the article of one image, also of one that cannot be read."""
     model, limits = _model(request), _service(request).limits
     async with read_upload(request, limits, request.app.state.held) as upload:
         answer = (await model.predict([_only(upload.images)]))[0]
-    status = 200 if answer.prediction is not None else 422
-    return HTMLResponse(render_result(answer, model), status)
+    return HTMLResponse(render_result(answer, model))
 
 
 async def explain(request: Request) -> HTMLResponse:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePosixPath
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,10 +15,12 @@ from diascope.reporting.template import style_sheet
 from diascope.serving.problems import Problem
 
 KINDS = {
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+SCRIPTS = ("page.js", "asking.js", "files.js", "results.js", "session.js", "table.js")
+NAMES = ("page.css", "icon.svg", *SCRIPTS)
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -33,12 +36,12 @@ class StaticFile:
 @cache
 def static_file(name: str) -> StaticFile:
     """Return a file by its name; ``Problem`` (404) without one."""
-    if name not in KINDS:
+    if name not in NAMES:
         raise Problem(404, "not-found", "There is no such file.", field="path")
     content = (files("diascope.serving") / "page" / name).read_bytes()
     if name == "page.css":  # with the colours of all pages
         content = (style_sheet("colours.css") + style_sheet("dark.css")).encode() + content
-    return StaticFile(content, KINDS[name], hashlib.sha256(content).hexdigest()[:16])
+    return StaticFile(content, KINDS[PurePosixPath(name).suffix], hashlib.sha256(content).hexdigest()[:16])
 
 
 def url_of(name: str) -> str:
