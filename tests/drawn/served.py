@@ -26,11 +26,18 @@ from diascope.metrics.prediction_sets import PredictionSets
 def with_detector(bare: Bundle) -> Bundle:
     """Let a network know flat grey images, so that noise is out of distribution."""
     rng = np.random.default_rng(0)
-    side = bare.card.size_px
-    greys = rng.integers(90, 140, (80, 1, 1, 1)) + rng.integers(0, 12, (80, side, side, 3))
-    images = greys.astype(np.uint8)
-    features, labels = bare.features(images), np.arange(80, dtype=np.int32) % 2
-    found = fit_ood(features, images, labels, val_features=features, val_images=images)
+    side, n_images = bare.card.size_px, 400
+    greys = rng.integers(90, 140, (n_images, 1, 1, 1))
+    images = (greys + rng.integers(0, 12, (n_images, side, side, 3))).astype(np.uint8)
+    features, labels = bare.features(images), np.arange(n_images, dtype=np.int32) // 2 % 2
+    train, val = slice(0, n_images, 2), slice(1, n_images, 2)
+    found = fit_ood(
+        features[train],
+        images[train],
+        labels[train],
+        val_features=features[val],
+        val_images=images[val],
+    )
     return replace(bare, ood=found)
 
 
@@ -63,10 +70,10 @@ def encoded(image: Image.Image, kind: str = "png", **how) -> bytes:
     return buffer.getvalue()
 
 
-def grey(seed: int, size: tuple[int, int] = (40, 30)) -> bytes:
+def grey(seed: int) -> bytes:
     """Return a picture that a network `with_detector` knows."""
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(95, 135) + rng.integers(0, 12, (size[1], size[1], 3))
+    pixels = rng.integers(95, 135) + rng.integers(0, 12, (32, 32, 3))
     return encoded(Image.fromarray(pixels.astype(np.uint8)))
 
 

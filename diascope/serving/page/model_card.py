@@ -16,6 +16,7 @@ from diascope.serving.service import ServedModel
 from diascope.system.words import counted
 
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+RIGHT = "text-align:right"
 
 
 def render_model_card(model: ServedModel, *, root: str) -> str:
@@ -40,7 +41,11 @@ def html_of(text: str) -> Markup:
     <p>a <em>b</em> &lt;script&gt;</p>
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    html = markdown.render(text)
+    tokens = markdown.parse(text)
+    for token in tokens:
+        if token.attrs.pop("style", "") == RIGHT:  # the page may have no styles inside
+            token.attrs["class"] = "n"
+    html = markdown.renderer.render(tokens, markdown.options, {})
     html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>")
     return Markup(html)  # noqa: S704 - markdown-it escapes what is not its own

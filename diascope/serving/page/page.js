@@ -20,6 +20,11 @@ function add(files) {
   });
 }
 
+function addChosen(input) {
+  add([...input.files]);
+  input.value = "";
+}
+
 function enqueue(image) {
   images.set(image.number, image);
   waiting.push(image.number);
@@ -137,10 +142,8 @@ document.addEventListener("input", (event) => {
 });
 document.addEventListener("change", (event) => {
   const { target } = event;
-  if (target.matches("input[type=file]")) {
-    add([...target.files]);
-    target.value = "";
-  } else if (target.matches(".choose select")) {
+  if (target.matches("input[type=file]")) addChosen(target);
+  else if (target.matches(".choose select")) {
     const part = target.closest(".choose");
     const choice = { target: find(".target", part).value };
     const method = find(".method", part);
@@ -178,6 +181,7 @@ chooseModel();
 find("#results").replaceChildren();
 const example = new URLSearchParams(location.search).get("example");
 if (example) find(`.about:not([hidden]) [href$="&example=${CSS.escape(example)}"]`)?.click();
+addChosen(find("input[type=file]")); // by somebody who was faster than this script
 
 // Whoever goes back to a page that was left finds nothing.
 addEventListener("pageshow", (event) => {

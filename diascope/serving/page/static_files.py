@@ -41,7 +41,9 @@ def static_file(name: str) -> StaticFile:
     content = (files("diascope.serving") / "page" / name).read_bytes()
     if name == "page.css":  # with the colours of all pages
         content = (style_sheet("colours.css") + style_sheet("dark.css")).encode() + content
-    return StaticFile(content, KINDS[PurePosixPath(name).suffix], hashlib.sha256(content).hexdigest()[:16])
+    return StaticFile(
+        content, KINDS[PurePosixPath(name).suffix], hashlib.sha256(content).hexdigest()[:16]
+    )
 
 
 def url_of(name: str) -> str:
