@@ -28,6 +28,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+TOKEN = "a-long-enough-token"  # noqa: S105 - of a test
 SIZES = {"wide": {"width": 1180, "height": 900}, "narrow": {"width": 360, "height": 740}}
 Files = list[dict[str, object]]
 
@@ -408,13 +409,13 @@ def test_without_javascript_the_form_answers(visit):
 
 
 def test_whoever_has_the_token_signs_in_and_out(visit, network):
-    with serving(app(network, token="a-long-enough-token")) as closed:
+    with serving(app(network, token=TOKEN)) as closed:
         here = visit(url=closed.url)
         here.page.get_by_label("Token").fill("something-else-altogether")
         here.page.keyboard.press("Enter")
         sync_api.expect(here.page.get_by_role("alert")).to_contain_text("token is wrong")
         assert barriers(here.page) == []
-        here.page.get_by_label("Token").fill("a-long-enough-token")
+        here.page.get_by_label("Token").fill(TOKEN)
         here.page.keyboard.press("Enter")
         here.page.locator("#send").wait_for()
         here.send(picture("a.png", grey(0)))

@@ -256,13 +256,13 @@ def test_pages_are_not_stored(client):
 
 
 def test_the_sign_in_page_asks_again_in_words(network):
-    with TestClient(app(network, token="a-long-enough-token")) as client:
+    with TestClient(app(network, token=TOKEN)) as client:
         page = client.get("/")
         assert page.url.path == "/sign-in"
         assert 'name="token"' in page.text
         form = {"token": "wrong-token-wrong", "next": "/"}
         assert "token is wrong" in client.post("/sign-in", data=form).text
-        signed_in = client.post("/sign-in", data={**form, "token": "a-long-enough-token"})
+        signed_in = client.post("/sign-in", data={**form, "token": TOKEN})
         assert signed_in.url.path == "/"
         assert "Sign out" in signed_in.text
         assert ask(client, "predict", grey(0)).status_code == 200
