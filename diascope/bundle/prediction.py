@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.prediction_table import OUT_OF_DISTRIBUTION
 from diascope.bundle.predictions import is_finite, softmax
+from diascope.metrics.prediction_sets import reasons_to_refer
 
 NO_SCORE = "the network gave no finite score"
 
@@ -26,6 +28,25 @@ class Prediction:
     def is_withheld(self) -> bool:
         """Whether the image is out of distribution, so that the prediction is withheld."""
         return self.ood_score is not None and self.ood_score > 1
+
+    @property
+    def refer_reason(self) -> str:
+        """Why a person has to look at the image; empty where there is no reason.
+
+        Without prediction sets that is not known, and it is empty, too.
+        """
+        if self.is_withheld:
+            return OUT_OF_DISTRIBUTION
+        if self.in_set is None:
+            return ""
+        return str(reasons_to_refer(self.in_set[np.newaxis], np.array([self.predicted]))[0])
+
+    @property
+    def is_referred(self) -> bool | None:
+        """Whether a person has to look at the image; None where that is not known."""
+        if self.in_set is None and not self.is_withheld:
+            return None
+        return bool(self.refer_reason)
 
 
 def predict_each(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction | None]:

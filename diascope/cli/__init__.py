@@ -16,6 +16,7 @@ from diascope.cli import (
     prepare,
     recalibrate,
     report,
+    serve,
     show,
     train,
 )
@@ -24,7 +25,7 @@ VERBS = (  # in the order of --help
     *(demo.demo, doctor.doctor, lists.datasets, lists.models, lists.recipes, lists.weights),
     *(prepare.prepare, show.show, audit.audit, labels.labels, folders.folders, train.train),
     *(evaluate.evaluate, compare.compare, report.report),
-    *(predict.predict, explain.explain, recalibrate.recalibrate, monitor.monitor),
+    *(predict.predict, explain.explain, serve.serve, recalibrate.recalibrate, monitor.monitor),
 )
 for verb in VERBS:
     app.app.command()(verb)

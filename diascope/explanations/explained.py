@@ -54,11 +54,12 @@ class ImageExplainer:
     bundle: Bundle
     explainers: tuple[Explainer, ...]
     target: int | None = None  # the class to explain; None for the predicted class
+    with_stages: bool = True  # whether feature maps are made, too
 
     @cached_property
     def stages(self) -> list[Layer]:
         """The layers whose feature maps are shown."""
-        return stage_layers(self.bundle)
+        return stage_layers(self.bundle) if self.with_stages else []
 
     def explained(self, images: NDArray[np.uint8]) -> Iterator[ExplainedImage | str]:
         """Yield what is said of images, uint8 (N, S, S, 3), or why nothing can be."""

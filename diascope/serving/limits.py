@@ -15,13 +15,12 @@ class Limits:
     body_bytes: int = 64 * MEGABYTE
     file_bytes: int = 32 * MEGABYTE
     files: int = 64  # images
-    pixels: int = 50_000_000  # of one image
     decode_seconds: float = 10.0  # for one image
     # Of all requests together
     held_bytes: int = 512 * MEGABYTE  # of bodies that lie in memory
     waiting_images: int = 512  # accepted and not answered yet
     waiting_explanations: int = 8
-    connections: int = 1024
+    connections: int = 512
     requests_a_minute: int = 0  # of one client; 0 is no limit
     # Of a client's patience with us, and ours with it
     header_seconds: float = 5.0  # until the last byte of the headers

@@ -12,6 +12,7 @@ from pathlib import Path
 SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = 1 << 30
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def home() -> Path:
@@ -44,6 +45,16 @@ def thread_limit() -> int | None:
     return int(allowed) if allowed.isdecimal() and int(allowed) else None
 
 
+def metrics_folder() -> str | None:
+    """Return where worker processes count together; None where each counts for itself."""
+    return os.environ.get(_METRICS)  # noqa: TID251 - the one place that may
+
+
+def share_metrics(folder: Path) -> None:
+    """Let worker processes that are started from now on count together, in a folder."""
+    os.environ[_METRICS] = str(folder)  # noqa: TID251 - the one place that may
+
+
 def settle_torch() -> None:
     """Set what torch reads when it is loaded, unless the user has set it.
 
@@ -73,3 +84,8 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def serving_token() -> str | None:
+    """Return the token of ``DIASCOPE_TOKEN`` as it stands; None where it is not set."""
+    return os.environ.get("DIASCOPE_TOKEN")  # noqa: TID251 - the one place that may

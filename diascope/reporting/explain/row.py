@@ -10,10 +10,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diascope.bundle.card import Card
-from diascope.bundle.prediction_table import OUT_OF_DISTRIBUTION
 from diascope.errors import RunError
 from diascope.explanations.explained import ExplainedImage
-from diascope.reporting.explain.words import in_order, refer_reason
+from diascope.reporting.explain.words import in_order
 from diascope.system.sealed import read_sealed, write_sealed
 
 FILE = "about.json"
@@ -69,7 +68,7 @@ def row_of(explained: ExplainedImage, card: Card, *, sha256: str, folder: str) -
         folder=folder,
         predicted=None if is_out else card.classes[prediction.predicted],
         probability=None if is_out else float(prediction.probabilities[prediction.predicted]),
-        flag=OUT_OF_DISTRIBUTION if is_out else refer_reason(prediction),
+        flag=prediction.refer_reason,
         levels={one.method: one.level for one in maps},
         picture=f"{maps[0].method}.png" if maps else "",
     )

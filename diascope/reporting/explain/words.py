@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diascope.bundle.card import Card
-from diascope.metrics.prediction_sets import reasons_to_refer
 
 if TYPE_CHECKING:  # a report without heat maps does not load what makes them
     from diascope.bundle.prediction import Prediction
@@ -113,19 +112,11 @@ def set_text(prediction: Prediction, card: Card) -> str:
     if prediction.in_set is None:
         return f"There are no prediction sets: {card.why_no_sets}."
     names = [card.title_of(name) for name in np.array(card.classes)[prediction.in_set].tolist()]
-    reason = refer_reason(prediction)
+    reason = prediction.refer_reason
     return (
         f"Prediction set: {', '.join(names) or 'empty'}. "
         f"{f'Refer to a person: {reason}.' if reason else 'No reason to refer.'}"
     )
-
-
-def refer_reason(prediction: Prediction) -> str:
-    """Return why an image is to be referred by its prediction set; empty where there is none."""
-    if prediction.in_set is None:
-        return ""
-    predicted = np.array([prediction.predicted])
-    return str(reasons_to_refer(prediction.in_set[np.newaxis], predicted)[0])
 
 
 def ood_text(prediction: Prediction) -> str:

@@ -1,0 +1,115 @@
+"""Decode files of strangers in processes of their own, behind bounds on memory and time.
+
+Decoders are C libraries, and hostile bytes may hang or crash them. Here that costs the file its
+answer, and nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from queue import LifoQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diascope.data.decoder_child import PIXELS, read_frame, write_frame
+from diascope.data.pixels import Pixels
+from diascope.errors import ImageError
+
+COMMAND = [sys.executable, "-m", "diascope.data.decoder_child"]
+CRASHED = "it ended the program that decodes images"
+
+
+class DecoderProcesses:
+    """Some processes that decode; to be used from as many threads as there are processes.
+
+    Parameters
+    ----------
+    n_processes : int
+        How many files are decoded side by side.
+    seconds : float
+        What one file may take.
+    """
+
+    def __init__(self, n_processes: int, *, seconds: float) -> None:
+        self._seconds = seconds
+        self._idle: LifoQueue[_Decoder] = LifoQueue()
+        for _ in range(n_processes):
+            self._idle.put(_Decoder())
+
+    def read(self, content: bytes, pixels: Pixels) -> NDArray[np.uint8]:
+        """Return what the network sees of a file, uint8 (S, S, 3), as ``pixels.read(content)``.
+
+        Raises
+        ------
+        ImageError
+            The file is refused, took too long, or ended its process.
+        """
+        decoder = self._idle.get()
+        try:
+            return decoder.read(content, pixels, self._seconds)
+        except _DiedError as error:
+            decoder.kill()
+            decoder = _Decoder()
+            raise ImageError(str(error)) from error
+        finally:
+            self._idle.put(decoder)
+
+    def close(self) -> None:
+        """End the processes, when no thread uses them any more."""
+        while not self._idle.empty():
+            self._idle.get().kill()
+
+
+class _DiedError(Exception):
+    """A process ended before it answered."""
+
+
+class _Decoder:
+    """One process."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # nothing of what is in an image belongs into a log
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+
+    def read(self, content: bytes, pixels: Pixels, seconds: float) -> NDArray[np.uint8]:
+        watch = threading.Timer(seconds, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            write_frame(self._questions, json.dumps(asdict(pixels)).encode())
+            write_frame(self._questions, content)
+            self._questions.flush()
+            kind, answer = read_frame(self._answers), read_frame(self._answers)
+        except OSError:
+            kind = answer = None
+        finally:
+            is_late = not watch.is_alive()
+            watch.cancel()
+        if kind is None or answer is None:
+            raise _DiedError(f"takes over {seconds:g} s to decode" if is_late else CRASHED)
+        if kind != PIXELS:
+            raise ImageError(answer.decode())
+        side = pixels.size_px
+        return np.frombuffer(answer, np.uint8).reshape(side, side, 3).copy()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._questions, self._answers):
+            try:
+                stream.close()
+            except OSError:  # what was still to be written has no reader
+                continue

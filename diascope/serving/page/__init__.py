@@ -1,1 +1,0 @@
-"""The page: templates, style and script, served as they lie here."""
