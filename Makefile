@@ -4,10 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test slow check setup docs clean
+.PHONY: demo serve test slow check setup docs clean
 
 demo: $(READY)  ## run the main job end to end on synthetic cells; ends with the path of report.html
 	$(BIN)/diascope demo
+
+serve: $(READY)  ## serve the network of the demo, which is trained first if there is none
+	test -f runs/demo/bundle/card.json || $(BIN)/diascope demo
+	$(BIN)/diascope serve runs/demo
 
 test: $(READY)  ## run the fast tests
 	$(PYTEST)
