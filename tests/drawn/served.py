@@ -16,7 +16,9 @@ from drawn.map_verdicts import verdict
 from PIL import Image
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.cases import Cases
 from diascope.bundle.map_verdicts import Finding, MapVerdicts
+from diascope.bundle.neighbours import directions_of
 from diascope.bundle.ood import fit_ood
 from diascope.explanations.heat_maps import Explainer
 from diascope.metrics.operating_point import OperatingPoint
@@ -62,6 +64,26 @@ def with_sets_and_verdicts(bare: Bundle) -> Bundle:
     verdicts[0] = verdicts[0].model_copy(update={"findings": (finding,)})
     found = MapVerdicts(weights_sha256="", images="60 validation images", verdicts=tuple(verdicts))
     return replace(bare, card=card, map_verdicts=found)
+
+
+def with_cases(bare: Bundle) -> Bundle:
+    """Let a bundle hold twenty training images and four examples."""
+    side, n_classes = bare.card.size_px, len(bare.classes)
+    rng = np.random.default_rng(1)
+    images = rng.integers(95, 135, (24, 1, 1, 1)) + rng.integers(0, 12, (24, side, side, 3))
+    images = images.astype(np.uint8)
+    labels = np.arange(24, dtype=np.int32) % n_classes
+    features = bare.features(images[:20])
+    assert features is not None
+    found = Cases(
+        training_images=images[:20],
+        training_labels=labels[:20],
+        directions=directions_of(features).astype(np.float32),
+        example_images=images[20:],
+        example_labels=labels[20:],
+        typical_distance=0.01,
+    )
+    return replace(bare, cases=found)
 
 
 def encoded(image: Image.Image, kind: str = "png", **how) -> bytes:

@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn.run_folders import BINARY, bundle
-from drawn.served import Serving, grey, noise, serving, with_detector, with_sets_and_verdicts
+from drawn.served import (
+    Serving,
+    grey,
+    noise,
+    serving,
+    with_cases,
+    with_detector,
+    with_sets_and_verdicts,
+)
 
 from diascope.bundle.image_files import read_or_reason
 from diascope.bundle.prediction import predict_each
@@ -69,7 +77,7 @@ def picture(name: str, content: bytes, kind: str = "image/png") -> dict[str, obj
 
 @pytest.fixture(scope="module")
 def network():
-    return with_detector(with_sets_and_verdicts(bundle(BINARY, BINARY[1])))
+    return with_cases(with_detector(with_sets_and_verdicts(bundle(BINARY, BINARY[1]))))
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +226,7 @@ def test_what_the_network_does_not_know_is_said_to_be_unknown(visit):
     assert article.locator("h3").inner_text().startswith("I don't know: this image is unlike")
     assert article.locator(".bars").count() == 0
     assert article.locator(".heat").count() == 0
-    assert here.table()[0][2:4] == ["withheld", ""]
+    assert here.table()[0][2:4] == ["withheld", "-"]
     article.get_by_role("button", name="Show a heat map all the same").click()
     sync_api.expect(article.locator(".heat")).to_contain_text("and is no prediction")
 
@@ -252,6 +260,16 @@ def test_feature_maps_come_when_they_are_opened(visit):
     assert here.page.locator(".tiles img").count() > 40
 
 
+def test_an_example_is_tried(visit):
+    here = visit()
+    here.page.get_by_role("link", name="Example 2").click()
+    here.results(1)
+    assert here.table()[0][1] == "example 2 (parasitized)"
+    here.page.locator(".more summary").click()
+    here.page.locator(".cases").first.wait_for()
+    assert here.page.locator(".cases li").count() == 6
+
+
 def test_everything_can_be_done_with_the_keyboard(visit):
     here = visit()
     press, focused = here.page.keyboard.press, here.page.locator(":focus")
@@ -276,7 +294,7 @@ def test_everything_can_be_done_with_the_keyboard(visit):
         stops.append(focused.evaluate("one => one.textContent.trim() || one.type || ''"))
         box = focused.evaluate("one => getComputedStyle(one).outlineStyle")
         assert box == "solid" or stops[-1] in ("", "file")
-        if stops[-1] == "Feature maps":
+        if stops[-1].endswith("feature maps"):
             break
     wanted = ["Download CSV", "Clear all", "No.", "a.png", "Print or save as PDF", "range"]
     places = [stops.index(one) for one in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from dataclasses import replace
@@ -10,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drawn.run_folders import BINARY, bundle
-from drawn.served import grey, noise, with_detector, with_sets_and_verdicts
+from drawn.served import encoded, grey, noise, with_cases, with_detector, with_sets_and_verdicts
+from PIL import Image
 from starlette.testclient import TestClient
 
 from diascope.bundle.image_files import read_or_reason
@@ -22,6 +24,7 @@ from diascope.serving.page.model_card import html_of
 from diascope.serving.page.static_files import NAMES, url_of
 
 CLASSES = ("<i>alpha", "beta & co", "gamma")
+TOKEN = "a-long-enough-token"  # noqa: S105 - of a test
 CARD = (
     "---\nlicense: x\n---\n# Card of <script>one</script>\n\n[bad](javascript:alert(1)) **bold**\n"
 )
@@ -29,7 +32,7 @@ CARD = (
 
 @pytest.fixture(scope="module")
 def network():
-    return with_detector(with_sets_and_verdicts(bundle(BINARY, BINARY[1])))
+    return with_cases(with_detector(with_sets_and_verdicts(bundle(BINARY, BINARY[1]))))
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +172,31 @@ def test_details_have_the_maps_of_every_stage(client):
     assert "First convolution" in found
     assert "Stage 1" in found
     assert found.count("<img") > 40
+
+
+def test_details_begin_with_the_training_cases_that_are_most_alike(client, network):
+    content = encoded(Image.fromarray(network.cases.training_images[7]))
+    found = html.unescape(ask(client, "details", content).text)
+    assert found.index("Similar training cases") < found.index("Feature maps")
+    first = re.search(r"<strong>(.*?)</strong><span[^>]*>distance (.*?)<", found)
+    assert first.groups() == (network.classes[network.cases.training_labels[7]], "0.0000")
+    assert "typically 0.0100 from the nearest of another patient" in found
+    assert "Similar training cases" not in ask(client, "details", content, model="three").text
+
+
+def test_examples_can_be_tried_with_and_without_javascript(client, network):
+    page = client.get("/").text
+    assert page.count("data-example=") == len(network.cases.example_images) == 4
+    answer = client.get("/models/cells/examples/2.png")
+    assert answer.headers["content-type"] == "image/png"
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert (shown == network.cases.example_images[2]).all()
+    found = client.get("/", params={"model": "cells", "example": "2"}).text
+    assert found.count('class="stack"') == 1
+    for number in ("4", "-1", "x", "²", "9" * 40):
+        assert client.get(f"/models/cells/examples/{number}.png").status_code == 404
+    assert client.get("/", params={"example": "<b>"}).status_code == 404
+    assert client.get("/models/three/examples/0.png").status_code == 404
 
 
 def test_a_file_that_is_no_image_is_one_card_and_the_others_are_answered(client):

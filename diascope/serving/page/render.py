@@ -81,7 +81,7 @@ def render_page(
 
 def _about(model: ServedModel, *, is_chosen: bool) -> dict[str, Any]:
     card = model.card
-    cases = getattr(model.bundle, "cases", None)
+    cases = model.bundle.cases
     return {
         "name": model.name,
         "is_chosen": is_chosen,
@@ -138,8 +138,9 @@ def render_result(
         methods=model.methods,
         heat_map=heat_map,
         row=json.dumps(_row(answer, prediction, model)),
-        has_cases=getattr(model.bundle, "cases", None) is not None,
+        has_cases=model.bundle.cases is not None and len(model.bundle.cases.training_images) > 0,
         facts={
+            "diascope": "Research software, not a medical device",
             "Model": f"{model.name} ({card.digest}), trained on {card.data}",
             "Decision": operating_point_text(card),
             "Intended use": card.intended_use,

@@ -192,7 +192,7 @@ async def example(request: Request, name: str, number: str) -> Response:
 
 
 def _example_file(model: ServedModel, number: str) -> bytes:
-    cases = getattr(model.bundle, "cases", None)
+    cases = model.bundle.cases
     images = () if cases is None else cases.example_images
     if not (number.isascii() and number.isdigit() and int(number[:9]) < len(images)):
         raise Problem(404, "no-example", "There is no such example image.", field="example")

@@ -11,7 +11,7 @@ N_SIMILAR = 6
 
 async def render_similar(content: bytes, model: ServedModel) -> str:
     """Return the nearest training cases; empty where the bundle holds none."""
-    cases = getattr(model.bundle, "cases", None)
+    cases = model.bundle.cases
     if cases is None or not len(cases.training_images):
         return ""
     features = await model.features(content)

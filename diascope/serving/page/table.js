@@ -14,10 +14,10 @@ const shown = {
   number: (image) => String(image.number),
   name: (image) => image.name,
   decision: ({ row }) => decisionOf(row),
-  probability: ({ row }) => (row.probability ? percent(row.probability) : ""),
-  set: ({ row }) => (row.set ? row.set.join(", ") || "empty" : ""),
-  ood_score: ({ row }) => (row.ood_score ? Number(row.ood_score).toFixed(2) : ""),
-  verdict: ({ row }) => row.verdict ?? "",
+  probability: ({ row }) => (row.probability ? percent(row.probability) : "-"),
+  set: ({ row }) => (row.set ? row.set.join(", ") || "empty" : "-"),
+  ood_score: ({ row }) => (row.ood_score ? Number(row.ood_score).toFixed(2) : "-"),
+  verdict: ({ row }) => row.verdict || "-",
 };
 const sortsBy = {
   ...shown,
@@ -28,7 +28,7 @@ const sortsBy = {
 
 function compare(first, second) {
   const [a, b] = [sortsBy[sorted.key](first), sortsBy[sorted.key](second)];
-  const isNone = (value) => value === null || value === "";
+  const isNone = (value) => value === null || value === "" || value === "-";
   if (isNone(a) || isNone(b)) return isNone(a) - isNone(b) || first.number - second.number; // these last
   const order = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
   return (sorted.rises ? order : -order) || first.number - second.number;
