@@ -3,16 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+AXE := tests/serving/node_modules/axe-core/axe.min.js
 
-.PHONY: demo test slow check setup docs clean
+.PHONY: demo serve test slow check setup docs clean
 
 demo: $(READY)  ## run the main job end to end on synthetic cells; ends with the path of report.html
 	$(BIN)/diascope demo
 
+serve: $(READY)  ## serve the network of the demo, which is trained first if there is none
+	test -f runs/demo/bundle/card.json || $(BIN)/diascope demo
+	$(BIN)/diascope serve runs/demo
+
 test: $(READY)  ## run the fast tests
 	$(PYTEST)
 
-slow: $(READY)  ## run the longer tests; with DIASCOPE_TEST_DATA also those on real images
+slow: $(READY) $(AXE)  ## run the longer tests; with DIASCOPE_TEST_DATA also those on real images
 	OMP_NUM_THREADS=1 $(PYTEST) --no-loadscope-reorder -m slow
 
 check: $(READY)  ## format, lint, types
@@ -32,6 +37,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
 	touch $(READY)
+
+$(AXE): tests/serving/package.json tests/serving/package-lock.json
+	npm ci --prefix tests/serving --ignore-scripts --no-audit --no-fund && touch $@ || echo "No axe-core: what it tests is skipped"
 
 clean:  ## remove .venv and caches; runs and data stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -51,8 +51,8 @@ def load_arrays(
 def check_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], shapes: Mapping[str, Any]) -> None:
     """Check kinds and shapes of the arrays of a file, and that their numbers are finite.
 
-    ``shapes`` has, of some arrays, the kind of their numbers (``"f"`` or ``"i"``) and the shape:
-    a number for each axis, or None where the length is free.
+    ``shapes`` has, of some arrays, the kind of their numbers (``"f"`` or ``"i"``, or with their
+    bytes, as ``"u1"``) and the shape: a number for each axis, or None where the length is free.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], shapes: Mapping
     """
     for name, (kind, shape) in shapes.items():
         array = arrays[name]
-        is_right = array.dtype.kind == kind and array.ndim == len(shape)
+        is_right = array.dtype.str[1:].startswith(kind) and array.ndim == len(shape)
         is_right = is_right and all(
             n in (None, found) for n, found in zip(shape, array.shape, strict=True)
         )

@@ -2,9 +2,10 @@
 
 Its files are ``model.safetensors``, ``card.json`` and, where there were enough images for them,
 ``ood.safetensors`` (to recognise images that are out of distribution) and
-``drift_reference.safetensors`` (its predictions on validation images); and ``explanations.json``
-where heat maps were tested. What was trained is what is evaluated, predicted and served: the one
-preprocessing lives here. Nothing is pickled and no code is loaded.
+``drift_reference.safetensors`` (its predictions on validation images); ``cases.safetensors``
+(images to be shown) where a licence lets them be passed on; and ``explanations.json`` where heat
+maps were tested. What was trained is what is evaluated, predicted and served: the one preprocessing
+lives here. Nothing is pickled and no code is loaded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.card import WEIGHTS, Card
+from diascope.bundle.cases import Cases
 from diascope.bundle.drift_reference import DriftReference
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdicts
@@ -44,6 +46,7 @@ class Bundle:
     ood: OodDetector | None = None
     drift_reference: DriftReference | None = None
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
+    cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
 
     def __post_init__(self) -> None:
         import torch
@@ -220,6 +223,7 @@ class Bundle:
             "drift_reference_sha256": (
                 self.drift_reference.save(folder) if self.drift_reference else ""
             ),
+            "cases_sha256": self.cases.save(folder) if self.cases else "",
         }
         saved = replace(self, card=self.card.model_copy(update=digests))
         saved.card.save(folder)
@@ -253,4 +257,5 @@ class Bundle:
             if card.drift_reference_sha256
             else None,
             MapVerdicts.load(folder, card.weights_sha256),
+            Cases.load(folder, card) if card.cases_sha256 else None,
         )

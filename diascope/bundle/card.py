@@ -70,6 +70,8 @@ class Card(BaseModel):
     no_sets: str = ""  # why there are none, see `diascope.metrics.prediction_sets.why_no_sets`
     ood_sha256: str = ""  # of the file, as the following; empty without one
     drift_reference_sha256: str = ""
+    cases_sha256: str = ""
+    citation: str = ""  # of the images that the bundle holds, whose licence is the one above
     recalibration: Recalibration | None = None
     # Images, of groups not learned from, that temperature, threshold and sets were chosen on
     n_calibrated: int = Field(default=0, ge=0)
@@ -156,10 +158,10 @@ class Card(BaseModel):
     def digest(self) -> str:
         """The first 12 digits of a SHA-256 of all that probabilities follow from.
 
-        Operating points do not change it.
+        Operating points and images to be shown do not change it.
         """
-        points = {"threshold", "operating_point", "other_points"}
-        content = self.model_dump_json(exclude=points, exclude_defaults=True)
+        others = {"threshold", "operating_point", "other_points", "cases_sha256", "citation"}
+        content = self.model_dump_json(exclude=others, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     @property

@@ -49,6 +49,8 @@ class DatasetCard:
     licence: str
     citation: str
     homepage: str
+    # Whether the licence lets the images be passed on, so that a bundle may hold some of them.
+    redistributable: bool = False
     # n_images, n_groups: how many the complete data set has; fewer are accepted with a warning
     n_images: int | None = None
     n_groups: int | None = None
@@ -116,6 +118,8 @@ class DatasetCard:
         ]
         if not all(isinstance(text, str) for text in texts):
             raise DataError("The card of the data set is damaged: a text is missing.")
+        if not isinstance(card.redistributable, bool):
+            raise DataError("The card of the data set is damaged: redistributable is not a truth.")
         return card
 
 

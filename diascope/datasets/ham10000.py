@@ -204,6 +204,7 @@ DATASETS = (
         task=Task(classes=CLASSES),
         group_kind="lesion",
         licence="CC BY-NC 4.0: a model trained on it is for non-commercial use",
+        redistributable=True,
         citation=(
             "Tschandl P, Rosendahl C, Kittler H. The HAM10000 dataset, a large collection of "
             "multi-source dermatoscopic images of common pigmented skin lesions. "

@@ -135,6 +135,7 @@ DATASETS = (
         task=Task(classes=CLASSES),
         group_kind="image",
         licence="CC BY-NC 4.0: a model trained on it is for non-commercial use",
+        redistributable=True,
         citation=(
             "Codella N et al. Skin lesion analysis toward melanoma detection 2018. "
             "arXiv:1902.03368, 2019. Tschandl P, Rosendahl C, Kittler H. The HAM10000 dataset. "

@@ -154,6 +154,7 @@ def _spec(name: str, card: Card, size_px: int) -> DatasetSpec:
         task=Task(classes=card.classes, positive=card.positive),
         group_kind="image",
         licence=card.licence,
+        redistributable=True,  # each is under a licence of Creative Commons, see the cards
         citation=(
             "Yang J et al. MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D "
             "biomedical image classification. Scientific Data 10:41, 2023; and the source data "

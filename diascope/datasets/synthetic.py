@@ -191,6 +191,7 @@ DATASETS = (
         task=TASK,
         group_kind="patient",
         licence="Apache-2.0 (drawn by diascope)",
+        redistributable=True,
         citation="diascope, synthetic thin smears.",
         homepage="",
         index=index,

@@ -1,7 +1,6 @@
 """Cases like this one: the training images that a network sees as most alike.
 
-The distance of two images is the cosine distance of their features (the input of the last linear
-layer): 0 where the features have the same direction, 1 where they have nothing in common.
+The distance of two images is that of `diascope.bundle.neighbours`.
 """
 
 from __future__ import annotations
@@ -14,10 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.neighbours import (
+    Neighbour,
+    cosine_distances,
+    directions_of,
+    median_nearest_distance,
+)
 
 MOST_IMAGES = 2000  # training images that are compared
 AT_ONCE = 128  # images that are held in memory
-DIGITS = 6  # of a distance: what is less than rounding errors makes no order
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,6 @@ class Described:
 
     rows: NDArray[np.intp]  # (N,): numbers of the images, ascending
     directions: NDArray[np.float64]  # (N, D): features, scaled to length 1
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A training image that is like another image."""
-
-    row: int
-    distance: float  # 0 to 2
 
 
 def describe(bundle: Bundle, images: Iterable[tuple[int, NDArray[np.uint8]]]) -> Described | None:
@@ -54,9 +50,8 @@ def describe(bundle: Bundle, images: Iterable[tuple[int, NDArray[np.uint8]]]) ->
             return None
         rows += [row for row, _ in batch]
         parts.append(features)
-    found = np.concatenate(parts).astype(np.float64) if parts else np.empty((0, 1))
-    lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return Described(np.array(rows, np.intp), found / np.where(lengths > 0, lengths, 1))
+    found = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
+    return Described(np.array(rows, np.intp), directions_of(found))
 
 
 def nearest(
@@ -75,7 +70,7 @@ def nearest(
     of_training = np.array([groups[row] for row in training.rows.tolist()])
     found = []
     for row, direction in zip(queries.rows.tolist(), queries.directions, strict=True):
-        distances = _distances(direction[np.newaxis], training.directions)[0]
+        distances = cosine_distances(direction[np.newaxis], training.directions)[0]
         others = np.flatnonzero(of_training != groups[row])
         order = others[np.argsort(distances[others], kind="stable")][:n_wanted]
         found.append([Neighbour(int(training.rows[one]), float(distances[one])) for one in order])
@@ -88,17 +83,4 @@ def typical_distance(training: Described, *, groups: Sequence[str]) -> float | N
     It is what a distance is to be compared with; None where all images are of one group.
     """
     of_training = np.array([groups[row] for row in training.rows.tolist()])
-    least = []
-    for start in range(0, len(of_training), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        distances = _distances(training.directions[part], training.directions)
-        distances[of_training[part, np.newaxis] == of_training] = np.inf
-        least.append(distances.min(axis=1))
-    found = np.concatenate(least) if least else np.empty(0)
-    found = found[np.isfinite(found)]
-    return float(np.median(found)) if found.size else None
-
-
-def _distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return cosine distances, (N, M), of directions (N, D) and (M, D)."""
-    return np.abs(np.round(1 - first @ second.T, DIGITS))
+    return median_nearest_distance(training.directions, of_training)

@@ -21,6 +21,7 @@ from diascope.serving.gate import Gate
 from diascope.serving.keep import Keeper
 from diascope.serving.limits import Limits
 from diascope.serving.metrics import Metrics
+from diascope.serving.page.routes import page_routes
 from diascope.serving.problems import Problem
 from diascope.serving.rest import describe, router
 from diascope.serving.service import ServedModel, Service
@@ -52,7 +53,7 @@ def app(
     keep: Path | None = None,
     batched: bool = True,
 ) -> ASGIApp:
-    """Return an ASGI app with the REST interface.
+    """Return an ASGI app with the page and the REST interface.
 
     It starts its processes and threads when the server sends the lifespan events, as uvicorn,
     hypercorn and granian do; an app that it is mounted in has to pass these on.
@@ -109,6 +110,7 @@ def app(
     application.state.held = HeldBytes(limits.held_bytes)
     application.openapi = lambda: describe(application)
     application.include_router(router)
+    application.include_router(page_routes())
     _answer_with_problems(application, metrics)
 
     def observe(method: str, route: str, status: int, seconds: float) -> None:

@@ -126,7 +126,7 @@ def recalibrate(
     saved = replace(found, drift_reference=reference).save(folder)
     save_head(folder, openings.head)
     write_json(folder / "recalibration.json", facts)
-    save_recalibrated_card(folder, saved.card, card, facts)
+    save_recalibrated_card(folder, saved, card, facts)
     return folder, facts
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.calibrate import calibrate, choose_operating_point, recalibrated
+from diascope.bundle.cases import make_cases
 from diascope.bundle.drift_reference import make_drift_reference
 from diascope.bundle.ensemble import join_members
 from diascope.bundle.ood import learn_ood
@@ -179,13 +180,22 @@ def _calibrate(
 def _with_references(
     run: Run, bundle: Bundle, scored: Predictions, table: pl.DataFrame, images: NDArray[np.uint8]
 ) -> Bundle:
-    """Add the features of training images, and predictions on images that made no choice."""
+    """Add what training images are like, predictions on images that made no choice, and cases."""
     train = as_seen_by(table, run.plan.members - 1) if run.plan.members else table
     bundle = replace(bundle, ood=learn_ood(train, images, bundle.classes, bundle.features))
     rows = run.divide_val(table)[1]
     calibrating = scored.at(np.searchsorted(rows_of(table, "val"), rows))
     reference = make_drift_reference(calibrating, score_ood(bundle, images, rows))
-    return replace(bundle, drift_reference=reference)
+    return _with_cases(run, replace(bundle, drift_reference=reference), train, images)
+
+
+def _with_cases(run: Run, bundle: Bundle, table: pl.DataFrame, images: NDArray[np.uint8]) -> Bundle:
+    """Add images to be shown, where the licence of the data set lets them be passed on."""
+    if not run.dataset.redistributable:
+        return bundle
+    cases = make_cases(table, images, bundle.classes, bundle.features, seed=run.plan.seed)
+    citation = run.dataset.citation if cases else ""
+    return replace(bundle, cases=cases, card=bundle.card.model_copy(update={"citation": citation}))
 
 
 def _train_ensemble(

@@ -16,6 +16,7 @@ from drawn.run_folders import BINARY, bundle
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.calibrate import calibrate, choose_operating_point, recalibrated, refit
 from diascope.bundle.card import Card, Recalibration
+from diascope.bundle.cases import make_cases
 from diascope.bundle.drift_reference import make_drift_reference
 from diascope.bundle.ensemble import join_members
 from diascope.bundle.map_verdicts import MapVerdicts
@@ -36,7 +37,7 @@ def images_like(n_images):
 
 
 def with_parts(bare):
-    """Give a network a detector and a drift reference, as a training does."""
+    """Give a network a detector, a drift reference and cases, as a training does."""
     images = images_like(len(SEEN.labels))
     features = bare.features(images)
     ood = fit_ood(features, images, SEEN.labels, val_features=features, val_images=images)
@@ -46,7 +47,11 @@ def with_parts(bare):
         weights = found.save(Path(folder)).card.weights_sha256
     verdicts = MapVerdicts(weights_sha256=weights, images="60 images", verdicts=())
     reference = make_drift_reference(SEEN, scores)
-    return replace(found, drift_reference=reference, map_verdicts=verdicts)
+    split = ["train" if number % 3 else "val" for number in range(len(images))]
+    labels = [BINARY[label] for label in SEEN.labels]
+    table = pl.DataFrame({"label": labels, "group": SEEN.groups, "split": split})
+    cases = make_cases(table, images, BINARY, found.features, seed=0)
+    return replace(found, drift_reference=reference, map_verdicts=verdicts, cases=cases)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,7 @@ CHANGES = {
     "another drift reference": lambda found, _: replace(
         found, drift_reference=with_parts(found).drift_reference
     ),
+    "other cases": lambda found, _: replace(found, cases=with_parts(found).cases),
     "save and load": save_and_load,
     "evaluate --target": save_the_card_alone,
 }
@@ -96,10 +102,13 @@ def check_is_whole(found, folder):
     saved = found.save(folder)
     assert saved.card.ood_sha256
     assert saved.card.drift_reference_sha256
+    assert saved.card.cases_sha256
     again = Bundle.load(folder)
     assert again.card == saved.card
     assert again.map_verdicts == found.map_verdicts
     assert again.ood.limits.tolist() == found.ood.limits.tolist()
+    for name, value in vars(found.cases).items():
+        assert np.array_equal(getattr(again.cases, name), value), name
     table = reference_table(again.card, again.drift_reference)
     paths = [f"{group}_{k}.png" for k, group in enumerate(SEEN.groups)]
     path = write_table(with_failures(table, paths, [None] * len(paths)), folder / "p.csv")

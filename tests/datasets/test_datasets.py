@@ -10,7 +10,7 @@ from diascope.data.manifest import check_rows
 from diascope.data.sources.folder import open_files
 from diascope.data.spec import DatasetCard, DatasetSpec
 from diascope.datasets.malaria import patient
-from diascope.errors import SettingsError, UnknownNameError
+from diascope.errors import DataError, SettingsError, UnknownNameError
 from diascope.system.plugins import find, find_all
 
 NAMES = sorted(find_all("datasets"))
@@ -36,6 +36,24 @@ def test_every_data_set_says_what_the_user_owes(name):
         assert text
     assert bool(spec.sources) != (spec.draw is not None)
     assert all(source.url.startswith(("https://", "http://")) for source in spec.sources)
+
+
+def test_only_images_whose_licence_says_so_may_be_passed_on():
+    for name in NAMES:
+        spec = find("datasets", name)
+        is_free = spec.licence.startswith(("Apache-2.0", "CC BY"))
+        assert spec.redistributable == spec.card.redistributable == is_free, name
+    assert not find("datasets", "malaria").redistributable
+    assert not find("datasets", "breast_idc").redistributable
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_of_before_lets_nothing_be_passed_on(name):
+    values = json.loads(json.dumps(find("datasets", name).as_dict()))
+    del values["redistributable"]
+    assert not DatasetCard.from_dict(values).redistributable
+    with pytest.raises(DataError, match="redistributable"):
+        DatasetCard.from_dict({**values, "redistributable": "yes"})
 
 
 @pytest.mark.parametrize("name", NAMES)

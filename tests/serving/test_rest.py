@@ -6,30 +6,18 @@ import base64
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from drawn.run_folders import BINARY, bundle
+from drawn.served import with_detector
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from diascope.bundle.ood import fit_ood
 from diascope.serving.app import Servable, app
 from diascope.serving.limits import Limits
 from diascope.steps.predict import predict as predict_to_table
-
-
-def with_detector(bare):
-    """Let a network know flat grey images, so that noise is out of distribution."""
-    rng = np.random.default_rng(0)
-    side = bare.card.size_px
-    greys = rng.integers(90, 140, (80, 1, 1, 1)) + rng.integers(0, 12, (80, side, side, 3))
-    images = greys.astype(np.uint8)
-    features, labels = bare.features(images), np.arange(80, dtype=np.int32) % 2
-    found = fit_ood(features, images, labels, val_features=features, val_images=images)
-    return replace(bare, ood=found)
 
 
 @pytest.fixture(scope="module")

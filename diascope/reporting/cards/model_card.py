@@ -13,6 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from diascope.bundle.card import Card
+from diascope.bundle.cases import FILE, Cases
 from diascope.data.prepared import told_by_now
 from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.metrics.operating_point import OperatingPoint
@@ -52,6 +53,7 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
     card.
     """
     card, data = Card.load(run.network_folders[0]), told_by_now(run.dataset, run.manifest)
+    cases = Cases.load(run.network_folders[0], card) if card.cases_sha256 else None
     evaluated, stale = _evaluated(run, card)
     front = front_matter(
         card,
@@ -66,7 +68,7 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
         [
             ("Intended use", _intended_use(card, answers)),
             ("How to use it", usage(card)),
-            ("Data", _data(data, run.fingerprint, card)),
+            ("Data", _data(data, run.fingerprint, card, cases)),
             ("Training", _training(run, card)),
             ("Evaluation", _evaluation(evaluated, stale)),
             ("Thresholds", thresholds(card)),
@@ -200,7 +202,9 @@ def _with_title(card: Card, name: str) -> str:
     return name if title == name else f"{name} ({title})"
 
 
-def _data(data: DatasetCard, fingerprint: Mapping[str, Any], card: Card) -> str:
+def _data(
+    data: DatasetCard, fingerprint: Mapping[str, Any], card: Card, cases: Cases | None
+) -> str:
     groups = counted(fingerprint["n_groups"], data.group_kind)
     of_groups = "" if data.group_kind == UNGROUPED else f" of {groups}"
     split = fingerprint.get("split") or {}
@@ -217,8 +221,23 @@ def _data(data: DatasetCard, fingerprint: Mapping[str, Any], card: Card) -> str:
             f"Source: {data.homepage or 'not stated'}. Licence: {data.licence or 'not stated'}. "
             f"Please cite: {data.citation or 'not stated'}",
             f"SHA-256 of the training images: {card.data_sha256}.",
+            *held_images(card, cases),
         ]
     )
+
+
+def held_images(card: Card, cases: Cases | None) -> list[str]:
+    """Say which images a bundle holds, and under which licence; nothing where it holds none."""
+    if cases is None:
+        return []
+    training = counted(len(cases.training_labels), "training image")
+    examples = counted(len(cases.example_labels), "validation image")
+    learned = " (which only the last member did not learn from)" if card.members else ""
+    return [
+        f"The bundle holds {training} and {examples}{learned} to be shown beside predictions, "
+        f"scaled to {card.size_px} px ({FILE}). Whoever passes the bundle on passes them on too. "
+        f"Their licence: {card.licence}. Please cite: {card.citation}"
+    ]
 
 
 def _training(run: Run, card: Card) -> str:

@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card, Recalibration
 from diascope.data.spec import DatasetCard
 from diascope.reporting.cards.markdown import bullets, table, words
-from diascope.reporting.cards.model_card import front_matter, page, proportions, thresholds, usage
+from diascope.reporting.cards.model_card import (
+    front_matter,
+    held_images,
+    page,
+    proportions,
+    thresholds,
+    usage,
+)
 from diascope.reporting.measures import estimate_text, measure
 from diascope.reporting.report.limits import limits
 from diascope.system.files import write_text
@@ -17,7 +25,7 @@ from diascope.system.words import counted, plural
 
 
 def recalibrated_card(
-    card: Card, origin: Recalibration, local: DatasetCard, facts: Mapping[str, Any]
+    bundle: Bundle, origin: Recalibration, local: DatasetCard, facts: Mapping[str, Any]
 ) -> str:
     """Return the card of a bundle that was recalibrated on local data.
 
@@ -26,6 +34,7 @@ def recalibrated_card(
     facts : mapping
         The content of ``recalibration.json``.
     """
+    card = bundle.card
     datasets = (card.data, origin.data)
     return page(
         front_matter(card, modality=local.modality, datasets=datasets, licence=""),
@@ -33,7 +42,7 @@ def recalibrated_card(
         [
             ("Intended use", f"**{words(card.intended_use)}**"),
             ("How to use it", usage(card)),
-            ("Origin", _origin(card, origin, facts)),
+            ("Origin", _origin(bundle, origin, facts)),
             ("Evaluation", _evaluation(card, facts)),
             ("Thresholds", thresholds(card)),
             ("Limits", bullets(limits(local.group_kind, is_cross_validation=False))),
@@ -42,15 +51,17 @@ def recalibrated_card(
 
 
 def save_recalibrated_card(
-    folder: Path, card: Card, local: DatasetCard, facts: Mapping[str, Any]
+    folder: Path, bundle: Bundle, local: DatasetCard, facts: Mapping[str, Any]
 ) -> None:
     """Write the card beside the weights of a bundle that was recalibrated."""
-    if card.recalibration is not None:
-        text = recalibrated_card(card, card.recalibration, local, facts)
+    origin = bundle.card.recalibration
+    if origin is not None:
+        text = recalibrated_card(bundle, origin, local, facts)
         write_text(folder / "README.md", text)
 
 
-def _origin(card: Card, origin: Recalibration, facts: Mapping[str, Any]) -> str:
+def _origin(bundle: Bundle, origin: Recalibration, facts: Mapping[str, Any]) -> str:
+    card = bundle.card
     fitted = counted(facts["n_groups_fitted"], facts["group_kind"])
     return bullets(
         [
@@ -60,6 +71,7 @@ def _origin(card: Card, origin: Recalibration, facts: Mapping[str, Any]) -> str:
             f"Class proportions that the probabilities refer to: {proportions(card)}.",
             f"SHA-256 of the card as delivered: {origin.parent_sha256}; of the images fitted to: "
             f"{origin.data_sha256}; of the training images: {card.data_sha256}.",
+            *held_images(card, bundle.cases),
         ]
     )
 

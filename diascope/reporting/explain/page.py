@@ -9,6 +9,7 @@ from diascope.bundle.card import Card
 from diascope.bundle.map_verdicts import Finding
 from diascope.bundle.prediction import Prediction
 from diascope.explanations.explained import ExplainedImage, ImageExplainer, MethodMap
+from diascope.explanations.feature_maps import Stage
 from diascope.reporting.explain import words
 from diascope.reporting.explain.pictures import (
     OPACITY,
@@ -49,11 +50,11 @@ def render_image(explained: ExplainedImage, card: Card, *, name: str) -> str:
             if text
         ],
         is_withheld=prediction.is_withheld,
-        probabilities=[] if prediction.is_withheld else _probabilities(prediction, card),
+        probabilities=[] if prediction.is_withheld else probability_rows(prediction, card),
         target=target,
         is_other_target=explained.target != prediction.predicted,
         all_fail=words.ALL_FAIL if words.all_fail(explained.maps) else "",
-        methods=[_method(one) for one in words.in_order(explained.maps)],
+        methods=[method_values(one) for one in words.in_order(explained.maps)],
         stages=list(_stages(explained, card)),
         size_px=card.size_px,
         opacity=OPACITY,
@@ -61,7 +62,7 @@ def render_image(explained: ExplainedImage, card: Card, *, name: str) -> str:
     )
 
 
-def _probabilities(prediction: Prediction, card: Card) -> list[dict[str, Any]]:
+def probability_rows(prediction: Prediction, card: Card) -> list[dict[str, Any]]:
     """Return the classes by their probabilities, the largest first."""
     in_set = prediction.in_set
     rows = [
@@ -77,7 +78,8 @@ def _probabilities(prediction: Prediction, card: Card) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["width"])
 
 
-def _method(one: MethodMap) -> dict[str, Any]:
+def method_values(one: MethodMap) -> dict[str, Any]:
+    """Return what a template says of a heat map."""
     highest = float(one.heat_map.max())
     return {
         "key": one.method,
@@ -103,22 +105,26 @@ def _finding(one: Finding) -> dict[str, str]:
 
 def _stages(explained: ExplainedImage, card: Card) -> Iterator[dict[str, Any]]:
     for number, stage in enumerate(explained.stages):
-        n_maps, shown = len(stage.maps), shown_maps(stage)
-        side = stage.maps.shape[-1]
-        title = "First convolution" if stage.is_first else f"Stage {number}"
-        which = (
-            f"all {n_maps} filters, in their order"
-            if stage.is_first
-            else f"all {n_maps} maps, the most active first"
-            if shown == n_maps
-            else f"the {shown} most active of {n_maps} maps"
-        )
-        member = " of the first member" * bool(card.members)
-        yield {
-            "file": f"features-{number}",
-            "title": f"{title}: {which}",
-            "text": f"Layer {stage.layer}{member}, {side} x {side} places a map.",
-        }
+        yield {"file": f"features-{number}", **stage_words(stage, number, card)}
+
+
+def stage_words(stage: Stage, number: int, card: Card) -> dict[str, str]:
+    """Return the title of a stage, of this number from the first convolution, and its text."""
+    n_maps, shown = len(stage.maps), shown_maps(stage)
+    side = stage.maps.shape[-1]
+    title = "First convolution" if stage.is_first else f"Stage {number}"
+    which = (
+        f"all {n_maps} filters, in their order"
+        if stage.is_first
+        else f"all {n_maps} maps, the most active first"
+        if shown == n_maps
+        else f"the {shown} most active of {n_maps} maps"
+    )
+    member = " of the first member" * bool(card.members)
+    return {
+        "title": f"{title}: {which}",
+        "text": f"Layer {stage.layer}{member}, {side} x {side} places a map.",
+    }
 
 
 def render_overview(

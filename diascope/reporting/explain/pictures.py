@@ -50,6 +50,11 @@ def gradient(colours: str) -> str:
     return ", ".join(to_hex(colour) for colour in shown)
 
 
+def steps_of(colours: str) -> NDArray[np.uint8]:
+    """Return the colours from the bottom up, uint8 (1, 256, 3)."""
+    return coloured(np.linspace(0, 1, 256, dtype=np.float32)[np.newaxis], colours)
+
+
 def coloured(heat_map: NDArray[np.float32], colours: str) -> NDArray[np.uint8]:
     """Return a map (S, S) in colours, uint8 (S, S, 3), from 0 to its largest value."""
     highest = float(heat_map.max())
@@ -75,7 +80,7 @@ def over(image: NDArray[np.uint8], layer: NDArray[np.uint8]) -> NDArray[np.uint8
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """Return an image, uint8 (H, W, 3), as a PNG file without metadata."""
+    """Return an image, uint8 (H, W, 3) or (H, W, 4), as a PNG file without metadata."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png")
     return buffer.getvalue()
@@ -111,8 +116,7 @@ def method_figure(explained: ExplainedImage, one: MethodMap, *, class_title: str
             axes.set_axis_off()
             axes.set_title(title, size=8.5, color=SOFT_INK, pad=4, loc="left")
         scale = figure.add_axes((0.938, 0.025, 0.013, height))
-        steps = np.linspace(0, 1, 256, dtype=np.float32)[:, np.newaxis]
-        scale.imshow(coloured(steps, colours), aspect="auto", origin="lower")
+        scale.imshow(steps_of(colours).swapaxes(0, 1), aspect="auto", origin="lower")
         scale.set_axis_off()
         ends = {0.025: ("0", "bottom"), 0.025 + height: (number_text(highest), "top")}
         for y, (text, side) in ends.items():
@@ -163,7 +167,7 @@ def stage_figure(stage: Stage) -> Figure:
         (number // in_a_row * step_y, number % in_a_row * step_x) for number in range(n_maps)
     ]
     for (top, left), one in zip(corners, stage.maps, strict=False):
-        canvas[top : top + tile_px, left : left + tile_px] = _tile(one, tile_px)
+        canvas[top : top + tile_px, left : left + tile_px] = tile(one, tile_px)
     with styled():
         figure = Figure(
             figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH),
@@ -181,10 +185,10 @@ def stage_figure(stage: Stage) -> Figure:
     return figure
 
 
-def _tile(one: NDArray[np.float32], size_px: int) -> NDArray[np.uint8]:
+def tile(one: NDArray[np.float32], size_px: int) -> NDArray[np.uint8]:
     """Return a map (H, W) in colours on its own scale, uint8 (size, size, 4)."""
     low, span = float(one.min()), float(np.ptp(one)) or 1.0
-    tile = mpl.colormaps[COLOURS]((one - low) / span, bytes=True)
+    picture = mpl.colormaps[COLOURS]((one - low) / span, bytes=True)
     is_larger = max(one.shape) > size_px
     resample = Image.Resampling.BOX if is_larger else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(tile).resize((size_px, size_px), resample))
+    return np.asarray(Image.fromarray(picture).resize((size_px, size_px), resample))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, Level, MapVerdict
+from diascope.bundle.neighbours import Neighbour
 from diascope.explanations.atlas import Case, choose_cases
 from diascope.explanations.filters import FirstLayer, Patch
-from diascope.explanations.similar import Neighbour
 from diascope.reporting.explain.words import LEVEL_WORDS, METHOD_NAMES, OF_NO_CLASS, ORDER
 from diascope.reporting.figures.overlay import enlarged, framed, heat_over, legend, tiles
 from diascope.reporting.figures.pictures import image_uri, thumbnail_uri

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.map_verdicts import Finding, MapVerdict, MapVerdicts
+from diascope.bundle.neighbours import Neighbour
 from diascope.data.manifest import label_indices
 from diascope.data.sample import spread_rows
 from diascope.data.splits.folds import split_columns
 from diascope.explanations import filters, similar
 from diascope.explanations.filters import FirstLayer, first_layer_filters
 from diascope.explanations.map_testing import best_verdict, explainer_by
-from diascope.explanations.similar import Neighbour, describe, nearest, typical_distance
+from diascope.explanations.similar import describe, nearest, typical_distance
 from diascope.reporting.report.facts import Facts
 
 
