@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def normal(name):
 def test_every_dependency_is_pinned_and_no_address_is_recorded():
     text = (ROOT / "constraints.txt").read_text("utf-8")
     pinned = {normal(line.split("==")[0]) for line in text.splitlines()}
-    wanted = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    wanted = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
     names = {normal(re.match(r"[\w-]+", requirement).group()) for requirement in wanted}
     assert names - {"diascope"} <= pinned
     assert "//" not in text

@@ -11,7 +11,7 @@ import typer
 from diascope.cli.app import say, say_aside
 from diascope.errors import SettingsError
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "markdown_it")
 
 
 def serve(
@@ -51,7 +51,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve trained networks by a REST interface.
+    """Serve trained networks: a page in the browser and a REST interface.
 
     The address is printed. Ctrl-C ends it, after what was accepted is answered.
     """

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from urllib.parse import quote, urlencode
 
 import pytest
+from drawn.edge_server import serve, servers  # noqa: F401 - fixtures
 
 from diascope.serving.gate import CLIENTS, WRONG_TOKENS_A_MINUTE, Pace
 from diascope.serving.security_headers import CONTENT_SECURITY_POLICY

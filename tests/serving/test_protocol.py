@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from serving.conftest import Reply, eventually, form, read_all
+from drawn.edge_server import Reply, eventually, form, read_all, serve, servers  # noqa: F401 - fixtures
 
 QUICK = {
     "header_seconds": 0.3,

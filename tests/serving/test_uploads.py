@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from serving.conftest import Reply, eventually, form, read_all
+from drawn.edge_server import Reply, eventually, form, read_all, serve, servers  # noqa: F401 - fixtures
 
 MULTIPART = "Content-Type: multipart/form-data; boundary=XyZ"
 POST = b"POST /v1/upload/a HTTP/1.1\r\nHost: a\r\n"
