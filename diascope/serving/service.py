@@ -73,6 +73,11 @@ class ServedModel:
         return self._explainers[method].verdict
 
     @property
+    def keeps_images(self) -> bool:
+        """Whether the images that are sent are stored."""
+        return self._workshop.keeper is not None
+
+    @property
     def is_alive(self) -> bool:
         """Whether it answers."""
         return self._batcher.is_alive

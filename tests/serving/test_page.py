@@ -77,6 +77,14 @@ def test_the_page_says_what_it_is_and_what_it_is_not_for(client, network):
     assert 'name="model"' in page
 
 
+def test_the_page_says_whether_images_are_stored(client, network, tmp_path):
+    assert "Images stay on the server only until they are answered" in client.get("/").text
+    with TestClient(app(network, keep=tmp_path)) as keeping:
+        page = keeping.get("/").text
+        assert "This server stores the images" in page
+        assert "only until" not in page
+
+
 def test_nothing_of_the_page_stands_in_the_description_of_the_interface(client):
     paths = client.get("/v1/openapi.json").json()["paths"]
     assert "/v1/predict" in paths

@@ -74,6 +74,7 @@ def render_page(
         title=model.name,
         results=results,
         limits=service.limits,
+        keeps_images=model.keeps_images,
         accept=",".join(("image/*", *IMAGE_SUFFIXES)),
         megabytes=service.limits.file_bytes >> 20,
     )
