@@ -240,7 +240,7 @@ def test_too_little_memory_for_one_file_is_a_row(trained, cells, tmp_path, monke
             raise MemoryError
         return open_image(content)
 
-    monkeypatch.setattr("diascope.data.pack.open_image", failing)
+    monkeypatch.setattr("diascope.data.pixels.open_image", failing)
     table = pl.read_csv(predict(trained, files, out=tmp_path / "p.csv"))
     assert table["error"].to_list() == [None, "too big for the memory that is free", None]
 
