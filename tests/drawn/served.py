@@ -116,7 +116,11 @@ class Serving:
 
     def start(self) -> None:
         settings = uvicorn.Config(
-            self._application, host="127.0.0.1", port=self.port, log_config=None
+            self._application,
+            host="127.0.0.1",
+            port=self.port,
+            log_config=None,
+            timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._server.run)
@@ -128,7 +132,6 @@ class Serving:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._server.force_exit = True
         self._thread.join(30)
         assert not self._thread.is_alive()
 
