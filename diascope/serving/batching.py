@@ -1,14 +1,16 @@
-"""Micro-batches: what waits when the network is free is scored at once.
+"""Micro-batches: what comes in together is scored at once.
 
-Nothing waits for a batch to fill: a single image is scored immediately, alone, and while a batch is
-scored the next one gathers.
+A batch waits only for images that are known to come, since they are being decoded, and only for
+milliseconds. A single image is scored immediately, alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from diascope.bundle.prediction import Prediction
 
 LARGEST_BATCH = 32
+LONGEST_WAIT = 0.01  # seconds, for those that are being decoded
 
 Waiting = tuple[NDArray[np.uint8], "Future[Prediction | None]"]
 
@@ -43,6 +46,7 @@ class Batcher:
     ) -> None:
         self._predict, self._observe, self._largest = predict, observe, largest
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._n_coming = 0
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
@@ -50,6 +54,15 @@ class Batcher:
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Say that an image will be submitted when the block ends, or never."""
+        self._n_coming += 1
+        try:
+            yield
+        finally:
+            self._n_coming -= 1
 
     def submit(self, image: NDArray[np.uint8]) -> Future[Prediction | None]:
         """Return what will be the prediction of an image, uint8 (S, S, 3)."""
@@ -71,15 +84,17 @@ class Batcher:
                 self._score(batch)
 
     def _gather(self) -> tuple[list[Waiting], bool]:
-        """Wait for an image, and take those that wait with it; False once there is no more."""
-        batch: list[Waiting] = []
+        """Wait for an image, and for those that come with it; False once there is no more."""
         found = self._queue.get()
+        batch: list[Waiting] = []
+        until = time.perf_counter() + LONGEST_WAIT
         while found is not None:
             batch.append(found)
             if len(batch) == self._largest:
                 return batch, True
+            left = until - time.perf_counter() if self._n_coming else 0
             try:
-                found = self._queue.get_nowait()
+                found = self._queue.get(timeout=max(0, left))
             except Empty:
                 return batch, True
         return batch, False

@@ -108,10 +108,12 @@ class ServedModel:
     async def _predict(self, content: bytes) -> Answer:
         sha256 = hashlib.sha256(content).hexdigest()
         try:
-            image = await self._decode(content)
+            with self._batcher.coming():
+                image = await self._decode(content)
+                found = self._batcher.submit(image)
         except ImageError as error:
             return Answer(sha256, error=error.problem)
-        prediction = await asyncio.wrap_future(self._batcher.submit(image))
+        prediction = await asyncio.wrap_future(found)
         return Answer(sha256, prediction, NO_SCORE if prediction is None else None, image)
 
     async def _decode(self, content: bytes) -> NDArray[np.uint8]:
