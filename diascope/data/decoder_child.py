@@ -7,11 +7,11 @@ accepted needs, nor write a file.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import warnings
+from functools import cache
 from typing import IO
 
 from pydantic import TypeAdapter
@@ -49,15 +49,19 @@ def main() -> None:
     os.dup2(2, 1)  # what a decoder prints is no answer
     warnings.filterwarnings("ignore", module=r"PIL\.")
     _limit()
-    settings = TypeAdapter(Pixels)
     while (how := read_frame(questions)) is not None:
         content = read_frame(questions)
         if content is None:
             return
-        kind, answer = _answer(settings.validate_python(json.loads(how)), content)
+        kind, answer = _answer(_pixels(how), content)
         write_frame(answers, kind)
         write_frame(answers, answer)
         answers.flush()
+
+
+@cache
+def _pixels(how: bytes) -> Pixels:
+    return TypeAdapter(Pixels).validate_json(how)
 
 
 def _answer(pixels: Pixels, content: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict
 from queue import LifoQueue
 
@@ -38,8 +39,11 @@ class DecoderProcesses:
     def __init__(self, n_processes: int, *, seconds: float) -> None:
         self._seconds = seconds
         self._idle: LifoQueue[_Decoder] = LifoQueue()
+        self._busy: dict[_Decoder, float] = {}  # until when each may take
+        self._is_closed = threading.Event()
         for _ in range(n_processes):
             self._idle.put(_Decoder())
+        threading.Thread(target=self._watch, name="decoders", daemon=True).start()
 
     def read(self, content: bytes, pixels: Pixels) -> NDArray[np.uint8]:
         """Return what the network sees of a file, uint8 (S, S, 3), as ``pixels.read(content)``.
@@ -50,17 +54,31 @@ class DecoderProcesses:
             The file is refused, took too long, or ended its process.
         """
         decoder = self._idle.get()
+        self._busy[decoder] = until = time.monotonic() + self._seconds
         try:
-            return decoder.read(content, pixels, self._seconds)
+            return decoder.read(content, pixels)
         except _DiedError as error:
+            is_late = time.monotonic() >= until
+            self._busy.pop(decoder)
             decoder.kill()
             decoder = _Decoder()
-            raise ImageError(str(error)) from error
+            late = f"takes over {self._seconds:g} s to decode"
+            raise ImageError(late if is_late else CRASHED) from error
         finally:
+            self._busy.pop(decoder, None)
             self._idle.put(decoder)
+
+    def _watch(self) -> None:
+        """End processes that take too long; one thread for all, so that reading stays cheap."""
+        while not self._is_closed.wait(min(0.5, self._seconds / 2)):
+            now = time.monotonic()
+            for decoder, until in list(self._busy.items()):
+                if now >= until:
+                    decoder.stop()
 
     def close(self) -> None:
         """End the processes, when no thread uses them any more."""
+        self._is_closed.set()
         while not self._idle.empty():
             self._idle.get().kill()
 
@@ -84,26 +102,23 @@ class _Decoder:
         assert self._process.stdout is not None  # noqa: S101
         self._questions, self._answers = self._process.stdin, self._process.stdout
 
-    def read(self, content: bytes, pixels: Pixels, seconds: float) -> NDArray[np.uint8]:
-        watch = threading.Timer(seconds, self._process.kill)
-        watch.daemon = True
-        watch.start()
+    def read(self, content: bytes, pixels: Pixels) -> NDArray[np.uint8]:
         try:
             write_frame(self._questions, json.dumps(asdict(pixels)).encode())
             write_frame(self._questions, content)
             self._questions.flush()
             kind, answer = read_frame(self._answers), read_frame(self._answers)
-        except OSError:
-            kind = answer = None
-        finally:
-            is_late = not watch.is_alive()
-            watch.cancel()
+        except OSError as error:
+            raise _DiedError from error
         if kind is None or answer is None:
-            raise _DiedError(f"takes over {seconds:g} s to decode" if is_late else CRASHED)
+            raise _DiedError
         if kind != PIXELS:
             raise ImageError(answer.decode())
         side = pixels.size_px
         return np.frombuffer(answer, np.uint8).reshape(side, side, 3).copy()
+
+    def stop(self) -> None:
+        self._process.kill()
 
     def kill(self) -> None:
         self._process.kill()
