@@ -30,7 +30,7 @@ PROBLEMS = {
     400: "The request is not valid HTTP, or its body ends too early.",
     401: "A token is needed: Authorization: Bearer TOKEN.",
     403: "The request comes from the page of another site.",
-    404: "There is no such model.",
+    404: "There is no such model, operating point, method or class.",
     408: "The body came too slowly.",
     413: "The body, a file or the number of images is over a limit.",
     421: "The server is not called so.",

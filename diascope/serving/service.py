@@ -209,12 +209,12 @@ def unreadable(reason: str) -> Problem:
     )
 
 
-def unknown(field: str, known: Iterable[str], *, status: int = 422) -> Problem:
+def unknown(field: str, known: Iterable[str]) -> Problem:
     """Return the refusal of a name that there is not."""
     return Problem(
-        status,
-        f"unknown-{field}",
-        f"There is no {field} of this name.",
+        404,
+        f"unknown-{field.replace('_', '-')}",
+        f"There is no {field.replace('_', ' ')} of this name.",
         field=field,
         do=f"Name one of: {', '.join(known)}.",
     )
@@ -232,5 +232,5 @@ class Service:
         if name is None:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise unknown("model", self.models, status=404)
+            raise unknown("model", self.models)
         return self.models[name]

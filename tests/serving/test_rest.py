@@ -153,9 +153,9 @@ def test_a_heat_map_comes_with_the_verdict_on_it(client, network):
         ("/v1/predict", b"no image", 422, "image"),
         ("/v1/predict?model=third", FILES["grey.png"], 404, "model"),
         ("/v1/predict?modle=first", FILES["grey.png"], 422, "modle"),
-        ("/v1/predict?operating_point=best", FILES["grey.png"], 422, "operating_point"),
-        ("/v1/explain?method=magic", FILES["grey.png"], 422, "method"),
-        ("/v1/explain?target=cat", FILES["grey.png"], 422, "target"),
+        ("/v1/predict?operating_point=best", FILES["grey.png"], 404, "operating_point"),
+        ("/v1/explain?method=magic", FILES["grey.png"], 404, "method"),
+        ("/v1/explain?target=cat", FILES["grey.png"], 404, "target"),
         ("/v1/explain", b"no image", 422, "image"),
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -19,7 +22,11 @@ import requests
 from drawn.run_folders import BINARY, bundle
 from PIL import Image
 
+from diascope.bundle.bundle import Bundle
+from diascope.data.image import decode_image
+
 COMMAND = [sys.executable, "-m", "diascope", "serve"]
+TESTS, HOOKS = Path(__file__).parents[1], "drawn.image_strategies"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
@@ -104,6 +111,47 @@ def test_what_was_accepted_is_answered_before_the_server_stops(folder):
         assert set(answers) <= {200, 503, "closed"}
         assert 200 in answers
         assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_five_hundred_uploads_at_once_are_none_lost_and_none_mixed_up(folder):
+    pictures = [picture(seed) for seed in range(500)]
+    network = Bundle.load(folder)
+    expected = network.predict_proba([decode_image(one) for one in pictures])
+    together = threading.Barrier(len(pictures))
+
+    def ask(content):
+        together.wait()
+        for _ in range(20):  # a server that says 503 is asked again, as it wishes
+            answer = requests.post(f"{address}v1/predict", data=content, timeout=120)
+            if answer.status_code != 503:
+                break
+            time.sleep(float(answer.headers["Retry-After"]))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["predictions"][0]
+
+    with served(folder) as (_, address), ThreadPoolExecutor(len(pictures)) as pool:
+        assert requests.get(f"{address}readyz", timeout=120).ok
+        found = list(pool.map(ask, pictures))
+    assert [one["sha256"] for one in found] == [hashlib.sha256(one).hexdigest() for one in pictures]
+    probabilities = [list(one["probabilities"].values()) for one in found]
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder):
+    command = [Path(sys.executable).with_name("schemathesis"), "run", "--seed", "1"]
+    with served(folder) as (_, address):
+        assert requests.get(f"{address}readyz", timeout=120).ok
+        done = subprocess.run(
+            [*command, "--max-examples", "100", f"{address}v1/openapi.json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": str(TESTS), "SCHEMATHESIS_HOOKS": HOOKS},
+        )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
