@@ -139,7 +139,7 @@ def test_five_hundred_uploads_at_once_are_none_lost_and_none_mixed_up(folder):
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder):
+def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder, tmp_path):
     command = [Path(sys.executable).with_name("schemathesis"), "run", "--seed", "1"]
     with served(folder) as (_, address):
         assert requests.get(f"{address}readyz", timeout=120).ok
@@ -149,6 +149,7 @@ def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder):
             text=True,
             check=False,
             timeout=300,
+            cwd=tmp_path,  # it leaves a folder of its own
             env={**os.environ, "PYTHONPATH": str(TESTS), "SCHEMATHESIS_HOOKS": HOOKS},
         )
     assert done.returncode == 0, done.stdout
