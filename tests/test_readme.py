@@ -73,7 +73,7 @@ def test_the_versions_and_files_of_the_readme_are_those_of_the_project():
     pins = (README.with_name("constraints.txt")).read_text("utf-8").splitlines()
     for word in " ".join(installs).split():
         assert "==" not in word or word in pins, word
-    assert any(line.endswith("pip install -e . -c constraints.txt") for line in installs)
+    assert any(line.endswith("pip install -e '.[serve]' -c constraints.txt") for line in installs)
 
 
 def test_every_figure_of_the_readme_is_a_row_of_the_results():

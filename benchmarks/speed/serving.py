@@ -201,7 +201,7 @@ def serve(port: int, network: Network, *, batched: bool) -> None:
     import torch
     import uvicorn
 
-    from diascope.serving.app import app
+    from diascope.serving.asgi import app
     from diascope.serving.limits import Limits
     from diascope.serving.protocol import uvicorn_settings
 

@@ -133,7 +133,7 @@ def _app(settings: ServerSettings) -> ASGIApp:
     import torch
 
     from diascope.bundle.bundle import Bundle
-    from diascope.serving.app import Servable, app
+    from diascope.serving.asgi import Servable, app
 
     _log_to_standard_error()
     torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))

@@ -29,7 +29,7 @@ from drawn.served import (
 
 from diascope.bundle.image_files import read_or_reason
 from diascope.bundle.prediction import predict_each
-from diascope.serving.app import Servable, app
+from diascope.serving.asgi import Servable, app
 from diascope.serving.limits import Limits
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from requests import Session
 from diascope.data.sample import evenly
 from diascope.data.sources.folder import open_files
 from diascope.data.sources.listing import list_images
-from diascope.serving.app import app
+from diascope.serving.asgi import app
 from diascope.steps.predict import predict as predict_to_table
 
 SKIN = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")

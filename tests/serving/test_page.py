@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from diascope.bundle.image_files import read_or_reason
 from diascope.bundle.prediction import predict_each
-from diascope.serving.app import Servable, app
+from diascope.serving.asgi import Servable, app
 from diascope.serving.limits import Limits
 from diascope.serving.page.bars import bars
 from diascope.serving.page.model_card import html_of

@@ -15,7 +15,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from diascope.serving.app import Servable, app
+from diascope.serving.asgi import Servable, app
 from diascope.serving.limits import Limits
 from diascope.steps.predict import predict as predict_to_table
 
@@ -241,3 +241,13 @@ def test_two_bundles_of_one_name_are_refused(network):
 
     with pytest.raises(SettingsError, match="two have one name"):
         app([Servable("one", network), Servable("one", network)])
+
+
+def test_the_app_is_had_from_the_room_itself():
+    import diascope.serving
+    from diascope.serving import asgi
+
+    assert diascope.serving.app is asgi.app
+    assert diascope.serving.Limits is Limits
+    with pytest.raises(AttributeError):
+        diascope.serving.nonsense  # noqa: B018 - the look-up is the test

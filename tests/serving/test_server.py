@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -153,6 +155,24 @@ def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder, tmp_path):
             env={**os.environ, "PYTHONPATH": str(TESTS), "SCHEMATHESIS_HOOKS": HOOKS},
         )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_docs_run(folder, tmp_path, monkeypatch):
+    text = (TESTS.parent / "docs" / "serve.md").read_text("utf-8")
+    commands = re.findall(r"^\$ (curl .*)$", text, re.MULTILINE)
+    (script,) = re.findall(r"```python\n(import requests\n.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    for name in ("cell.png", "other.png"):
+        Path(name).write_bytes(picture(0))
+    with served(folder) as (_, address):
+        here = "http://127.0.0.1:8000/"
+        for command in commands:
+            words = shlex.split(command.replace(here, address))
+            done = subprocess.run([*words, "--fail", "--silent"], capture_output=True, check=True)
+            assert json.loads(done.stdout)
+        exec(compile(script.replace(here, address), "serve.md", "exec"), {})  # noqa: S102
+    assert len(commands) == 4
 
 
 @pytest.mark.slow
