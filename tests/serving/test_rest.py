@@ -43,6 +43,11 @@ def noise(seed, mode="RGB", size=(40, 30)):
     return Image.frombytes(mode, size, np.random.default_rng(seed).bytes(n_bytes))
 
 
+def deep(seed):
+    values = np.random.default_rng(seed).integers(0, 65536, (30, 40)).astype(np.uint16)
+    return Image.fromarray(values)
+
+
 def turned_jpeg(seed):
     exif = Image.Exif()
     exif[274] = 6
@@ -55,6 +60,7 @@ FILES = {
     "grey.png": encoded(noise(2, "L")),
     "palette.png": encoded(noise(3).quantize(20)),
     "turned.jpg": turned_jpeg(4),
+    "deep.png": encoded(deep(6)),
     "picture.tif": encoded(noise(5), "tiff"),
 }
 
