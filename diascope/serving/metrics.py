@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import psutil
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -24,6 +27,8 @@ class Metrics:
     """The counters of one worker process; they hold no names of files and no patient data."""
 
     def __init__(self) -> None:
+        if folder := metrics_folder():
+            _forget_the_dead(Path(folder))
         self._registry = CollectorRegistry()
         registry = self._registry
         self._requests = Counter(
@@ -113,3 +118,10 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove what worker processes that were killed said of their queues."""
+    for path in folder.glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)

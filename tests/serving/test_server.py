@@ -91,6 +91,9 @@ def test_a_worker_that_is_killed_is_started_anew_and_the_next_request_works(fold
         psutil.wait_procs([worker], timeout=10)
         again = requests.post(f"{address}v1/predict", data=picture(0), timeout=120)
         assert again.ok
+        counted = requests.get(f"{address}metrics", timeout=60).text
+        assert 'diascope_waiting{what="images"} 0.0' in counted
+        assert 'outcome="predicted"} 2.0' in counted
 
 
 @pytest.mark.slow
