@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
@@ -35,6 +37,33 @@ def test_every_dependency_is_pinned_and_no_address_is_recorded():
     assert names - {"diascope"} <= pinned
     assert "//" not in text
     assert not list(ROOT.glob("*.lock"))
+
+
+def imported(folder):
+    """Return the packages that the code below a folder imports."""
+    found = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("folder", ["diascope", "tests"])
+def test_every_package_that_is_imported_is_declared(folder):
+    wanted = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
+    declared = {normal(re.match(r"[\w-]+", requirement).group()) for requirement in wanted}
+    ours = {path.stem for path in (*ROOT.iterdir(), *ROOT.glob("tests/**/*"))}
+    distributions = packages_distributions()
+    unknown = imported(ROOT / folder) - set(sys.stdlib_module_names) - ours
+    undeclared = {
+        name
+        for name in unknown
+        if not declared & {normal(part) for part in distributions.get(name, [name])}
+    }
+    assert not undeclared
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from diascope.datasets import ham10000
 
@@ -19,6 +20,22 @@ README = Path(__file__).parent.parent / "README.md"
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+def check_server(words, folder, environment):
+    """Start a server as the README does, ask it for one image, and end it."""
+    process = subprocess.Popen(
+        [*words, "--port", "0"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = process.stdout.readline().strip().splitlines()[-1]
+        with (folder / "cell.png").open("rb") as file:
+            answer = requests.post(f"{address}v1/predict", files={"image": file}, timeout=120)
+        assert answer.status_code == 200, answer.text
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+        process.stdout.close()
 
 
 @pytest.mark.slow
@@ -40,6 +57,9 @@ def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
     assert len(commands) >= 5
     for command in commands:
         words = shlex.split(os.path.expandvars(command.replace("$DIASCOPE_TEST_DATA", "official")))
+        if words[1] == "serve":
+            check_server(words, tmp_path, environment)
+            continue
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
