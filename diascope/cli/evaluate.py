@@ -38,6 +38,14 @@ def evaluate(
             help="Also evaluate at this probability of the positive class, without a guarantee."
         ),
     ] = None,
+    group_classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASS,CLASS",
+            help="Also evaluate a group of classes against all others, such as "
+            "malignant=mel,bcc,akiec. Without a positive class, --target is for these groups.",
+        ),
+    ] = None,
     robustness: Annotated[
         bool,
         typer.Option(
@@ -69,6 +77,7 @@ def evaluate(
             on=on,
             target=target,
             threshold=threshold,
+            class_groups=group_classes or (),
             robustness=robustness,
             most_images=most_images,
             progress=progress,

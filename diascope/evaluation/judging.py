@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,27 @@ from diascope.evaluation.robustness.judging import Sample, check_robustness
 from diascope.evaluation.subgroups import subgroups_of
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.calibration import reliability
-from diascope.metrics.caveats import correction_caveat
+from diascope.metrics.caveats import calibration_caveats, correction_caveat, coverage_caveats
+from diascope.metrics.class_groups import judge_class_groups
 from diascope.metrics.evaluation import evaluate_predictions
+from diascope.metrics.group_level import Decide, judge_groups
 from diascope.metrics.net_benefit import decision_curve, predictive_values
+from diascope.metrics.operating_point import Target
 from diascope.metrics.prediction_sets import judge_sets, risk_coverage
 from diascope.metrics.scored import ScoredImages
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.task import Task
+
+
+@dataclass(frozen=True)
+class ClassGroups:
+    """Groups of classes to judge, each against all others."""
+
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)  # classes by name
+    target: Target | None = None  # What a threshold for each group is to promise
+
+
+NO_CLASS_GROUPS = ClassGroups()
 
 
 def judge(
@@ -36,6 +50,8 @@ def judge(
     networks: Sequence[Bundle],
     *,
     training: TrainingImages | str,
+    val: ScoredImages | None = None,
+    classes: ClassGroups = NO_CLASS_GROUPS,
     sample: Sample | None = None,
     progress: ShowProgress = silent,
 ) -> dict[str, Any]:
@@ -49,6 +65,10 @@ def judge(
         One, or that of each fold.
     training : TrainingImages or str
         What controls learn from, or why there are none.
+    val : ScoredImages, optional
+        The validation images that choices were made on, which are not those that are judged.
+    classes : ClassGroups, optional
+        Groups of classes to judge against all others.
     sample : Sample, optional
         The images that robustness is judged on; without it there is no robustness.
 
@@ -56,7 +76,8 @@ def judge(
     -------
     dict
         Ready for JSON: what `evaluate_predictions` and `judge_probabilities` return, and
-        ``split, threshold, corrected_labels, subgroups, controls, robustness``, the settings of the
+        ``split, threshold, corrected_labels, group_level`` (see `judge_groups`), ``class_groups``
+        (see `judge_class_groups`), ``subgroups, controls, robustness``, the settings of the
         networks, and all ``warnings``, the gravest first.
 
     Raises
@@ -80,6 +101,10 @@ def judge(
         "corrected_labels": _corrected_labels(exam, predictions, scored, figures, resampling),
         **judge_probabilities(
             scored, before=softmax(predictions.raw_logits), inside=sets, resampling=resampling
+        ),
+        "group_level": judge_groups(scored, _decide_by(networks), resampling, val=val),
+        "class_groups": judge_class_groups(
+            scored, classes.members, resampling, val=val, target=classes.target
         ),
         "subgroups": subgroups_of(scored, exam.manifest, rows, resampling),
         "controls": {"why_not": training}
@@ -117,14 +142,25 @@ def judge_probabilities(
         ``risk_coverage``; ``predictive_values`` and ``decision_curve``, empty without a positive
         class.
     """
-    certainty = images.probabilities[np.arange(images.n_images), images.predicted]
     return {
         "calibration": reliability(images, before, resampling),
         "prediction_sets": None if inside is None else judge_sets(images, inside, resampling),
-        "risk_coverage": risk_coverage(images.predicted != images.labels, certainty),
+        "risk_coverage": risk_coverage(images, resampling),
         "predictive_values": predictive_values(images, resampling),
         "decision_curve": decision_curve(images, resampling),
     }
+
+
+def _decide_by(networks: Sequence[Bundle]) -> Decide:
+    """Return the decision rule of the networks, each for its fold."""
+
+    def decide(
+        probabilities: NDArray[np.float64], fold_of: NDArray[np.intp]
+    ) -> NDArray[np.integer]:
+        rules = [network.card.decide(probabilities) for network in networks]
+        return np.choose(fold_of, rules) if len(rules) > 1 else rules[0]
+
+    return decide
 
 
 def sets_of(predictions: Predictions, networks: Sequence[Bundle]) -> NDArray[np.bool_] | None:
@@ -216,6 +252,15 @@ def _warnings(metrics: Mapping[str, Any]) -> list[str]:
     corrected = metrics["corrected_labels"]
     return [
         *([corrected["warning"]] if corrected else []),
+        *calibration_caveats(metrics["calibration"], metrics["classes"]),
+        *_coverage_warnings(metrics),
         *controls_judging.warnings_of(metrics["controls"]),
         *words.warnings_of(metrics["robustness"]),
     ]
+
+
+def _coverage_warnings(metrics: Mapping[str, Any]) -> list[str]:
+    sets, chosen = metrics["prediction_sets"], metrics["sets_chosen"][0]
+    if sets is None or chosen is None:
+        return []
+    return coverage_caveats(sets["coverage"], chosen["coverage"], metrics["classes"])

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, logit, stdtrit
+from scipy.special import log_softmax
 
-from diascope.metrics.bootstrap import FEWEST_GROUPS, Basis, Resampling, effective_number
+from diascope.metrics.bootstrap import Basis, Replicates, Resampling
 from diascope.metrics.confusion import divide
-from diascope.metrics.estimate import Estimate
+from diascope.metrics.differences import difference
 from diascope.metrics.replicates import estimates_of, replicates_of, squared_errors
 from diascope.metrics.scored import ScoredImages
+from diascope.metrics.weak_calibration import CERTAIN, weak_calibration
 
 N_BINS = 10
-CERTAIN = 1e-7  # probabilities are kept this far from 0 and 1 where a logarithm is taken
-MOST_STEPS = 50
 TEMPERATURES = (1 / 20, 20.0)
+ERRORS = ("nll", "brier", "ece")
 
 
 def fit_temperature(labels: NDArray[np.integer], logits: NDArray[np.floating]) -> float:
@@ -69,12 +69,13 @@ def reliability(
     """Return the calibration of probabilities, each figure with its interval by group.
 
     What is judged is the probability of the positive class or, without one, that of the most
-    probable class, which should be right as often as it says. The bins hold equally many images.
-    The calibration error is the mean distance between the probability and the frequency over the
-    bins (Naeini, Cooper & Hauskrecht 2015, "Obtaining Well Calibrated Probabilities Using Bayesian
-    Binning", AAAI); with few images it is above 0 by chance. Slope and intercept are those of a
-    logistic regression of the outcome on the logit of the probability (Cox 1958, "Two Further
-    Applications of a Model for Binary Regression", Biometrika 45:562-565): 1 and 0 are ideal.
+    probable class, which should be right as often as it says; it is not always the class that is
+    called. The bins hold equally many images. The calibration error is the mean distance between
+    the probability and the frequency over the bins (Naeini, Cooper & Hauskrecht 2015, "Obtaining
+    Well Calibrated Probabilities Using Bayesian Binning", AAAI); with few images it is above 0 by
+    chance. The Brier score is compared with that of a model which gives every image the class
+    proportions found here: the scaled score is 1 less their ratio (Steyerberg et al. 2010,
+    "Assessing the performance of prediction models", Epidemiology 21:128-138).
 
     Parameters
     ----------
@@ -86,16 +87,27 @@ def reliability(
     Returns
     -------
     dict
-        ``judged``; ``before`` and ``after``, each ``nll, brier, ece`` as estimates and ``bins`` of
-        ``predicted, observed, n_images``, the second an estimate; ``slope, intercept`` after.
+        ``judged``; ``before`` and ``after``, each ``nll, brier, scaled_brier, ece`` as estimates
+        and ``bins`` of ``predicted, observed, n_images``, the second an estimate; ``changes``, by
+        how much calibration moved each of `ERRORS`, as estimates with a ``p``;
+        ``brier_reference``, the score of the class proportions; ``by_class``, see
+        `weak_calibration`.
     """
-    fit = _recalibration(images, resampling)
+    earlier = images.with_answers(before, images.predicted)
+    first, second = _errors(earlier, resampling), _errors(images, resampling)
+    moved = {name: difference(second[name], first[name]) for name in ERRORS}
     return {
         "judged": "positive" if images.positive_index is not None else "most_probable",
-        "before": _judge(images.with_answers(before, images.predicted), resampling),
-        "after": _judge(images, resampling),
-        **{name: value.to_dict() for name, value in fit.items()},
+        "before": {**_shown(first), "bins": _bins_of(earlier, resampling)},
+        "after": {**_shown(second), "bins": _bins_of(images, resampling)},
+        "changes": {name: {**found.to_dict(), "p": p} for name, (found, p) in moved.items()},
+        "brier_reference": _reference(images),
+        "by_class": weak_calibration(images, level=resampling.level),
     }
+
+
+def _shown(errors: dict[str, Replicates]) -> dict[str, Any]:
+    return {name: found.to_dict() for name, found in estimates_of(errors).items()}
 
 
 def _outcomes(images: ScoredImages) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -106,55 +118,85 @@ def _outcomes(images: ScoredImages) -> tuple[NDArray[np.float64], NDArray[np.boo
     return images.probabilities.max(axis=1), images.probabilities.argmax(axis=1) == images.labels
 
 
-def _judge(images: ScoredImages, resampling: Resampling) -> dict[str, Any]:
+def _reference(images: ScoredImages) -> float:
+    """Return the Brier score of predicting the class proportions of these images for all."""
+    proportions = np.bincount(images.labels, minlength=images.task.n_classes) / images.n_images
+    positive = images.positive_index
+    spread = proportions * (1 - proportions)
+    return float(spread.sum() if positive is None else spread[positive])
+
+
+def _errors(images: ScoredImages, resampling: Resampling) -> dict[str, Replicates]:
+    """Return `ERRORS` and the scaled Brier score."""
     chance, happened = _outcomes(images)
-    bin_of = _bins(chance)
-    n_bins = int(bin_of.max()) + 1
-
-    def sums_by_bin(values: NDArray[np.floating]) -> NDArray[np.float64]:
-        cell = images.group_of * n_bins + bin_of
-        flat = np.bincount(cell, values, minlength=images.n_groups * n_bins)
-        return flat.reshape(-1, n_bins).astype(np.float64)
-
+    gaps_of = _sums_by_bin(images, _bins(chance), happened - chance)
     own = images.probabilities[np.arange(images.n_images), images.labels]
     sizes = images.count_by_group()
     losses = images.count_by_group(-np.log(np.maximum(own, CERTAIN)))
     errors = images.count_by_group(squared_errors(images))
-    counts = sums_by_bin(np.ones(images.n_images))
-    hits, chances = sums_by_bin(happened.astype(float)), sums_by_bin(chance)
+    of_class = images.confusion_by_group.sum(axis=2)
+    positive = images.positive_index
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         total = weights @ sizes
-        gaps = np.abs(weights @ hits - weights @ chances).sum(axis=1)
-        observed = divide(weights @ hits, weights @ counts)
+        proportions = weights @ of_class / total[:, None]
+        spread = proportions * (1 - proportions)
+        reference = spread.sum(axis=1) if positive is None else spread[:, positive]
+        brier = divide(weights @ errors, total)
         return {
             "nll": divide(weights @ losses, total),
-            "brier": divide(weights @ errors, total),
-            "ece": divide(gaps, total),
-            **{f"bin {number}": observed[:, number] for number in range(n_bins)},
+            "brier": brier,
+            "ece": divide(np.abs(weights @ gaps_of).sum(axis=1), total),
+            "scaled_brier": 1 - divide(brier, reference),
         }
 
-    greatest = {
-        "nll": -math.log(CERTAIN),
-        "brier": 2.0 if images.positive_index is None else 1.0,
-        "ece": 1.0,
+    greatest = 2.0 if positive is None else 1.0
+    reference = _reference(images)
+    bounds = {
+        "nll": (0.0, -math.log(CERTAIN)),
+        "brier": (0.0, greatest),
+        "ece": (0.0, 1.0),
+        "scaled_brier": (1 - greatest / reference if reference else 0.0, 1.0),
     }
     of_all = replace(Basis.of_images(sizes), is_mean_of_fractions=False)
-    bases = {name: replace(of_all, bounds=(0.0, most)) for name, most in greatest.items()}
-    bases |= {f"bin {number}": Basis.of_images(counts[:, number]) for number in range(n_bins)}
+    bases = {name: replace(of_all, bounds=ends) for name, ends in bounds.items()}
+    bases["scaled_brier"] = replace(bases["scaled_brier"], undefined="one class only")
+    return replicates_of(images, statistic, bases, resampling)
+
+
+def _bins_of(images: ScoredImages, resampling: Resampling) -> list[dict[str, Any]]:
+    """Return the bins of the reliability diagram."""
+    chance, happened = _outcomes(images)
+    bin_of = _bins(chance)
+    counts = _sums_by_bin(images, bin_of, np.ones(images.n_images))
+    hits = _sums_by_bin(images, bin_of, happened.astype(float))
+    chances = _sums_by_bin(images, bin_of, chance).sum(axis=0)
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        observed = divide(weights @ hits, weights @ counts)
+        return {str(number): column for number, column in enumerate(observed.T)}
+
+    bases = {str(number): Basis.of_images(column) for number, column in enumerate(counts.T)}
     found = estimates_of(replicates_of(images, statistic, bases, resampling))
-    predicted = chances.sum(axis=0) / counts.sum(axis=0)
-    return {
-        **{name: found[name].to_dict() for name in greatest},
-        "bins": [
-            {
-                "predicted": float(predicted[number]),
-                "observed": found[f"bin {number}"].to_dict(),
-                "n_images": int(counts[:, number].sum()),
-            }
-            for number in range(n_bins)
-        ],
-    }
+    sizes = counts.sum(axis=0)
+    return [
+        {
+            "predicted": float(chances[number] / sizes[number]),
+            "observed": found[str(number)].to_dict(),
+            "n_images": int(sizes[number]),
+        }
+        for number in range(sizes.size)
+    ]
+
+
+def _sums_by_bin(
+    images: ScoredImages, bin_of: NDArray[np.intp], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the sum of a value of each image, by group and bin: (G, B)."""
+    n_bins = int(bin_of.max()) + 1
+    cell = images.group_of * n_bins + bin_of
+    flat = np.bincount(cell, values, minlength=images.n_groups * n_bins)
+    return flat.reshape(-1, n_bins).astype(np.float64)
 
 
 def _bins(chance: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -162,48 +204,3 @@ def _bins(chance: NDArray[np.float64]) -> NDArray[np.intp]:
     cuts = np.unique(np.quantile(chance, np.linspace(0, 1, N_BINS + 1)[1:-1]))
     number = np.searchsorted(cuts, chance, side="right")
     return np.unique(number, return_inverse=True)[1].astype(np.intp)
-
-
-def _recalibration(images: ScoredImages, resampling: Resampling) -> dict[str, Estimate]:
-    """Fit slope and intercept; the variance is that of groups (Liang & Zeger 1986)."""
-    n_images, n_groups = images.n_images, images.n_groups
-    chance, happened = _outcomes(images)
-    x = np.stack([np.ones(n_images), logit(np.clip(chance, CERTAIN, 1 - CERTAIN))], axis=1)
-    fit = _logistic(x, happened)
-    names = ("intercept", "slope")
-    if fit is None:
-        why = "one class only, or told apart without an error"
-        return {name: Estimate(None, None, None, n_images, n_groups, "none", why) for name in names}
-    weights, bread = fit
-    scores = (happened - expit(x @ weights))[:, None] * x
-    of_group = np.stack([images.count_by_group(column) for column in scores.T], axis=1)
-    variance = bread @ (of_group.T @ of_group) @ bread * n_groups / max(1, n_groups - 1)
-    freedom = effective_number(images.count_by_group()) - 1
-    found = {}
-    for name, value, error in zip(names, weights, np.sqrt(np.diag(variance)), strict=True):
-        if n_groups < FEWEST_GROUPS or freedom < 1:
-            note = f"only {n_groups} groups: too few for an interval"
-            found[name] = Estimate(float(value), None, None, n_images, n_groups, "none", note)
-            continue
-        reach = float(stdtrit(freedom, 0.5 + resampling.level / 2) * error)
-        method = "Student interval, cluster-robust standard error"
-        low, high = float(value) - reach, float(value) + reach
-        found[name] = Estimate(float(value), low, high, n_images, n_groups, method)
-    return found
-
-
-def _logistic(
-    x: NDArray[np.float64], y: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the weights and the inverse of the information, by Newton's method; None without."""
-    weights = np.array([0.0, 1.0])
-    for _ in range(MOST_STEPS):
-        chance = expit(x @ weights)
-        information = (x * (chance * (1 - chance))[:, None]).T @ x
-        if np.linalg.cond(information) > 1e10:
-            return None
-        step = np.linalg.solve(information, x.T @ (y - chance))
-        weights = weights + np.clip(step, -5, 5)
-        if np.abs(step).max() < 1e-9:
-            return weights, np.linalg.inv(information)
-    return None

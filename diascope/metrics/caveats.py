@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from diascope.metrics.bootstrap import CARE_BELOW_GROUPS
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.scored import ScoredImages
+from diascope.metrics.weak_calibration import FIGURES
 from diascope.system.words import counted, plural
 
+PRECISE_FROM_GROUPS = 30  # of a class; fewer give intervals that are wide or hard to trust
 CROSS_VALIDATE_BELOW_GROUPS = 100
 CHANCE = 0.5  # AUROC of a ranking by chance, of any number of classes
 
@@ -49,6 +51,65 @@ def guessing_caveats(auroc: Estimate) -> list[str]:
         f"The interval of the AUROC begins at {auroc.low:.2f}: these figures cannot be told from "
         "guessing."
     ]
+
+
+def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Return warnings of probabilities that are off, by `calibration.reliability`.
+
+    Named are the classes whose interval of calibration-in-the-large, slope or observed over
+    expected excludes the ideal value, and the errors that calibration made larger.
+    """
+    found = []
+    words = {
+        "in_the_large": "calibration-in-the-large",
+        "slope": "the calibration slope",
+        "observed_expected": "observed over expected",
+    }
+    for name, ideal in FIGURES.items():
+        off = [
+            f"{classes[row['class']]} ({row[name]['value']:.2f}, {row[name]['low']:.2f} to "
+            f"{row[name]['high']:.2f})"
+            for row in calibration["by_class"]
+            if excludes(row[name], ideal)
+        ]
+        if off:
+            found.append(
+                f"Probabilities are off: the interval of {words[name]} excludes {ideal:g} for "
+                f"{', '.join(off)}."
+            )
+    longer = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
+    grown = [
+        f"{longer[name]} ({calibration['before'][name]['value']:.4f} before, "
+        f"{calibration['after'][name]['value']:.4f} after)"
+        for name, change in calibration["changes"].items()
+        if change["value"] is not None and change["value"] > 0 and excludes(change, 0)
+    ]
+    if grown:
+        found.append(f"Calibration made it worse on these images: {', '.join(grown)}.")
+    return found
+
+
+def coverage_caveats(
+    coverage: Sequence[Mapping[str, Any]], wanted: float, classes: Sequence[str]
+) -> list[str]:
+    """Return a warning of the classes whose interval of the coverage lies below the promise."""
+    short = [
+        f"{name} ({one['value']:.3f}, {one['low']:.3f} to {one['high']:.3f})"
+        for name, one in zip(classes, coverage, strict=True)
+        if one["high"] is not None and one["high"] < wanted
+    ]
+    if not short:
+        return []
+    return [
+        f"Prediction sets hold the true class less often than the {wanted:.0%} they were made for: "
+        f"{', '.join(short)}."
+    ]
+
+
+def excludes(estimate: Mapping[str, Any], value: float) -> bool:
+    """Return whether an estimate has an interval, and the value is not in it."""
+    low, high = estimate["low"], estimate["high"]
+    return low is not None and high is not None and not low <= value <= high
 
 
 def correction_caveat(
@@ -108,6 +169,16 @@ def _class_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: s
                 f"Only {counted(n_groups, group_kind)}{within} {have} of {name}: "
                 "what is said of it may not hold for others."
             )
+    few = [
+        f"{name} ({n_groups})"
+        for name, n_groups in zip(classes, groups_of_class, strict=True)
+        if CARE_BELOW_GROUPS <= n_groups < min(PRECISE_FROM_GROUPS, images.n_groups)
+    ]
+    if few:
+        found.append(
+            f"Fewer than {counted(PRECISE_FROM_GROUPS, group_kind)}{within} for {', '.join(few)}: "
+            "the figures of these classes are imprecise."
+        )
     return found
 
 

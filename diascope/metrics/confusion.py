@@ -97,9 +97,10 @@ def count_metrics(
     -------
     dict of str to float64 (...)
         ``accuracy``, ``balanced_accuracy``, ``mcc`` (Matthews 1975, Biochim Biophys Acta
-        405:442-451; 0 where one class only is predicted), with a positive class ``sensitivity``,
-        ``specificity``, ``ppv``, ``npv``; for each class k ``precision/k``, ``recall/k``,
-        ``f1/k``; and the averages ``macro/precision`` ... ``weighted/f1``.
+        405:442-451; 0 where one class only is predicted), ``kappa`` (Cohen 1960, Educ Psychol Meas
+        20:37-46), with a positive class ``sensitivity``, ``specificity``, ``ppv``, ``npv``; for
+        each class k ``precision/k``, ``recall/k``, ``f1/k``, and against the rest
+        ``specificity/k`` and ``npv/k``; and the averages ``macro/precision`` ... ``weighted/f1``.
     """
     true = confusion.sum(axis=-1)
     predicted = confusion.sum(axis=-2)
@@ -110,6 +111,7 @@ def count_metrics(
         "recall": divide(right, true),
         "f1": divide(2 * right, true + predicted),
     }
+    others_right = total[..., None] - true - predicted + right
     complete = (true[..., present] > 0).all(axis=-1)
     metrics: dict[str, NDArray[np.float64]] = {}
     for column, values in per_class.items():
@@ -117,7 +119,11 @@ def count_metrics(
         zeroed = np.nan_to_num(values)
         metrics[f"macro/{column}"] = np.where(complete, zeroed[..., present].mean(axis=-1), np.nan)
         metrics[f"weighted/{column}"] = divide((zeroed * true).sum(axis=-1), total)
+    for k in range(present.size):
+        metrics[f"specificity/{k}"] = divide(others_right[..., k], total - true[..., k])
+        metrics[f"npv/{k}"] = divide(others_right[..., k], total - predicted[..., k])
     metrics["accuracy"] = divide(right.sum(axis=-1), total)
+    metrics["kappa"] = _kappa(true, predicted, right.sum(axis=-1))
     two_or_more = np.count_nonzero(present) > 1
     metrics["balanced_accuracy"] = np.where(two_or_more, metrics["macro/recall"], np.nan)
     metrics["mcc"] = _matthews(true, predicted, right.sum(axis=-1))
@@ -132,15 +138,20 @@ def count_bases(by_group: NDArray[np.float64], *, positive_index: int | None) ->
     true, predicted = by_group.sum(axis=2), by_group.sum(axis=1)
     overall = Basis.of_images(true.sum(axis=1))
     balanced = Basis.of_classes(true)
+    agreement = replace(balanced, is_mean_of_fractions=False, bounds=(-1.0, 1.0))
     bases: dict[str, Basis] = {
         "accuracy": overall,
         "balanced_accuracy": balanced,
-        "mcc": replace(balanced, is_mean_of_fractions=False, bounds=(-1.0, 1.0)),
+        "mcc": agreement,
+        "kappa": agreement,
     }
+    of_group = true.sum(axis=1)
     for k in range(n_classes):
         either = true[:, k] + predicted[:, k] - by_group[:, k, k]
         bases[f"precision/{k}"] = Basis.of_images(predicted[:, k], "never predicted")
         bases[f"recall/{k}"] = Basis.of_images(true[:, k], "no image of this class")
+        bases[f"specificity/{k}"] = Basis.of_images(of_group - true[:, k], "no other image")
+        bases[f"npv/{k}"] = Basis.of_images(of_group - predicted[:, k], "no other is predicted")
         bases[f"f1/{k}"] = replace(
             Basis.of_images(either, "no image of this class, and never predicted"),
             n_independent=bases[f"recall/{k}"].n_independent,
@@ -164,6 +175,14 @@ def _two_class_names(positive_index: int | None) -> dict[str, str]:
         "ppv": f"precision/{positive_index}",
         "npv": f"precision/{1 - positive_index}",
     }
+
+
+def _kappa(
+    true: NDArray[np.float64], predicted: NDArray[np.float64], right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    total = true.sum(axis=-1)
+    by_chance = divide((true * predicted).sum(axis=-1), total)
+    return divide(right - by_chance, total - by_chance)
 
 
 def _matthews(

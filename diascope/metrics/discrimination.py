@@ -14,6 +14,7 @@ from diascope.metrics.bootstrap import Basis
 from diascope.metrics.confusion import divide
 
 CHUNK_ELEMENTS = 2**15
+RANK_METRICS = ("auroc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,15 @@ class Ranking:
     first_found: NDArray[np.intp]  # (P,): which positive image is the first in the same run
     last_found: NDArray[np.intp]  # (P,): which is the last
     has_ties: bool  # whether any two scores are equal
+    of_class: int = 0  # the class index of the positive images
 
 
 def ranking(
-    is_positive: NDArray[np.bool_], scores: NDArray[np.float64], *, group_of: NDArray[np.intp]
+    is_positive: NDArray[np.bool_],
+    scores: NDArray[np.float64],
+    *,
+    group_of: NDArray[np.intp],
+    of_class: int = 0,
 ) -> Ranking:
     """Sort images by score, best first.
 
@@ -55,6 +61,7 @@ def ranking(
         first_found=np.searchsorted(positives, starts[runs]),
         last_found=np.searchsorted(positives, ends[runs], side="right") - 1,
         has_ties=ends.size < scores.size,
+        of_class=of_class,
     )
 
 
@@ -163,9 +170,10 @@ def fold_rankings(
         inside = np.flatnonzero(fold_of == fold)
         classes = set(labels[inside].tolist())
         ranked = [k for k in every if k in classes and len(classes) > 1]
+        groups = group_of[inside]
         folds.append(
             tuple(
-                ranking(labels[inside] == k, probabilities[inside, k], group_of=group_of[inside])
+                ranking(labels[inside] == k, probabilities[inside, k], group_of=groups, of_class=k)
                 for k in ranked
             )
         )
@@ -177,12 +185,22 @@ def mean_rank_metrics(
 ) -> dict[str, NDArray[np.float64]]:
     """Return ``auroc`` and ``average_precision``, averaged over the folds that have them: (R,).
 
-    NaN where a weighting leaves one of these folds of `fold_rankings` without a class.
+    And, for each class k that is ranked, ``auroc/k`` and ``average_precision/k``: means over the
+    folds that have the class. NaN where a weighting leaves one of these folds without a class.
     """
-    ranked = [rankings for rankings in folds if rankings] or folds
-    results = (macro_rank_metrics(rankings, weights) for rankings in ranked)
-    aurocs, precisions = zip(*results, strict=True)
-    return {"auroc": np.mean(aurocs, axis=0), "average_precision": np.mean(precisions, axis=0)}
+    ranked = [rankings for rankings in folds if rankings]
+    if not ranked:
+        undefined = np.full(weights.shape[0], np.nan)
+        return dict.fromkeys(RANK_METRICS, undefined)
+    of_class: dict[str, list[NDArray[np.float64]]] = {}
+    of_fold: dict[str, list[NDArray[np.float64]]] = {name: [] for name in RANK_METRICS}
+    for rankings in ranked:
+        found = [rank_metrics(one, weights) for one in rankings]
+        for name, values in zip(RANK_METRICS, zip(*found, strict=True), strict=True):
+            of_fold[name].append(np.mean(values, axis=0))
+            for one, value in zip(rankings, values, strict=True):
+                of_class.setdefault(f"{name}/{one.of_class}", []).append(value)
+    return {name: np.mean(values, axis=0) for name, values in {**of_fold, **of_class}.items()}
 
 
 def rank_basis(
@@ -205,3 +223,17 @@ def rank_basis(
     informing = images_by_class[ranked[fold_of_group]] if ranked.any() else images_by_class
     n_strata = max(1, int(np.count_nonzero(ranked)))
     return replace(Basis.of_classes(informing), n_strata=n_strata)
+
+
+def class_rank_basis(
+    folds: list[tuple[Ranking, ...]],
+    images_by_class: NDArray[np.float64],
+    index: int,
+    *,
+    fold_of_group: NDArray[np.intp],
+) -> Basis:
+    """Return what the rank metrics of one class against the rest rest on; see `rank_basis`."""
+    own = images_by_class[:, index]
+    against = np.stack([own, images_by_class.sum(axis=1) - own], axis=1)
+    of_class = [tuple(one for one in fold if one.of_class == index) for fold in folds]
+    return rank_basis(of_class, against, fold_of_group=fold_of_group)

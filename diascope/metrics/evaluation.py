@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.caveats import caveats, guessing_caveats
 from diascope.metrics.confusion import REPORT_COLUMNS
-from diascope.metrics.discrimination import Ranking, macro_rank_metrics
+from diascope.metrics.discrimination import RANK_METRICS, Ranking, macro_rank_metrics
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.per_group import (
     distribution,
@@ -29,6 +29,8 @@ from diascope.metrics.scored import ScoredImages
 
 HEADLINES = ("accuracy", "balanced_accuracy", "auroc", "average_precision")
 TWO_CLASS_HEADLINES = ("sensitivity", "specificity", "ppv", "npv")
+OF_DECISIONS = ("accuracy", "balanced_accuracy")
+AGAINST_THE_REST = ("specificity", "npv")
 FOLD_METRICS = ("accuracy", "auroc", "average_precision")
 
 
@@ -50,9 +52,10 @@ def evaluate_predictions(
     Returns
     -------
     dict
-        Ready for JSON: protocol, counts, ``estimates``, ``per_class``, ``macro``, ``weighted``,
-        ``confusion``, ``per_group``, ``rows``, ``folds``, ``fold_sd``, ``warnings``. An estimate
-        is `Estimate.to_dict`: what is undefined is None, with a note that says why.
+        Ready for JSON: protocol, counts, ``estimates``, ``most_probable`` (see
+        `_most_probable`), ``per_class``, ``macro``, ``weighted``, ``confusion``, ``per_group``,
+        ``rows``, ``folds``, ``fold_sd``, ``warnings``. An estimate is `Estimate.to_dict`: what is
+        undefined is None, with a note that says why.
 
     Examples
     --------
@@ -80,8 +83,10 @@ def evaluate_predictions(
         **images.facts(),
         **asdict(resampling),
         "estimates": {
-            name: estimates[name].to_dict() for name in (*HEADLINES, *two_class, "mcc", "brier")
+            name: estimates[name].to_dict()
+            for name in (*HEADLINES, *two_class, "mcc", "kappa", "brier")
         },
+        "most_probable": _most_probable(images, resampling),
         "per_class": _per_class(by_group, estimates, images.task.classes),
         "macro": {c: estimates[f"macro/{c}"].to_dict() for c in REPORT_COLUMNS},
         "weighted": {c: estimates[f"weighted/{c}"].to_dict() for c in REPORT_COLUMNS},
@@ -100,13 +105,36 @@ def evaluate_predictions(
     }
 
 
+def _most_probable(images: ScoredImages, resampling: Resampling) -> dict[str, Any]:
+    """Return what the most probable class would have given, instead of the decision rule.
+
+    Returns
+    -------
+    dict
+        ``n_changed``, the images that would be called otherwise; ``estimates`` of `OF_DECISIONS`;
+        ``recall``, an estimate a class.
+    """
+    called = images.probabilities.argmax(axis=1)
+    replicates = pooled_replicates(images.with_answers(images.probabilities, called), resampling)
+    found = estimates_of(replicates)
+    return {
+        "n_changed": int(np.count_nonzero(called != images.predicted)),
+        "estimates": {name: found[name].to_dict() for name in OF_DECISIONS},
+        "recall": [found[f"recall/{k}"].to_dict() for k in range(images.task.n_classes)],
+    }
+
+
 def _per_class(
     by_group: NDArray[np.float64], estimates: dict[str, Estimate], classes: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
     images_by_class = by_group.sum(axis=2)
     return {
         name: {
-            **{column: estimates[f"{column}/{k}"].to_dict() for column in REPORT_COLUMNS},
+            **{
+                column: estimates[f"{column}/{k}"].to_dict()
+                for column in (*REPORT_COLUMNS, *AGAINST_THE_REST, *RANK_METRICS)
+                if f"{column}/{k}" in estimates
+            },
             "support": int(images_by_class[:, k].sum()),
             "n_groups": int(np.count_nonzero(images_by_class[:, k])),
         }

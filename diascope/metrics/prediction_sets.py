@@ -153,7 +153,7 @@ def reasons_to_refer(inside: NDArray[np.bool_], called: NDArray[np.integer]) -> 
 def judge_sets(
     images: ScoredImages, inside: NDArray[np.bool_], resampling: Resampling
 ) -> dict[str, Any]:
-    """Return how often sets hold the true class, and how often an image is referred.
+    """Return how often sets hold the true class, and what referring by them leaves.
 
     Parameters
     ----------
@@ -163,31 +163,90 @@ def judge_sets(
     Returns
     -------
     dict
-        ``coverage``, a list of estimates, one a class: the fraction of the images of the class
-        whose set holds it. ``referred``: the fraction of all images that are referred, by `RULE`,
-        which is given as ``rule``. ``errors_kept``: the fraction of errors among the others.
-        ``mean_size`` of the sets.
+        ``coverage``, an estimate a class: the mean over its groups of the fraction of their images
+        of the class whose set holds it, which is what `choose_sets` promises;
+        ``coverage_of_images``: the fraction of all images of the class. ``rule``, which is `RULE`;
+        ``referred``: the fraction of all images that are; ``errors_kept``: the fraction of errors
+        among the others; ``by_class``, see `_by_class`; ``mean_size`` of the sets.
     """
     is_referred = reasons_to_refer(inside, images.predicted) != ""
     is_wrong = images.predicted != images.labels
     is_held = inside[np.arange(images.n_images), images.labels]
     every = np.ones(images.n_images, dtype=bool)
     of_class = [images.labels == k for k in range(images.task.n_classes)]
-    fractions = _fractions(
-        images,
-        [*((is_held, mine) for mine in of_class), (is_referred, every), (is_wrong, ~is_referred)],
-        resampling,
+    covered = [(is_held, mine) for mine in of_class]
+    referred, errors_kept = fractions(
+        images, [(is_referred, every), (is_wrong, ~is_referred)], resampling
     )
     return {
         "rule": RULE,
-        "coverage": fractions[:-2],
-        "referred": fractions[-2],
-        "errors_kept": fractions[-1],
+        "coverage": _means_of_groups(images, covered, resampling),
+        "coverage_of_images": fractions(images, covered, resampling),
+        "referred": referred,
+        "errors_kept": errors_kept,
+        "by_class": _by_class(images, is_referred, resampling),
         "mean_size": float(inside.sum(axis=1).mean()),
     }
 
 
-def _fractions(
+def _by_class(
+    images: ScoredImages, is_referred: NDArray[np.bool_], resampling: Resampling
+) -> list[dict[str, Any]]:
+    """Return what becomes of the images of each class.
+
+    Returns
+    -------
+    list of dict
+        ``n_images``; ``n_kept``, those not referred, and ``n_wrong_kept``, those of them that are
+        misclassified: the reader is reassured falsely. As estimates ``referred`` and
+        ``wrong_kept``, fractions of the images of the class, and ``error_rate_kept``, the fraction
+        of ``n_kept``.
+    """
+    is_wrong = images.predicted != images.labels
+    rows = []
+    for number in range(images.task.n_classes):
+        mine = images.labels == number
+        wrong_kept = is_wrong & ~is_referred
+        parts = [(is_referred, mine), (wrong_kept, mine), (is_wrong, mine & ~is_referred)]
+        referred, missed, error_rate = fractions(images, parts, resampling)
+        rows.append(
+            {
+                "n_images": int(mine.sum()),
+                "n_kept": int((mine & ~is_referred).sum()),
+                "n_wrong_kept": int((mine & wrong_kept).sum()),
+                "referred": referred,
+                "wrong_kept": missed,
+                "error_rate_kept": error_rate,
+            }
+        )
+    return rows
+
+
+def _means_of_groups(
+    images: ScoredImages,
+    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    resampling: Resampling,
+) -> list[dict[str, Any]]:
+    """Return the means over groups of the fractions within each: estimates, see `fractions`."""
+    hits = np.stack([images.count_by_group(happens & among) for happens, among in parts], axis=1)
+    totals = np.stack([images.count_by_group(among) for _, among in parts], axis=1)
+    has = (totals > 0).astype(np.float64)
+    within = np.nan_to_num(divide(hits, totals))
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        found = divide(weights @ within, weights @ has)
+        return {str(number): column for number, column in enumerate(found.T)}
+
+    bases = {}
+    for number, (of_group, is_there) in enumerate(zip(totals.T, has.T, strict=True)):
+        n_groups = int(is_there.sum())
+        n_images = int(of_group.sum())
+        bases[str(number)] = Basis(n_images, n_groups, n_groups, float(n_groups), "no such image")
+    found = estimates_of(replicates_of(images, statistic, bases, resampling))
+    return [found[name].to_dict() for name in bases]
+
+
+def fractions(
     images: ScoredImages,
     parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
     resampling: Resampling,
@@ -205,34 +264,32 @@ def _fractions(
     return [found[name].to_dict() for name in bases]
 
 
-def risk_coverage(
-    is_wrong: NDArray[np.bool_], certainty: NDArray[np.float64]
-) -> list[dict[str, float]]:
+def risk_coverage(images: ScoredImages, resampling: Resampling) -> list[dict[str, Any]]:
     """Return the fraction of errors where only the most certain images are answered.
 
-    Geifman & El-Yaniv 2017, "Selective Classification for Deep Neural Networks", NeurIPS.
-
-    Parameters
-    ----------
-    is_wrong : bool (N,)
-    certainty : float64 (N,)
-        Such as the probability of the class that is called.
+    An image is as certain as the class that is called is probable. Geifman & El-Yaniv 2017,
+    "Selective Classification for Deep Neural Networks", NeurIPS.
 
     Returns
     -------
     list of dict
-        For each of `ANSWERED`: ``answered`` and ``error``, 0-1.
-
-    Examples
-    --------
-    >>> wrong, certainty = np.array([True, False, False, False]), np.array([0.5, 0.6, 0.7, 0.8])
-    >>> [row["error"] for row in risk_coverage(wrong, certainty)]
-    [0.25, 0.25, 0.0, 0.0, 0.0]
+        For each of `ANSWERED`: ``answered``, 0-1; ``certainty``, the least of an image that is
+        answered; ``n_answered``, more than the fraction where certainties are equal; ``error``,
+        the estimate of the fraction of errors among these images.
     """
-    order = np.argsort(-certainty, kind="stable")
-    errors = np.cumsum(is_wrong[order])
-    rows = []
-    for fraction in ANSWERED:
-        n_answered = max(1, round(fraction * len(order)))
-        rows.append({"answered": fraction, "error": float(errors[n_answered - 1] / n_answered)})
-    return rows
+    certainty = images.probabilities[np.arange(images.n_images), images.predicted]
+    descending = np.sort(certainty)[::-1]
+    n_wanted = [max(1, round(fraction * images.n_images)) for fraction in ANSWERED]
+    cutoffs = descending[np.array(n_wanted) - 1]
+    is_wrong = images.predicted != images.labels
+    answered = [certainty >= cutoff for cutoff in cutoffs]
+    errors = fractions(images, [(is_wrong, one) for one in answered], resampling)
+    return [
+        {
+            "answered": fraction,
+            "certainty": float(cutoff),
+            "n_answered": int(one.sum()),
+            "error": error,
+        }
+        for fraction, cutoff, one, error in zip(ANSWERED, cutoffs, answered, errors, strict=True)
+    ]

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from diascope.metrics.bootstrap import Basis, Replicates, Resampling, Statistic, replicate
 from diascope.metrics.confusion import count_bases, count_metrics, divide
 from diascope.metrics.discrimination import (
+    RANK_METRICS,
     Ranking,
+    class_rank_basis,
     fold_rankings,
     mean_rank_metrics,
     rank_basis,
 )
 from diascope.metrics.estimate import Estimate
 from diascope.metrics.scored import ScoredImages
-
-RANK_METRICS = ("auroc", "average_precision")
 
 
 def replicates_of(
@@ -104,13 +104,16 @@ def rank_replicates(
     images: ScoredImages, rankings: list[tuple[Ranking, ...]], resampling: Resampling
 ) -> dict[str, Replicates]:
     """Return what is averaged over folds: groups are drawn within each of them."""
-    basis = rank_basis(
-        rankings, images.confusion_by_group.sum(axis=2), fold_of_group=images.fold_of_group
-    )
+    by_class, fold_of_group = images.confusion_by_group.sum(axis=2), images.fold_of_group
+    basis = rank_basis(rankings, by_class, fold_of_group=fold_of_group)
+    bases: dict[str, Basis] = dict.fromkeys(RANK_METRICS, basis)
+    for index in sorted({one.of_class for of_fold in rankings for one in of_fold}):
+        basis = class_rank_basis(rankings, by_class, index, fold_of_group=fold_of_group)
+        bases |= {f"{name}/{index}": basis for name in RANK_METRICS}
     return replicates_of(
         images,
         lambda weights: mean_rank_metrics(rankings, weights),
-        dict.fromkeys(RANK_METRICS, basis),
+        bases,
         resampling,
         within_folds=True,
     )

@@ -30,9 +30,22 @@ MEASURES: dict[str, tuple[str, str]] = {
         "proportion of the images called negative that are negative; depends on prevalence",
     ),
     "mcc": ("MCC", "correlation between true and predicted class, from -1 to 1"),
-    "brier": ("Brier score", "mean squared error of the probabilities; 0 is best"),
+    "kappa": (
+        "Cohen's kappa",
+        "agreement beyond chance between true and predicted class, up to 1; 0 is chance",
+    ),
+    "brier": ("Brier score", "mean squared error of the probability, from 0 (best) to 1"),
+}
+CALIBRATION_FIGURES = {
+    "in_the_large": "calibration-in-the-large (ideal 0)",
+    "slope": "calibration slope (ideal 1)",
+    "observed_expected": "observed / expected (ideal 1)",
 }
 ONE_VS_REST = {
+    "brier": (
+        "Brier score",
+        "squared error of the probabilities, summed over the classes, from 0 (best) to 2",
+    ),
     "auroc": ("AUROC, macro", "mean over the classes, each against the rest; 0.5 is chance"),
     "average_precision": (
         "average precision, macro",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import fold_column
 from diascope.errors import SettingsError, SourceError
 from diascope.evaluation.controls.judging import TrainingImages
-from diascope.evaluation.judging import judge, operating_points
+from diascope.evaluation.judging import ClassGroups, judge, operating_points
 from diascope.evaluation.operating_points import judge_points
 from diascope.evaluation.robustness import MOST_IMAGES
 from diascope.evaluation.robustness.judging import Sample, read_sample
+from diascope.metrics.class_groups import has_target, parse_class_groups
 from diascope.metrics.operating_point import Target, parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.reporting.dossier.questions import ANSWERS, read_answers
@@ -29,6 +31,7 @@ from diascope.training.operating_points import (
     val_that_calibrates,
 )
 from diascope.training.run import Run
+from diascope.training.validation import check_calibrates
 
 
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
     on: str | None = None,
     target: str | None = None,
     threshold: float | None = None,
+    class_groups: Sequence[str] = (),
     robustness: bool = False,
     most_images: int = MOST_IMAGES,
     progress: ShowProgress = silent,
@@ -46,7 +50,9 @@ def evaluate(
 
     All but ``"val"`` is counted as an opening. A ``target`` such as ``"sensitivity=0.95"`` adds an
     operating point, chosen on validation images, to the bundle, whose default stays; a
-    ``threshold`` is judged as well, and guarantees nothing. With ``robustness``, up to
+    ``threshold`` is judged as well, and guarantees nothing. With ``class_groups``, such as
+    ``["malignant=mel,bcc,akiec"]``, groups of classes are judged against all others; the target
+    then is theirs where no class is positive. With ``robustness``, up to
     ``most_images`` are corrupted as well. What was evaluated before is read from the run.
 
     Returns the content of ``metrics/<name>.json``, see docs/formats.md; raises `DiascopeError`,
@@ -54,7 +60,9 @@ def evaluate(
     """
     wanted = parse_target(target) if target else None
     exam = exam_of(Run.open(run), split=split, on=on)
-    if _is_up_to_date(exam, wanted, threshold, robustness=robustness):
+    groups = _class_groups(exam, class_groups, wanted)
+    wanted = None if groups.target else wanted
+    if _is_up_to_date(exam, wanted, threshold, groups, robustness=robustness):
         return exam.run.metrics(exam.name)
     exam.check()
     answers = read_answers(exam.run.folder / ANSWERS)
@@ -64,12 +72,34 @@ def evaluate(
     predictions, opening = exam.score(networks, progress)
     save_points(exam.run, networks)
     training = _training_images(exam, progress)
-    judged = judge(exam, predictions, networks, training=training, sample=sample, progress=progress)
     val = val_that_calibrates(exam.run, networks)
+    judged = judge(
+        exam,
+        predictions,
+        networks,
+        training=training,
+        val=val if exam.name != "val" else None,
+        classes=groups,
+        sample=sample,
+        progress=progress,
+    )
     judged |= judge_points(exam, predictions, points, val)
     metrics = exam.save_metrics({**judged, **opening})
     save_model_card(exam.run, answers)
     return metrics
+
+
+def _class_groups(exam: RunExam, texts: Sequence[str], target: Target | None) -> ClassGroups:
+    """Return the groups of classes that were asked for, now or when this was judged before."""
+    members: dict[str, Sequence[str]] = {}
+    if exam.run.metrics_path(exam.name).is_file():
+        stored = exam.run.metrics(exam.name).get("class_groups", [])
+        members = {row["name"]: row["classes"] for row in stored}
+    members |= parse_class_groups(texts, exam.task.classes)
+    if target is None or exam.task.positive is not None or not members:
+        return ClassGroups(members)
+    check_calibrates(exam.run.plan, target)
+    return ClassGroups(members, target)
 
 
 def _training_images(exam: RunExam, progress: ShowProgress) -> TrainingImages | str:
@@ -109,7 +139,12 @@ def _sample_of(exam: RunExam, most_images: int) -> Sample:
 
 
 def _is_up_to_date(
-    exam: RunExam, wanted: Target | None, threshold: float | None, *, robustness: bool
+    exam: RunExam,
+    wanted: Target | None,
+    threshold: float | None,
+    groups: ClassGroups,
+    *,
+    robustness: bool,
 ) -> bool:
     """Return whether stored metrics are of the bundle as it is, and of what is wanted."""
     run = exam.run
@@ -118,10 +153,17 @@ def _is_up_to_date(
     metrics = run.metrics(exam.name)
     if robustness and metrics["robustness"] is None:
         return False
+    stored = {row["name"]: row for row in metrics.get("class_groups", [])}
+    if {name: list(of_name) for name, of_name in groups.members.items()} != {
+        name: row["classes"] for name, row in stored.items()
+    }:
+        return False
+    if groups.target and any(not has_target(row, groups.target) for row in stored.values()):
+        return False
     cards = [Card.load(folder) for folder in run.network_folders]
     for folder, card in zip(run.network_folders, cards, strict=True):
         card.check_weights(folder)
     names = [row["name"] for row in metrics["points"]]
     has_threshold = threshold is None or free_name(threshold) in names
-    has_target = has_points(metrics["points"], cards, wanted)
-    return has_threshold and has_target and metrics["operating_points"] == operating_points(cards)
+    is_chosen = has_points(metrics["points"], cards, wanted)
+    return has_threshold and is_chosen and metrics["operating_points"] == operating_points(cards)

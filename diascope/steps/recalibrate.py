@@ -111,6 +111,7 @@ def recalibrate(
     facts = {
         "data": card.name,
         "group_kind": card.group_kind,
+        "classes": list(bundle.card.classes),
         "n_fitted": len(fit),
         "n_groups_fitted": len(set(seen.at(fit).groups)),
         "n_judged": len(judged),
@@ -145,7 +146,6 @@ def _judged(bundle: Bundle, said: Predictions, group_kind: str, seed: int) -> di
         "per_group": {name: one["mean"] for name, one in metrics["per_group"].items()},
         "ece": calibration["after"]["ece"],
         "nll": calibration["after"]["nll"],
-        "slope": calibration["slope"],
-        "intercept": calibration["intercept"],
+        "calibration": calibration["by_class"],
         "warnings": metrics["warnings"],
     }

@@ -14,6 +14,7 @@ from diascope.metrics.evaluation import evaluate_predictions
 from diascope.metrics.scored import ScoredImages
 from diascope.task import Task
 
+METRICS_FORMAT = 2  # raised when a report needs figures that older metrics lack
 PREDICTIONS_SHA256 = "predictions_sha256"  # in metrics: the digest of the predictions
 FEW = Resampling(100)  # the values do not depend on it, only the intervals
 EXACT = ("protocol", "n_images", "n_groups", "classes", "positive", "confusion")
@@ -51,6 +52,13 @@ def check_judged(
     RunError
         They are not.
     """
+    if metrics.get("metrics_format") != METRICS_FORMAT:
+        raise RunError(
+            "The metrics were written by another version of diascope, and reports need others now.",
+            where=where,
+            fix="Remove this file and run `diascope evaluate` again; test images are then opened "
+            "once more, and the test-set access log counts it.",
+        )
     if metrics.get(PREDICTIONS_SHA256) != sha256:
         raise RunError("The metrics are of other predictions.", where=where, fix=FIX)
     try:

@@ -52,7 +52,7 @@ from diascope.system import sealed
 from diascope.system.environment import home
 from diascope.system.files import file_digest, folders_with, write_json
 from diascope.system.words import first_of
-from diascope.training.judged import PREDICTIONS_SHA256, check_judged
+from diascope.training.judged import METRICS_FORMAT, PREDICTIONS_SHA256, check_judged
 from diascope.training.plan import FIX, Plan
 from diascope.training.recipe import Recipe
 from diascope.training.validation import divide_val
@@ -279,7 +279,10 @@ class Run:
 
     def save_metrics(self, split: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write metrics with the digest of their predictions; return them as they are read."""
-        of_these = {PREDICTIONS_SHA256: self.predictions(split).sha256}
+        of_these = {
+            "metrics_format": METRICS_FORMAT,
+            PREDICTIONS_SHA256: self.predictions(split).sha256,
+        }
         sealed.write_sealed(self.metrics_path(split), {**metrics, **of_these})
         return self.metrics(split)
 

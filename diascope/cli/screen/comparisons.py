@@ -10,14 +10,10 @@ from diascope.cli.screen.console import PlainConsole
 from diascope.cli.screen.results import INTERVAL_NAMES, interval_text
 from diascope.evaluation.monitoring import ALARM, NO_ALARM, NOT_TESTED
 from diascope.reporting.comparison import basis_text, metric_name, openings_text, sentences
+from diascope.reporting.measures import CALIBRATION_FIGURES
 from diascope.system.words import counted, plural
 
-CALIBRATION_NAMES = {
-    "ece": "expected calibration error",
-    "nll": "negative log-likelihood",
-    "slope": "calibration slope",
-    "intercept": "calibration intercept",
-}
+CALIBRATION_NAMES = {"ece": "expected calibration error", "nll": "negative log-likelihood"}
 
 
 def print_comparison(facts: dict[str, Any]) -> None:
@@ -61,6 +57,11 @@ def print_recalibration(facts: dict[str, Any]) -> None:
         table.add_row(INTERVAL_NAMES.get(name, name.replace("_", " ")), *row)
     for name, label in CALIBRATION_NAMES.items():
         table.add_row(label, *(interval_text(state[name]) for state in (before, after)))
+    for row_before, row_after in zip(before["calibration"], after["calibration"], strict=True):
+        of_class = facts["classes"][row_before["class"]]
+        for name, label in CALIBRATION_FIGURES.items():
+            shown = (interval_text(row[name]) for row in (row_before, row_after))
+            table.add_row(f"{label}, {of_class}", *shown)
     for name in ("temperature", "threshold"):
         values = (state[name] for state in (before, after))
         table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in values))
