@@ -47,14 +47,28 @@ def titled_fingerprint(fingerprint: Mapping[str, Any], card: DatasetCard) -> dic
 
 
 def titled_metrics(metrics: Mapping[str, Any], card: DatasetCard) -> dict[str, Any]:
-    """Return metrics whose ``classes``, ``positive`` and ``per_class`` have the titles."""
+    """Return metrics whose classes have the titles, wherever they are named."""
     positive = metrics["positive"]
+    titled: dict[str, Any] = {}
+    if metrics.get("class_groups"):
+        titled["class_groups"] = [
+            {**row, "classes": [card.title_of(name) for name in row["classes"]]}
+            for row in metrics["class_groups"]
+        ]
+    of_groups = metrics.get("group_level") or {}
+    if "per_class" in of_groups:
+        titled["group_level"] = {**of_groups, "per_class": _titled_keys(of_groups, card)}
     return {
         **metrics,
         "classes": [card.title_of(name) for name in metrics["classes"]],
         "positive": positive and card.title_of(positive),
-        "per_class": {card.title_of(name): values for name, values in metrics["per_class"].items()},
+        "per_class": _titled_keys(metrics, card),
+        **titled,
     }
+
+
+def _titled_keys(metrics: Mapping[str, Any], card: DatasetCard) -> dict[str, Any]:
+    return {card.title_of(name): values for name, values in metrics["per_class"].items()}
 
 
 def titled_findings(findings: Findings, card: DatasetCard) -> Findings:

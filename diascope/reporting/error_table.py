@@ -14,7 +14,7 @@ DIGITS = 6
 
 
 def error_table(run: Run, split: str) -> pl.DataFrame:
-    """Return every misclassified image of a split, the least likely labels first.
+    """Return every misclassified image of a split, the most confident first.
 
     Returns
     -------
@@ -24,7 +24,7 @@ def error_table(run: Run, split: str) -> pl.DataFrame:
     """
     found, classes = run.predictions(split), np.array(run.dataset.task.classes)
     probabilities, rows = found.probabilities, np.arange(len(found.labels))
-    order = np.argsort(probabilities[rows, found.labels], kind="stable")
+    order = np.argsort(-probabilities[rows, found.predicted], kind="stable")
     wrong = order[(found.labels != found.predicted)[order]]
     errors = pl.DataFrame(
         {

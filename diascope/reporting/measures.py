@@ -66,7 +66,7 @@ def estimate_text(estimate: Mapping[str, Any], *, digits: int = 3, is_signed: bo
     form = f"{'+' * is_signed}.{digits}f"
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None:
-        return "undefined"
+        return "not estimable"
     if low is None or high is None:
         return f"{value:{form}} [no interval]"
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from diascope.reporting.figures.reliability import reliability_figure
 from diascope.reporting.figures.style import PALETTE, SOFT_INK
+from diascope.reporting.measures import CALIBRATION_FIGURES
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
 from diascope.system.words import counted
@@ -15,6 +17,7 @@ ERRORS = {
     "ece": "expected calibration error",
     "nll": "negative log-likelihood",
     "brier": "Brier score",
+    "scaled_brier": "scaled Brier score",
 }
 
 
@@ -27,11 +30,18 @@ def section(facts: Facts) -> dict[str, Any] | None:
         "text": _text(facts),
         "chart": _chart(facts),
         "rows": [
-            {"name": name, "before": found["before"][key], "after": found["after"][key]}
+            {
+                "name": name,
+                "before": found["before"][key],
+                "after": found["after"][key],
+                "change": found["changes"].get(key),
+            }
             for key, name in ERRORS.items()
         ],
-        "slope": found["slope"],
-        "intercept": found["intercept"],
+        "worse": _worse(found),
+        "brier": _brier(found, facts),
+        "figures": CALIBRATION_FIGURES,
+        "by_class": [{**row, "name": facts.classes[row["class"]]} for row in found["by_class"]],
         "risk_coverage": facts.metrics["risk_coverage"],
     }
 
@@ -51,11 +61,38 @@ def _text(facts: Facts) -> str:
     )
 
 
+def _worse(found: Mapping[str, Any]) -> str:
+    """Say which errors calibration made larger on these images; empty where none."""
+    grown = [
+        f"the {ERRORS[key]} by {change['value']:.4f} ({_interval(change)})"
+        for key, change in found["changes"].items()
+        if change["value"] is not None and change["value"] > 0
+    ]
+    return f"On these images, calibration increased {' and '.join(grown)}." if grown else ""
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    if estimate["low"] is None:
+        return "no interval"
+    return f"95 % interval {estimate['low']:+.4f} to {estimate['high']:+.4f}"
+
+
+def _brier(found: Mapping[str, Any], facts: Facts) -> str:
+    """Say what a Brier score is compared with."""
+    greatest = 1 if facts.has_positive else 2
+    return (
+        f"The Brier score runs from 0 (best) to {greatest}. A model that gives every image the "
+        f"class proportions of these images would have {found['brier_reference']:.3f}; the scaled "
+        "score is 1 for perfect probabilities, 0 for that model and negative for worse ones. The "
+        "calibration error is above 0 by chance where there are few images."
+    )
+
+
 def _chart(facts: Facts) -> Chart:
     found = facts.metrics["calibration"]
     is_positive = found["judged"] == "positive"
-    predicted = f"probability of {facts.positive}" if is_positive else "predicted probability"
-    observed = f"fraction that is {facts.positive}" if is_positive else "fraction that is correct"
+    predicted = f"probability of {facts.positive if is_positive else 'the most probable class'}"
+    observed = f"fraction that is {facts.positive if is_positive else 'of that class'}"
     figure = reliability_figure(
         {"before calibration": found["before"]["bins"], "after": found["after"]["bins"]},
         colours=COLOURS,
@@ -69,5 +106,6 @@ def _chart(facts: Facts) -> Chart:
         alt=f"Reliability diagram. {predicted} and {observed}, after calibration: {listed}.",
         caption=f"Each dot is a bin of about {counted(rows[0]['n_images'], 'image')}; the lines "
         f"are 95 % intervals by {facts.group_kind}. On the diagonal, predicted probabilities equal "
-        "observed frequencies.",
+        "observed frequencies."
+        + ("" if is_positive else " The most probable class is not always the class called."),
     )

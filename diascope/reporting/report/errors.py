@@ -24,7 +24,7 @@ def section(facts: Facts) -> dict[str, Any]:
 
 
 def worst_errors(facts: Facts) -> list[tuple[str, int, list[dict[str, Any]]]]:
-    """Find the misclassified images with the lowest probability of their true class.
+    """Find the misclassified images whose predicted class is the most probable.
 
     Returns
     -------
@@ -36,8 +36,8 @@ def worst_errors(facts: Facts) -> list[tuple[str, int, list[dict[str, Any]]]]:
     labels, predicted = facts.predictions.labels, facts.predicted
     probabilities = facts.predictions.probabilities
     rows = np.arange(len(labels))
-    of_true, of_predicted = probabilities[rows, labels], probabilities[rows, predicted]
-    order = np.argsort(of_true, kind="stable")
+    of_predicted = probabilities[rows, predicted]
+    order = np.argsort(-of_predicted, kind="stable")
     wrong = order[(labels != predicted)[order]]
 
     def described(chosen: NDArray[np.integer]) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def worst_errors(facts: Facts) -> list[tuple[str, int, list[dict[str, Any]]]]:
     return [
         (title, len(chosen), described(chosen[:N_ERRORS]))
         for title, chosen in (
-            (f"False negatives: {facts.positive} called {facts.negative}", wrong[is_missed]),
-            (f"False positives: {facts.negative} called {facts.positive}", wrong[~is_missed]),
+            (f"False negatives: {facts.positive} predicted as {facts.negative}", wrong[is_missed]),
+            (f"False positives: {facts.negative} predicted as {facts.positive}", wrong[~is_missed]),
         )
     ]

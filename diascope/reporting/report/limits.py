@@ -11,15 +11,32 @@ from diascope.system.words import plural
 def section(facts: Facts) -> dict[str, Any]:
     """Return the limits as sentences."""
     has_folds = facts.run.is_cross_validation
-    return {"texts": limits(facts.group_kind, is_cross_validation=has_folds)}
+    of_groups = facts.metrics.get("group_level") or {"why_not": "not judged"}
+    texts = limits(
+        facts.group_kind, is_cross_validation=has_folds, has_groups=not of_groups["why_not"]
+    )
+    return {"texts": texts}
 
 
-def limits(group_kind: str, *, is_cross_validation: bool) -> list[str]:
-    """Return what the figures of a run cannot say."""
+def limits(group_kind: str, *, is_cross_validation: bool, has_groups: bool = False) -> list[str]:
+    """Return what the figures of a run cannot say.
+
+    Parameters
+    ----------
+    has_groups : bool
+        Whether whole groups were judged, besides their images.
+    """
     patient = patient_of(group_kind)
-    found = [
+    by_image = (
         f"Single images were evaluated. That does not show how well a {patient} would be "
-        f"diagnosed: no rule from images to {patient} was tested.",
+        f"diagnosed: no rule from images to {patient} was tested."
+    )
+    by_group = (
+        f"A {patient} was judged by images that somebody chose to take and to keep; what a "
+        "clinician sees and knows besides was not used."
+    )
+    found = [
+        by_group if has_groups else by_image,
         "All images come from one collection. Another scanner, stain, camera, clinic or "
         "population was not tried, and performance usually falls there.",
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "

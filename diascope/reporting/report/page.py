@@ -11,6 +11,7 @@ from diascope.reporting.report import (
     atlas,
     by_group,
     calibration,
+    class_groups,
     controls,
     curves,
     data,
@@ -18,6 +19,7 @@ from diascope.reporting.report import (
     errors,
     examples,
     feature_maps,
+    group_level,
     labels,
     limits,
     net_benefit,
@@ -62,6 +64,8 @@ class Section:
 SUMMARY = Section("Summary", summary.section)
 SECTIONS = (
     Section("Results", results.section),
+    Section("Results by {group}", group_level.section),
+    Section("Groups of classes", class_groups.section),
     Section("Effect of label corrections", labels.section),
     Section("ROC, precision-recall and scores", curves.section),
     Section("Performance by {group}", by_group.section),

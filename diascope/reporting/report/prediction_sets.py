@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from diascope.metrics.caveats import excludes
 from diascope.reporting.report.facts import Facts
 from diascope.system.words import plural
 
@@ -15,28 +16,59 @@ def section(facts: Facts) -> dict[str, Any] | None:
     if not chosen or not found:
         why_not = facts.metrics.get("why_no_sets")
         return {"why_not": why_not} if why_not else None
-    kind, kinds = facts.group_kind, plural(facts.group_kind)
+    kind, kinds, wanted = facts.group_kind, plural(facts.group_kind), chosen[0]["coverage"]
+    rows = [
+        {
+            "name": name,
+            "coverage": found["coverage"][index],
+            "of_images": found["coverage_of_images"][index],
+            "n_groups": " and ".join(str(one["n_groups"][index]) for one in chosen),
+            **found["by_class"][index],
+        }
+        for index, name in enumerate(facts.classes)
+    ]
     return {
         "why_not": "",
         "text": (
             f"Each image gets a set of classes. For a new {kind} with images of a class, the set "
             "of such an image contains that class with a probability of at least "
-            f"{chosen[0]['coverage']:.0%}, on average over the {kinds} that the limits were chosen "
+            f"{wanted:.0%}, on average over the {kinds} that the limits were chosen "
             "on (class-conditional split conformal prediction by group; Lee "
             f"et al. 2023). An image is {found['rule']}: these figures follow that rule, as "
             "diascope predict does for new images."
         ),
-        "rows": [
-            {
-                "name": name,
-                "coverage": coverage,
-                "n_groups": " and ".join(str(one["n_groups"][index]) for one in chosen),
-                "is_always": any(one["least"][index] == 0 for one in chosen),
-            }
-            for index, (name, coverage) in enumerate(
-                zip(facts.classes, found["coverage"], strict=True)
-            )
+        "rows": rows,
+        "off": [_off(row, wanted, kinds) for row in rows if excludes(row["coverage"], wanted)],
+        "missed": [
+            _missed(row) for row in _dangerous_first(rows, facts.positive) if row["n_wrong_kept"]
         ],
+        "by_danger": _dangerous_first(rows, facts.positive),
         "referred": found["referred"],
         "errors_kept": found["errors_kept"],
     }
+
+
+def _dangerous_first(rows: list[dict[str, Any]], positive: str | None) -> list[dict[str, Any]]:
+    """Return the positive class first; or the classes most of whose kept images are wrong."""
+    if positive is not None:
+        return sorted(rows, key=lambda row: row["name"] != positive)
+    return sorted(rows, key=lambda row: -(row["error_rate_kept"]["value"] or 0.0))
+
+
+def _missed(row: dict[str, Any]) -> str:
+    return (
+        f"{row['name']}: {row['n_wrong_kept']:,} of the {row['n_kept']:,} images that are not "
+        "referred are called another class."
+    )
+
+
+def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
+    """Say that the interval of a coverage excludes what was promised."""
+    one = row["coverage"]
+    side = "less" if one["high"] < wanted else "more"
+    return (
+        f"{row['name']}: the sets hold the class {side} often than {wanted:.0%} here, "
+        f"{one['value']:.3f} (95 % interval {one['low']:.3f} to {one['high']:.3f}). The promise is "
+        f"an average over choices of the calibration {kinds}, {row['n_groups']} of this class; a "
+        "single choice can miss it, and so can images of another source."
+    )

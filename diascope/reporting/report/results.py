@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,15 @@ from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
 from diascope.system.words import plural
 
+CLASS_COLUMNS = {
+    "recall": "sensitivity (recall)",
+    "specificity": "specificity",
+    "precision": "PPV (precision)",
+    "npv": "NPV",
+    "f1": "F1",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+}
 OF_FOLDS = ("accuracy", "auroc", "average_precision")
 
 
@@ -19,7 +29,9 @@ def section(facts: Facts) -> dict[str, Any]:
     return {
         "methods": methods_text(facts),
         "confusion": _confusion_chart(facts),
-        "class_rows": class_rows(facts),
+        "class_columns": class_columns(facts.metrics["per_class"]),
+        "class_rows": class_rows(facts.metrics, facts.classes),
+        "rules": _rules(facts),
         "of_folds": OF_FOLDS,
     }
 
@@ -39,11 +51,16 @@ def methods_text(facts: Facts) -> str:
     )
 
 
-def class_rows(facts: Facts) -> list[dict[str, Any]]:
-    """Return precision, recall and F1: a row a class, then the macro and weighted means."""
-    metrics = facts.metrics
+def class_columns(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return which figures of each class are shown, and their names."""
+    rows = per_class.values()
+    return {key: name for key, name in CLASS_COLUMNS.items() if all(key in row for row in rows)}
+
+
+def class_rows(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the figures of each class against the rest, then the macro and weighted means."""
     rows: list[dict[str, Any]] = [
-        {"name": name, "is_mean": False, **metrics["per_class"][name]} for name in facts.classes
+        {"name": name, "is_mean": False, **metrics["per_class"][name]} for name in classes
     ]
     for key, name in (("macro", "macro average"), ("weighted", "weighted average")):
         if metrics.get(key):
@@ -51,32 +68,54 @@ def class_rows(facts: Facts) -> list[dict[str, Any]]:
     return rows
 
 
+def _rules(facts: Facts) -> list[dict[str, Any]]:
+    """Return the figures of the decision rule and of the most probable class; none if alike."""
+    metrics, other = facts.metrics, facts.metrics["most_probable"]
+    if not other["n_changed"]:
+        return []
+    used = decision_rule(facts)
+    return [
+        {
+            "name": f"{used[:1].upper()}{used[1:]} (used in this report)",
+            "estimates": {key: metrics["estimates"][key] for key in other["estimates"]},
+            "recall": [metrics["per_class"][name]["recall"] for name in facts.classes],
+        },
+        {"name": "Each image is called its most probable class", **other},
+    ]
+
+
 def _confusion_chart(facts: Facts) -> Chart:
-    counts = np.asarray(facts.metrics["confusion"], dtype=np.int64)
+    return confusion_chart(facts.metrics["confusion"], facts.classes, decision_rule(facts))
+
+
+def confusion_chart(confusion: Sequence[Sequence[int]], classes: Sequence[str], rule: str) -> Chart:
+    """Return the confusion matrix of counts, rows true, columns predicted."""
+    counts = np.asarray(confusion, dtype=np.int64)
     rows = [
         f"true {name}: "
         + ", ".join(
-            f"{count:,} called {other}"
-            for other, count in zip(facts.classes, row, strict=True)
-            if count
+            f"{count:,} called {other}" for other, count in zip(classes, row, strict=True) if count
         )
-        for name, row in zip(facts.classes, counts.tolist(), strict=True)
+        for name, row in zip(classes, counts.tolist(), strict=True)
     ]
     return chart_of(
-        confusion_figure(counts, facts.classes),
+        confusion_figure(counts, classes),
         alt=f"Confusion matrix. {'; '.join(rows)}.",
-        caption=f"Counts, and percentages of each true class; {_decision_rule(facts)}.",
+        caption=f"Counts, and percentages of each true class; {rule}.",
     )
 
 
-def _decision_rule(facts: Facts) -> str:
+def decision_rule(facts: Facts) -> str:
+    """Say how an image is called, as the end of a sentence."""
     if facts.has_positive:
         of_folds = " (the mean of the folds)" if facts.run.is_cross_validation else ""
         threshold = f"{facts.metrics['threshold']:.4g}"
-        return f"called {facts.positive} at a probability of {threshold}{of_folds} or more"
+        return (
+            f"an image is called {facts.positive} at a probability of {threshold}{of_folds} or more"
+        )
     if facts.run.plan.decision == "balanced":
         return (
-            "each image is assigned to the class whose probability, divided by its proportion in "
+            "each image is called the class whose probability, divided by its proportion in "
             "training, is largest"
         )
-    return "each image is assigned to its most probable class"
+    return "each image is called its most probable class"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diascope.reporting.measures import basis
+from diascope.metrics.caveats import PRECISE_FROM_GROUPS
+from diascope.reporting.measures import basis, estimate_text, measure
 from diascope.reporting.report.data import data_warnings
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.report.labels import label_warning
+from diascope.reporting.report.results import decision_rule
 from diascope.reporting.report.split import leak_warning
 from diascope.reporting.report.test_access import access_warnings, times
 from diascope.system.words import plural
@@ -23,6 +25,12 @@ HEADLINE = (
     "mcc",
 )
 N_HEADLINE = 5
+CHECKS = (
+    "Checked were: leakage between the parts, earlier openings of the test images, the data and "
+    f"their labels, the number of groups in all and of each class (fewer than {PRECISE_FROM_GROUPS}"
+    " are named), results that chance explains, calibration, the coverage of prediction sets, and "
+    "simple models that do as well."
+)
 
 
 def section(facts: Facts) -> dict[str, Any]:
@@ -36,6 +44,9 @@ def section(facts: Facts) -> dict[str, Any]:
         "protocol": _protocol(facts),
         "estimates": [name for name in HEADLINE if name in estimates][:N_HEADLINE],
         "meaning": _meaning(facts),
+        "decision": _decision(facts),
+        "group_level": _group_level(facts),
+        "checks": CHECKS,
         "warnings": warnings_about(facts),
     }
 
@@ -113,6 +124,46 @@ def _meaning(facts: Facts) -> str:
             "to it."
         )
     return "The main figures could not be computed; the warnings below say why."
+
+
+def _decision(facts: Facts) -> str:
+    """Say how images are called, and what the most probable class would give instead."""
+    other = facts.metrics["most_probable"]
+    rule = decision_rule(facts)
+    if not other["n_changed"]:
+        return f"Decision rule: {rule}."
+    now, then = facts.metrics["estimates"], other["estimates"]
+    compared = " and ".join(
+        f"{measure(key, has_positive=facts.has_positive)[0]} {_value(then[key])} instead of "
+        f"{_value(now[key])}"
+        for key in then
+    )
+    return (
+        f"Decision rule: {rule}. Calling the most probable class would change "
+        f"{other['n_changed']:,} of {facts.metrics['n_images']:,} images and give {compared}."
+    )
+
+
+def _value(estimate: Mapping[str, Any]) -> str:
+    return estimate_text({**estimate, "low": None, "high": None}).removesuffix(" [no interval]")
+
+
+def _group_level(facts: Facts) -> dict[str, Any] | None:
+    """Return the main estimates of whole groups; None where they have no labels of their own."""
+    found = facts.metrics.get("group_level")
+    if not found or found["why_not"]:
+        return None
+    names = [name for name in HEADLINE if name in found["estimates"]][:N_HEADLINE]
+    return {
+        "n_groups": found["n_groups"],
+        "rows": [
+            {
+                "name": measure(name, has_positive=facts.has_positive)[0],
+                "estimate": found["estimates"][name],
+            }
+            for name in names
+        ],
+    }
 
 
 def _is_known(estimates: Mapping[str, Any], name: str) -> bool:
