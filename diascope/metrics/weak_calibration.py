@@ -119,13 +119,13 @@ def _in_the_large(one: _Class) -> Estimate:
     if one.happened.all() or not one.happened.any():
         return one.undefined()
     constant = np.ones((one.happened.size, 1))
-    fit = _logistic(constant, one.happened, offset=logit(one.expected), start=np.zeros(1))
+    fit = _logistic(constant, one.happened, offset=logit(one.expected))
     return one.undefined() if fit is None else one.estimate(float(fit[0][0]), fit[1][:, 0])
 
 
 def _slope(one: _Class) -> Estimate:
     both = np.stack([np.ones(one.happened.size), logit(one.expected)], axis=1)
-    fit = _logistic(both, one.happened, offset=0.0, start=np.array([0.0, 1.0]))
+    fit = _logistic(both, one.happened, offset=0.0)
     return one.undefined() if fit is None else one.estimate(float(fit[0][1]), fit[1][:, 1])
 
 
@@ -139,13 +139,9 @@ def _observed_expected(one: _Class) -> Estimate:
 
 
 def _logistic(
-    x: NDArray[np.float64],
-    y: NDArray[np.bool_],
-    *,
-    offset: NDArray[np.float64] | float,
-    start: NDArray[np.float64],
+    x: NDArray[np.float64], y: NDArray[np.bool_], *, offset: NDArray[np.float64] | float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Fit a logistic regression by Newton's method.
+    """Fit a logistic regression by Newton's method, with steps halved until they are a gain.
 
     Returns
     -------
@@ -153,14 +149,22 @@ def _logistic(
         The weights (P,), and the influence of each image on them (N, P); None where the fit does
         not converge, as with classes that are told apart without an error.
     """
-    weights = start
+    sign = np.where(y, -1.0, 1.0)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, sign * (x @ weights + offset)).sum())
+
+    weights = np.zeros(x.shape[1])
     for _ in range(MOST_STEPS):
         chance = expit(x @ weights + offset)
         information = (x * (chance * (1 - chance))[:, None]).T @ x
         if not np.isfinite(information).all() or np.linalg.cond(information) > 1e10:
             return None
         step = np.linalg.solve(information, x.T @ (y - chance))
-        weights = weights + np.clip(step, -5, 5)
         if np.abs(step).max() < 1e-9:
             return weights, ((y - chance)[:, None] * x) @ np.linalg.inv(information)
+        now = loss(weights)
+        while loss(weights + step) > now and np.abs(step).max() > 1e-9:
+            step = step / 2
+        weights = weights + step
     return None

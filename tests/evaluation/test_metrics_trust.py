@@ -13,6 +13,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from diascope.evaluation.judging import judge_probabilities
 from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.caveats import calibration_caveats
 from diascope.metrics.scored import ScoredImages
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import report
@@ -62,10 +63,16 @@ def test_calibration_agrees_with_scikit_learn():
     np.testing.assert_allclose([row["predicted"] for row in bins], said, atol=2e-3)
     np.testing.assert_allclose([row["observed"]["value"] for row in bins], happened, atol=2e-2)
     fit = LogisticRegression(C=math.inf).fit(np.log(ill / (1 - ill))[:, None], labels)
-    assert found["slope"]["value"] == pytest.approx(fit.coef_[0, 0], rel=1e-3)
-    assert found["intercept"]["value"] == pytest.approx(fit.intercept_[0], abs=1e-3)
-    assert found["slope"]["high"] < 0.7  # twice too sure
+    (row,) = found["by_class"]
+    assert row["slope"]["value"] == pytest.approx(fit.coef_[0, 0], rel=1e-3)
+    assert row["slope"]["high"] < 0.7  # twice too sure
+    assert row["observed_expected"]["value"] == pytest.approx(labels.sum() / ill.sum())
     assert found["before"] == found["after"]
+    assert found["changes"]["nll"]["value"] == 0
+    reference = labels.mean() * (1 - labels.mean())
+    assert found["brier_reference"] == pytest.approx(reference)
+    scaled = 1 - brier_score_loss(labels, ill) / reference
+    assert found["after"]["scaled_brier"]["value"] == pytest.approx(scaled)
 
 
 def test_a_calibrated_network_is_found_to_be_one_and_an_overconfident_one_is_not():
@@ -76,7 +83,24 @@ def test_a_calibrated_network_is_found_to_be_one_and_an_overconfident_one_is_not
     found = trust(labels, good, groups, before=sure)["calibration"]
     assert found["after"]["ece"]["value"] < 0.02
     assert found["before"]["ece"]["value"] > 0.08
-    assert found["slope"]["low"] < 1 < found["slope"]["high"]
+    (row,) = found["by_class"]
+    assert row["slope"]["low"] < 1 < row["slope"]["high"]
+    assert row["in_the_large"]["low"] < 0 < row["in_the_large"]["high"]
+    assert row["observed_expected"]["low"] < 1 < row["observed_expected"]["high"]
+    assert found["changes"]["ece"]["high"] < 0
+    assert calibration_caveats(found, CLASSES) == []
+
+
+def test_a_temperature_that_makes_it_worse_is_said():
+    rng = np.random.default_rng(1)
+    labels, good, groups = draw(rng, n_groups=40, n_each=200)
+    logits = np.log(good) * 3
+    sure = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = trust(labels, sure, groups, before=good)["calibration"]
+    assert found["changes"]["nll"]["low"] > 0
+    (off, grown) = calibration_caveats(found, CLASSES)
+    assert "the calibration slope excludes 1 for ill (0.3" in off
+    assert grown.startswith("Calibration made it worse on these images: negative log-likelihood (")
 
 
 def test_three_classes_are_judged_by_the_most_probable():
@@ -86,6 +110,9 @@ def test_three_classes_are_judged_by_the_most_probable():
     found = trust(labels, probabilities, np.arange(3_000) % 50)
     assert found["calibration"]["judged"] == "most_probable"
     assert found["calibration"]["after"]["ece"]["value"] < 0.05
+    assert [row["class"] for row in found["calibration"]["by_class"]] == [0, 1, 2]
+    reference = sum(np.mean(labels == k) * (1 - np.mean(labels == k)) for k in range(3))
+    assert found["calibration"]["brier_reference"] == pytest.approx(reference)
     assert found["predictive_values"] == []
 
 
@@ -101,7 +128,8 @@ def test_what_cannot_be_judged_is_undefined_and_not_invented(what):
     else:
         probabilities = np.full(probabilities.shape, 0.5)
     found = trust(labels, probabilities, groups)
-    slope = found["calibration"]["slope"]
+    (row,) = found["calibration"]["by_class"]
+    slope = row["slope"]
     if what == "one group":
         assert slope["low"] is None
         assert "too few" in slope["note"]
@@ -132,6 +160,10 @@ def test_sets_are_judged_by_class_and_by_what_they_refer():
     ]
     assert [one["value"] for one in found["coverage"]] == [1.0, 0.5]
     assert found["referred"]["value"] == 0.25
+    well, ill = found["by_class"]
+    assert (ill["n_images"], ill["n_kept"], ill["n_wrong_kept"]) == (50, 50, 25)
+    assert ill["wrong_kept"]["value"] == ill["error_rate_kept"]["value"] == 0.5
+    assert (well["referred"]["value"], well["n_wrong_kept"]) == (0.5, 0)
     assert found["errors_kept"]["value"] == pytest.approx(1 / 3)
     called = np.array([0, 0, 1, 1] * 25)  # right, and in no set: for a human
     found = trust(labels, probabilities, np.arange(100) // 4, inside=inside, predicted=called)[
@@ -140,6 +172,29 @@ def test_sets_are_judged_by_class_and_by_what_they_refer():
     assert found["referred"]["value"] == 0.5
     assert found["errors_kept"]["value"] == 0
     assert found["mean_size"] == 1.25
+
+
+def test_coverage_is_the_mean_over_groups_that_is_promised_and_of_images_beside_it():
+    """Of a large group every set misses the class, of nine small ones none does."""
+    labels = np.zeros(109, int)
+    groups = np.array(["large"] * 100 + [f"small {n}" for n in range(9)])
+    inside = np.stack([groups != "large", np.ones(109, bool)], axis=1)
+    probabilities = np.full((109, 2), 0.5)
+    found = trust(labels, probabilities, groups, inside=inside)["prediction_sets"]
+    assert found["coverage"][0]["value"] == pytest.approx(0.9)
+    assert found["coverage_of_images"][0]["value"] == pytest.approx(9 / 109)
+    assert found["coverage"][0]["n_groups"] == 10
+
+
+def test_the_error_of_the_most_certain_images_has_an_interval_and_keeps_ties_together():
+    certainty = np.array([0.9, 0.8, 0.8, 0.8, 0.6] * 20)
+    labels = np.array([0, 0, 1, 0, 1] * 20)
+    probabilities = np.stack([certainty, 1 - certainty], axis=1)
+    rows = trust(labels, probabilities, np.arange(100) % 20)["risk_coverage"]
+    at = {row["answered"]: row for row in rows}
+    assert (at[1.0]["n_answered"], at[1.0]["error"]["value"]) == (100, 0.4)
+    assert (at[0.5]["n_answered"], at[0.5]["error"]["value"]) == (80, 0.25)  # all of 0.8 and above
+    assert at[0.7]["error"]["low"] < 0.25 < at[0.7]["error"]["high"]
 
 
 def test_a_run_is_judged_with_its_trust_and_the_report_shows_it(evaluated):
@@ -151,7 +206,7 @@ def test_a_run_is_judged_with_its_trust_and_the_report_shows_it(evaluated):
     page = report(evaluated).read_text("utf-8")
     assert "Calibration and uncertainty" in page
     assert metrics["prediction_sets"] is None
-    assert "There are no prediction sets, and no rule for which images to refer" in page
+    assert "Prediction sets are not available, and there is no rule for which images" in page
     assert metrics["why_no_sets"] in page
     assert "Reliability diagram" in page
 
@@ -169,4 +224,5 @@ def test_the_interval_of_the_slope_holds_the_truth(n_groups, fewest):
 def _slopes(rng, n_groups, n_draws):
     for _ in range(n_draws):
         labels, probabilities, groups = draw(rng, n_groups, 30, spread=0.7)
-        yield trust(labels, probabilities, groups, n_resamples=100)["calibration"]["slope"]
+        found = trust(labels, probabilities, groups, n_resamples=100)["calibration"]
+        yield found["by_class"][0]["slope"]

@@ -21,7 +21,7 @@ SKIN = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 KEYS = {
     "protocol", "classes", "positive", "group_kind", "n_images", "n_groups", "n_folds",
     "n_resamples", "level", "seed", "estimates", "per_class", "macro", "weighted",
-    "confusion", "per_group", "rows", "folds", "fold_sd", "warnings",
+    "confusion", "per_group", "rows", "folds", "fold_sd", "most_probable", "warnings",
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_the_result_has_the_agreed_keys_and_is_json():
     assert set(result) == KEYS
     assert set(result["estimates"]) == {
         "accuracy", "balanced_accuracy", "auroc", "average_precision", "sensitivity",
-        "specificity", "ppv", "npv", "mcc", "brier",
+        "specificity", "ppv", "npv", "mcc", "kappa", "brier",
     }  # fmt: skip
     assert result["protocol"] == "holdout"
     assert (result["folds"], result["fold_sd"]) == ([], {})
@@ -220,7 +220,7 @@ def test_a_perfect_model_gets_a_bound_from_the_number_of_patients():
 
 
 def test_every_interval_is_within_the_range_and_holds_its_value():
-    ranges = {"mcc": (-1, 1), "brier": (0, 2)}
+    ranges = {"mcc": (-1, 1), "kappa": (-1, 1), "brier": (0, 2)}
     for seed in range(40):
         n_classes = 2 + seed % 2
         labels, probabilities, groups = study(
@@ -258,7 +258,7 @@ def test_seven_classes_are_set_one_against_the_rest():
     assert set(result) == KEYS
     found = result["estimates"]
     assert set(found) == {
-        "accuracy", "balanced_accuracy", "auroc", "average_precision", "mcc", "brier"
+        "accuracy", "balanced_accuracy", "auroc", "average_precision", "mcc", "kappa", "brier"
     }  # fmt: skip
     assert (result["per_group"], result["rows"]) == ({}, [])
     assert found["auroc"]["value"] == pytest.approx(
@@ -277,10 +277,43 @@ def test_seven_classes_are_set_one_against_the_rest():
         assert entry["recall"]["value"] == pytest.approx(report[name]["recall"], rel=1e-14)
         assert entry["f1"]["value"] == pytest.approx(report[name]["f1-score"], rel=1e-14)
         assert entry["support"] == report[name]["support"]
+        _check_against_the_rest(entry, labels == SKIN.index(name), predicted == SKIN.index(name))
+        scores = probabilities[:, SKIN.index(name)]
+        auroc = sk.roc_auc_score(labels == SKIN.index(name), scores)
+        assert entry["auroc"]["value"] == pytest.approx(auroc, rel=1e-13)
+        precision = sk.average_precision_score(labels == SKIN.index(name), scores)
+        assert entry["average_precision"]["value"] == pytest.approx(precision, rel=1e-13)
+        assert entry["auroc"]["low"] < auroc < entry["auroc"]["high"]
+    kappa = sk.cohen_kappa_score(labels, predicted)
+    assert found["kappa"]["value"] == pytest.approx(kappa, rel=1e-13)
     for average in ("macro", "weighted"):
         expected = report[f"{average} avg"]
         assert result[average]["f1"]["value"] == pytest.approx(expected["f1-score"], rel=1e-14)
     assert result["confusion"] == sk.confusion_matrix(labels, predicted).tolist()
+
+
+def _check_against_the_rest(entry, is_positive, is_called):
+    specificity = sk.recall_score(~is_positive, ~is_called)
+    assert entry["specificity"]["value"] == pytest.approx(specificity, rel=1e-13)
+    npv = sk.precision_score(~is_positive, ~is_called)
+    assert entry["npv"]["value"] == pytest.approx(npv, rel=1e-13)
+    assert entry["specificity"]["n_images"] == np.count_nonzero(~is_positive)
+
+
+def test_the_most_probable_class_is_compared_with_the_decision_rule():
+    labels, probabilities, groups = study(n_groups=60, n_classes=7)
+    adjusted = (probabilities / np.bincount(labels)).argmax(axis=1)
+    images = ScoredImages.from_arrays(
+        labels, probabilities, adjusted, groups, task=Task(SKIN), group_kind="lesion"
+    )
+    result = evaluate_predictions(images, Resampling(300))
+    argmax = probabilities.argmax(axis=1)
+    other = result["most_probable"]
+    assert other["n_changed"] == np.count_nonzero(adjusted != argmax) > 0
+    assert other["estimates"]["accuracy"]["value"] == pytest.approx(np.mean(labels == argmax))
+    assert result["estimates"]["accuracy"]["value"] == pytest.approx(np.mean(labels == adjusted))
+    for k, recall in enumerate(other["recall"]):
+        assert recall["value"] == pytest.approx(np.mean(argmax[labels == k] == k))
 
 
 def test_a_class_without_images_is_left_out_of_averages_and_named():
