@@ -13,7 +13,7 @@ from diascope.data.spec import DatasetCard
 from diascope.data.story import NOT_REPORTED, find_questions
 from diascope.datasets.isic_tables import CLASSES
 from diascope.errors import DataError
-from diascope.reporting.dossier.dossier import ANSWERED, NOT_APPLICABLE, section
+from diascope.reporting.dossier.dossier import LOCATED, NOT_APPLICABLE, section
 from diascope.reporting.dossier.questions import ANSWERS
 from diascope.steps.report import open_questions_of, report
 from diascope.system.plugins import find, find_all
@@ -64,14 +64,14 @@ def test_the_report_of_a_reference_problem_answers_most_of_claim_by_itself(name,
     facts = with_parts(facts, provenance={**facts.provenance, "python": "3", "torch": "2"})
     claim = next(one for one in section(facts)["checklists"] if one["name"] == "CLAIM 2024")
     counts = dict(claim["counts"])
-    assert counts[ANSWERED] >= 0.6 * (44 - counts[NOT_APPLICABLE])
+    assert counts[LOCATED] >= 0.6 * (44 - counts[NOT_APPLICABLE])
 
 
 def test_what_is_not_reported_answers_nothing_and_is_said(tmp_path):
     run = make_run(tmp_path, data="breast_idc", classes=REFERENCE["breast_idc"])
     claim = next(one for one in section(facts_of(run))["checklists"] if one["name"] == "CLAIM 2024")
     rows = {row["number"]: row for part in claim["sections"] for row in part["rows"]}
-    assert rows["18"]["state"] == "needs a human"
+    assert rows["18"]["state"] == "author input"
     assert "Not reported by the publisher of the data: annotation_agreement." in rows["18"]["notes"]
     assert "annotation_agreement" in open_questions_of(run)
     assert "acquisition" not in open_questions_of(run)

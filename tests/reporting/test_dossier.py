@@ -17,10 +17,11 @@ from diascope.cli.app import app
 from diascope.errors import SettingsError
 from diascope.reporting.dossier.checklists import Item, asked_by, find_checklists, find_questions
 from diascope.reporting.dossier.dossier import (
-    ANSWERED,
-    NEEDS_HUMAN,
+    AUTHOR_INPUT,
+    LOCATED,
     NOT_APPLICABLE,
-    NOT_DONE,
+    NOT_LOCATED,
+    PARTIAL,
     judge,
     section,
 )
@@ -57,7 +58,7 @@ def state_of(facts, name: str, number: str, **answers: str) -> dict:
 
 def n_answered(facts) -> int:
     tables = section(facts)["checklists"]
-    return sum(dict(one["counts"])[ANSWERED] for one in tables)
+    return sum(dict(one["counts"])[LOCATED] for one in tables)
 
 
 @pytest.mark.parametrize("checklist", find_checklists(), ids=lambda one: one.name)
@@ -94,42 +95,42 @@ def test_what_was_not_tested_is_not_answered(tmp_path, facts):
     only_val = facts_of(make_run(tmp_path, only_val=True))
     assert n_answered(only_val) < n_answered(facts)
     for number in ("28", "32", "38", "39"):
-        assert state_of(facts, "CLAIM 2024", number)["state"] == ANSWERED
+        assert state_of(facts, "CLAIM 2024", number)["state"] == LOCATED
         row = state_of(only_val, "CLAIM 2024", number)
-        assert row["state"] == NOT_DONE
+        assert row["state"] in (PARTIAL, NOT_LOCATED)
         assert "The run was not evaluated on test: run diascope evaluate." in row["notes"]
 
 
 def test_evidence_that_a_run_lacks_is_not_claimed(facts):
-    assert state_of(facts, "CLAIM 2024", "23")["state"] == NOT_DONE  # python, torch unknown
+    assert state_of(facts, "CLAIM 2024", "23")["state"] == NOT_LOCATED  # python, torch unknown
     known = {**facts.provenance, "python": "3.12", "torch": "2.9"}
-    assert state_of(with_parts(facts, provenance=known), "CLAIM 2024", "23")["state"] == ANSWERED
-    assert state_of(with_parts(facts, epochs=[]), "CLAIM 2024", "26")["state"] == NOT_DONE
-    assert state_of(facts, "TRIPOD+AI", "12e")["state"] == NOT_DONE  # no calibration in these
+    assert state_of(with_parts(facts, provenance=known), "CLAIM 2024", "23")["state"] == LOCATED
+    assert state_of(with_parts(facts, epochs=[]), "CLAIM 2024", "26")["state"] == NOT_LOCATED
+    assert state_of(facts, "TRIPOD+AI", "12e")["state"] == PARTIAL  # no calibration in these
     alone = with_parts(facts, metrics={**facts.metrics, "group_kind": "image"})
-    assert state_of(alone, "CLAIM 2024", "35")["state"] == NOT_DONE
+    assert state_of(alone, "CLAIM 2024", "35")["state"] == NOT_LOCATED
     bare = {key: {**one, "low": None} for key, one in facts.metrics["estimates"].items()}
     unsure = with_parts(facts, metrics={**facts.metrics, "estimates": bare})
-    assert state_of(unsure, "STARD-AI", "31")["state"] == NOT_DONE
+    assert state_of(unsure, "STARD-AI", "31")["state"] == NOT_LOCATED
 
 
 def test_an_external_test_is_said_not_to_be_done_until_it_is(tmp_path):
     run = make_run(tmp_path)
     row = state_of(facts_of(run), "CLAIM 2024", "33")
-    assert (row["state"], row["links"]) == (NOT_DONE, [])
+    assert (row["state"], row["links"]) == (NOT_LOCATED, [])
     assert "diascope evaluate RUN --on DATA" in row["notes"][0]
     assert row["notes"][1] == "Or to be answered: external_data."
     Run(run).predictions("test").save(Run(run).predictions_path("on-elsewhere"))
     Run(run).save_metrics("on-elsewhere", Run(run).metrics("test"))
     row = state_of(facts_of(run), "CLAIM 2024", "33")
-    assert row["state"] == ANSWERED
+    assert row["state"] == LOCATED
     assert row["links"] == [{"anchor": "external", "title": "external data"}]
     assert 'id="external"' in report(run).read_text("utf-8")
 
 
 def test_what_is_there_besides_is_linked_to_and_not_asked_for(facts):
     row = state_of(facts, "CLAIM 2024", "28")
-    assert (row["state"], [link["anchor"] for link in row["links"]]) == (ANSWERED, ["results"])
+    assert (row["state"], [link["anchor"] for link in row["links"]]) == (LOCATED, ["results"])
     judged = {**facts.metrics, "controls": {"network": {}}}
     row = state_of(with_parts(facts, metrics=judged), "CLAIM 2024", "28")
     assert [link["anchor"] for link in row["links"]] == ["results", "controls"]
@@ -139,31 +140,31 @@ def test_what_is_there_besides_is_linked_to_and_not_asked_for(facts):
         facts, dataset=replace(facts.dataset, citation="", homepage="")
     )  # of one's own data
     said = {"data_collection": "Routine."}
-    assert state_of(own, "STARD-AI", "11", **said)["state"] == ANSWERED
-    assert state_of(own, "CLAIM 2024", "7", **said)["state"] == ANSWERED
-    assert state_of(own, "CLAIM 2024", "7")["state"] == NOT_DONE
+    assert state_of(own, "STARD-AI", "11", **said)["state"] == LOCATED
+    assert state_of(own, "CLAIM 2024", "7", **said)["state"] == LOCATED
+    assert state_of(own, "CLAIM 2024", "7")["state"] == NOT_LOCATED
 
 
 def test_people_answer_what_they_are_asked(facts):
     row = state_of(facts, "CLAIM 2024", "44")
-    assert (row["state"], row["notes"]) == (NEEDS_HUMAN, ["To be answered: funding."])
+    assert (row["state"], row["notes"]) == (AUTHOR_INPUT, ["To be answered: funding."])
     row = state_of(facts, "CLAIM 2024", "44", funding="A grant.")
-    assert (row["state"], row["links"][0]["anchor"]) == (ANSWERED, "answer-funding")
+    assert (row["state"], row["links"][0]["anchor"]) == (LOCATED, "answer-funding")
     row = state_of(facts, "CLAIM 2024", "44", funding="Not applicable: nobody paid.")
     assert row["state"] == NOT_APPLICABLE
     both = {"background": "Malaria.", "intended_use": "Triage."}
-    assert state_of(facts, "CLAIM 2024", "3", background="Malaria.")["state"] == NEEDS_HUMAN
-    assert state_of(facts, "CLAIM 2024", "3", **both)["state"] == ANSWERED
+    assert state_of(facts, "CLAIM 2024", "3", background="Malaria.")["state"] == PARTIAL
+    assert state_of(facts, "CLAIM 2024", "3", **both)["state"] == LOCATED
     reason = {"external_data": "There are none of this stain."}
-    assert state_of(facts, "CLAIM 2024", "33", **reason)["state"] == ANSWERED
+    assert state_of(facts, "CLAIM 2024", "33", **reason)["state"] == LOCATED
     spared = state_of(facts, "CLAIM 2024", "33", external_data="not applicable: none there")
-    assert spared["state"] == ANSWERED  # an item that wants evidence is not waved away
+    assert spared["state"] == LOCATED  # an item that wants evidence is not waved away
 
 
 def test_an_ensemble_is_not_applicable_where_there_is_none(facts):
     assert state_of(facts, "CLAIM 2024", "27")["state"] == NOT_APPLICABLE
     joined = with_parts(facts, plan=facts.run.plan.changed("a test", members=3))
-    assert state_of(joined, "CLAIM 2024", "27")["state"] == ANSWERED
+    assert state_of(joined, "CLAIM 2024", "27")["state"] == LOCATED
 
 
 def test_an_item_that_nothing_can_answer_is_refused():
@@ -266,9 +267,9 @@ def test_what_people_say_stays_words_and_names_no_patient(tmp_path):
 def test_a_cross_validation_has_a_dossier_and_says_that_it_yields_no_network(tmp_path):
     run = make_run(tmp_path, n_groups=20, n_folds=4)
     facts = facts_of(run)
-    assert state_of(facts, "CLAIM 2024", "32")["state"] == ANSWERED
+    assert state_of(facts, "CLAIM 2024", "32")["state"] == LOCATED
     row = state_of(facts, "TRIPOD+AI", "22")
-    assert row["state"] == NOT_DONE
+    assert row["state"] == PARTIAL
     assert "yields no network" in row["notes"][0]
     page = report(run).read_text("utf-8")
     assert 'id="dossier"' in page
@@ -278,7 +279,7 @@ def test_a_cross_validation_has_a_dossier_and_says_that_it_yields_no_network(tmp
 def test_a_run_that_was_really_evaluated_answers_more(evaluated):
     facts = facts_of(evaluated.folder)
     for name, number in (("TRIPOD+AI", "12e"), ("CLAIM 2024", "23"), ("STARD-AI", "40b")):
-        assert state_of(facts, name, number)["state"] == ANSWERED
+        assert state_of(facts, name, number)["state"] == LOCATED
     page = report(evaluated).read_text("utf-8")
     ids = set(re.findall(r'\bid="([^"]+)"', page))
     assert {one.anchor for one in EVIDENCE.values() if one.is_there(facts)} <= ids

@@ -1,9 +1,9 @@
 """Compare a run with reporting checklists: what it answers, and what people have to answer.
 
 After Tejani et al. 2024 (CLAIM 2024), Collins et al. 2024 (TRIPOD+AI) and Sounderajah et al. 2025
-(STARD-AI). An item counts as answered only where the run holds the evidence, and where the card of
-the data or people answered what is asked of them; "not reported" answers nothing. Nobody judges how
-good an answer is.
+(STARD-AI). The evidence of an item counts as located only where the run holds all of it, and where
+the card of the data or people answered what is asked of them; "not reported" answers nothing.
+Nobody judges how good an answer is.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from diascope.reporting.dossier.questions import open_questions, reason_not_appl
 from diascope.reporting.dossier.told import statements
 from diascope.reporting.report.facts import Facts
 
-ANSWERED, NEEDS_HUMAN = "answered", "needs a human"
-NOT_DONE, NOT_APPLICABLE = "not done", "not applicable"
-STATES = (ANSWERED, NEEDS_HUMAN, NOT_DONE, NOT_APPLICABLE)
+LOCATED, PARTIAL, AUTHOR_INPUT = "evidence located", "partial", "author input"
+NOT_LOCATED, NOT_APPLICABLE = "not located", "not applicable"
+STATES = (LOCATED, PARTIAL, AUTHOR_INPUT, NOT_LOCATED, NOT_APPLICABLE)
 
 
 def section(facts: Facts) -> dict[str, Any]:
@@ -88,6 +88,7 @@ def judge(
     here = [key for key in item.evidence if EVIDENCE[key].is_there(facts)]
     lacking = [EVIDENCE[key].otherwise for key in item.evidence if key not in here]
     answered = [key for key in item.human if key in answers]
+    is_begun = bool(here or answered)
     unanswered = [key for key in item.human if key not in answers]
     if item.either and (answered or not lacking):
         lacking, unanswered = [], []
@@ -101,20 +102,24 @@ def judge(
     asked += [f"Not reported by the publisher of the data: {', '.join(silent)}."] if silent else []
     return {
         **row,
-        "state": _state(item, lacking, unanswered, answers),
+        "state": _state(item, is_begun, lacking, unanswered, answers),
         "links": [{"anchor": anchor, "title": title} for anchor, title in dict.fromkeys(links)],
         "notes": [*dict.fromkeys(lacking), *asked],
     }
 
 
 def _state(
-    item: Item, lacking: list[str], unanswered: list[str], answers: Mapping[str, str]
+    item: Item,
+    is_begun: bool,
+    lacking: list[str],
+    unanswered: list[str],
+    answers: Mapping[str, str],
 ) -> str:
-    if lacking:
-        return NOT_DONE
-    if unanswered:
-        return NEEDS_HUMAN
+    if lacking or unanswered:
+        if is_begun:
+            return PARTIAL
+        return NOT_LOCATED if lacking else AUTHOR_INPUT
     reasons = [reason_not_applicable(answers.get(key, "")) for key in item.human]
     if reasons and all(reasons) and not item.evidence:
         return NOT_APPLICABLE
-    return ANSWERED
+    return LOCATED
