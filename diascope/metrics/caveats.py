@@ -61,22 +61,21 @@ def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) 
     """
     found = []
     words = {
-        "in_the_large": "calibration-in-the-large",
-        "slope": "the calibration slope",
-        "observed_expected": "observed over expected",
+        "in_the_large": "calibration-in-the-large (ideal 0)",
+        "slope": "calibration slope (ideal 1)",
+        "observed_expected": "observed over expected (ideal 1)",
     }
-    for name, ideal in FIGURES.items():
-        off = [
-            f"{classes[row['class']]} ({row[name]['value']:.2f}, {row[name]['low']:.2f} to "
-            f"{row[name]['high']:.2f})"
-            for row in calibration["by_class"]
-            if excludes(row[name], ideal)
+    off = {
+        name: [row for row in calibration["by_class"] if excludes(row[name], ideal)]
+        for name, ideal in FIGURES.items()
+    }
+    if any(off.values()):
+        parts = [
+            f"{words[name]} of " + ", ".join(_with_interval(row, name, classes) for row in rows)
+            for name, rows in off.items()
+            if rows
         ]
-        if off:
-            found.append(
-                f"Probabilities are off: the interval of {words[name]} excludes {ideal:g} for "
-                f"{', '.join(off)}."
-            )
+        found.append(f"Probabilities are off, by their 95 % intervals: {'; '.join(parts)}.")
     longer = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
     grown = [
         f"{longer[name]} ({calibration['before'][name]['value']:.4f} before, "
@@ -87,6 +86,11 @@ def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) 
     if grown:
         found.append(f"Calibration made it worse on these images: {', '.join(grown)}.")
     return found
+
+
+def _with_interval(row: Mapping[str, Any], name: str, classes: Sequence[str]) -> str:
+    one = row[name]
+    return f"{classes[row['class']]} {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
 
 
 def coverage_caveats(

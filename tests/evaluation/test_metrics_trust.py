@@ -99,7 +99,7 @@ def test_a_temperature_that_makes_it_worse_is_said():
     found = trust(labels, sure, groups, before=good)["calibration"]
     assert found["changes"]["nll"]["low"] > 0
     (off, grown) = calibration_caveats(found, CLASSES)
-    assert "the calibration slope excludes 1 for ill (0.3" in off
+    assert "calibration slope (ideal 1) of ill 0.3" in off
     assert grown.startswith("Calibration made it worse on these images: negative log-likelihood (")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from diascope.metrics.caveats import excludes
 from diascope.reporting.report.facts import Facts
-from diascope.system.words import plural
+from diascope.system.words import counted, plural
 
 
 def section(facts: Facts) -> dict[str, Any] | None:
@@ -56,9 +56,10 @@ def _dangerous_first(rows: list[dict[str, Any]], positive: str | None) -> list[d
 
 
 def _missed(row: dict[str, Any]) -> str:
+    verb = "is" if row["n_wrong_kept"] == 1 else "are"
     return (
-        f"{row['name']}: {row['n_wrong_kept']:,} of the {row['n_kept']:,} images that are not "
-        "referred are called another class."
+        f"{row['name']}: {row['n_wrong_kept']:,} of {counted(row['n_kept'], 'image')} not referred "
+        f"{verb} predicted as another class."
     )
 
 

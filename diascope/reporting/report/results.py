@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diascope.reporting.figures.confusion import confusion_figure
+from diascope.reporting.measures import measure
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
 from diascope.system.words import plural
@@ -31,7 +32,8 @@ def section(facts: Facts) -> dict[str, Any]:
         "confusion": _confusion_chart(facts),
         "class_columns": class_columns(facts.metrics["per_class"]),
         "class_rows": class_rows(facts.metrics, facts.classes),
-        "rules": _rules(facts),
+        "rules": ("as in this report", "most probable class"),
+        "rule_rows": _rule_rows(facts),
         "of_folds": OF_FOLDS,
     }
 
@@ -68,20 +70,22 @@ def class_rows(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[dict[
     return rows
 
 
-def _rules(facts: Facts) -> list[dict[str, Any]]:
-    """Return the figures of the decision rule and of the most probable class; none if alike."""
+def _rule_rows(facts: Facts) -> list[dict[str, Any]]:
+    """Return each figure by the decision rule and by the most probable class; none if alike."""
     metrics, other = facts.metrics, facts.metrics["most_probable"]
     if not other["n_changed"]:
         return []
-    used = decision_rule(facts)
-    return [
+    rows = [
         {
-            "name": f"{used[:1].upper()}{used[1:]} (used in this report)",
-            "estimates": {key: metrics["estimates"][key] for key in other["estimates"]},
-            "recall": [metrics["per_class"][name]["recall"] for name in facts.classes],
-        },
-        {"name": "Each image is called its most probable class", **other},
+            "name": measure(key, has_positive=facts.has_positive)[0],
+            "estimates": [metrics["estimates"][key], then],
+        }
+        for key, then in other["estimates"].items()
     ]
+    for name, then in zip(facts.classes, other["recall"], strict=True):
+        both = [metrics["per_class"][name]["recall"], then]
+        rows.append({"name": f"sensitivity, {name}", "estimates": both})
+    return rows
 
 
 def _confusion_chart(facts: Facts) -> Chart:
