@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ from diascope.reporting.report.page import render_page
 from diascope.reporting.report.summary import all_warnings
 from diascope.system.files import write_text
 from diascope.system.spreadsheets import defused
+from diascope.training.models_of_runs import check_are_repeats
 from diascope.training.run import Run
+from diascope.training.same_images import check_same_images, predictions_of
 
 
-def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
+def report(
+    run: Run | Path | str, *, show_ids: bool = False, repeats: Sequence[Run | Path | str] = ()
+) -> Path:
     """Write ``report.html`` into the run's folder: one complete file that needs no network.
 
     Beside it go ``errors.csv`` (all misclassified images, with the true names of files and groups:
@@ -43,6 +48,9 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
         A run that was evaluated.
     show_ids : bool
         Show the true names of groups and images.
+    repeats : sequence of Run or path
+        Trainings of the same recipe with other seeds, evaluated on the same images: the report
+        shows how the metrics vary over the trainings.
 
     Returns
     -------
@@ -54,7 +62,8 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     RunError
         The run is missing, unfinished or not evaluated, or the ledger is damaged.
     SettingsError
-        The answers in ``dossier.yaml`` cannot be read, or answer unknown questions.
+        A repeat is none, see `check_are_repeats`; or the answers in ``dossier.yaml`` cannot be
+        read, or answer unknown questions.
     LeakageError
         The split is not disjoint: there is no report of such a run.
     """
@@ -63,7 +72,7 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     manifest = run.manifest
     names = true_names(manifest) if show_ids else pseudonyms(manifest, run.dataset.group_kind)
     with open_images(run) as images:
-        facts = read_facts(run, names, images=images)
+        facts = read_facts(run, names, images=images, repeats=_repeats(run, repeats))
         page = render_page(facts)
     save_model_card(run, answers)
     card = data_card(
@@ -78,6 +87,17 @@ def report(run: Run | Path | str, *, show_ids: bool = False) -> Path:
     if not (run.folder / ANSWERS).exists():
         write_text(run.folder / ANSWERS, empty_answers(told_without_asking(facts)))
     return write_text(run.folder / "report.html", page)
+
+
+def _repeats(run: Run, repeats: Sequence[Run | Path | str]) -> list[Run]:
+    """Open the repeats of a run, and check that they are."""
+    opened = [Run.open(one) for one in repeats]
+    if opened:
+        check_are_repeats(run, opened)
+        name = read_facts(run, true_names(run.manifest)).split
+        every = [run, *opened]
+        check_same_images(every, [predictions_of(one, name) for one in every], name)
+    return opened
 
 
 def open_questions_of(run: Run | Path) -> list[str]:

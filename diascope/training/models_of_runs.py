@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from diascope.errors import SettingsError
 from diascope.system.words import counted
 from diascope.training.plan import Plan
 from diascope.training.run import Run
@@ -39,6 +40,31 @@ def models_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
         ]
         for at in parts
     }
+
+
+def check_are_repeats(run: Run, others: Sequence[Run]) -> None:
+    """Check that other runs are trainings of the same recipe with other seeds.
+
+    Raises
+    ------
+    SettingsError
+        One is the run itself, of another recipe, or has the same seed.
+    """
+    seeds = [run.plan.seed]
+    for other in others:
+        if _recipe(other.plan) != _recipe(run.plan):
+            raise SettingsError(
+                "This is no repetition: it was trained by other settings.",
+                where=other.folder,
+                fix="Name runs that differ in --seed alone, or compare them: diascope compare.",
+            )
+        if other.plan.seed in seeds:
+            raise SettingsError(
+                f"Two runs have the seed {other.plan.seed}: that is one training, not two.",
+                where=other.folder,
+                fix="Train again with another --seed.",
+            )
+        seeds.append(other.plan.seed)
 
 
 def training_differences(models: Mapping[str, Sequence[Run]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from drawn.seals import begin_again, replace_predictions, reseal
 
 from diascope.cli.demo import run_demo
 from diascope.data.ledger import record_opening, record_predictions
-from diascope.errors import LeakageError, RunError
+from diascope.errors import LeakageError, RunError, SettingsError
 from diascope.reporting.pseudonyms import Names, pseudonyms
 from diascope.reporting.report.by_group import groups_with_errors
 from diascope.reporting.report.errors import worst_errors
@@ -441,3 +441,19 @@ def test_an_ensemble_that_only_looked_at_val_is_reported(ensemble):
     text = plain(report(ensemble).read_text("utf-8"))
     assert "maps of the first convolution of the first member" in text
     assert "Each image was scored by the one member of the ensemble" in text
+
+
+def test_repeated_trainings_show_how_metrics_vary(evaluated, train_once, copy_of):
+    other = copy_of(train_once(seed=1), "other")
+    evaluate(other)
+    page = report(evaluated, repeats=[other]).read_text("utf-8")
+    assert "2 trainings of the same recipe on the same images, with the seeds 0, 1." in page
+    both = [run.metrics("test")["estimates"]["auroc"]["value"] for run in (evaluated, other)]
+    assert f'<td class="n">{np.std(both, ddof=1):.4f}</td>' in page
+    with pytest.raises(SettingsError, match="Two runs have the seed 0"):
+        report(evaluated, repeats=[evaluated])
+
+
+def test_a_run_of_another_recipe_is_no_repetition(evaluated, ensemble):
+    with pytest.raises(SettingsError, match="it was trained by other settings"):
+        report(evaluated, repeats=[ensemble])

@@ -44,6 +44,7 @@ class Facts:
     split: str
     names: Names
     images: Images | None = None
+    repeats: tuple[Run, ...] = ()  # trainings of the same recipe with other seeds
 
     @cached_property
     def name(self) -> str:
@@ -210,7 +211,12 @@ class Facts:
 
 
 def read_facts(
-    run: Run, names: Names, *, split: str | None = None, images: Images | None = None
+    run: Run,
+    names: Names,
+    *,
+    split: str | None = None,
+    images: Images | None = None,
+    repeats: Sequence[Run] = (),
 ) -> Facts:
     """Return the facts of a run: of test where it was evaluated, unless a split is named.
 
@@ -221,7 +227,8 @@ def read_facts(
     """
     run.check_is_trained()
     evaluated = [split for split in ("test", "val") if run.metrics_path(split).is_file()]
-    facts = Facts(run, split or (evaluated[0] if evaluated else "test"), names, images)
+    judged = split or (evaluated[0] if evaluated else "test")
+    facts = Facts(run, judged, names, images, tuple(repeats))
     _ = facts.metrics
     return facts
 

@@ -35,6 +35,7 @@ def section(facts: Facts) -> dict[str, Any]:
         "rules": ("as in this report", "most probable class"),
         "rule_rows": _rule_rows(facts),
         "of_folds": OF_FOLDS,
+        "repeats": _repeats(facts),
     }
 
 
@@ -68,6 +69,30 @@ def class_rows(metrics: Mapping[str, Any], classes: Sequence[str]) -> list[dict[
         if metrics.get(key):
             rows.append({"name": name, "is_mean": True, **metrics[key]})
     return rows
+
+
+def _repeats(facts: Facts) -> dict[str, Any] | None:
+    """Return how the metrics vary over trainings that differ in their seed alone."""
+    if not facts.repeats:
+        return None
+    others = [run.metrics(facts.split)["estimates"] for run in facts.repeats]
+    every = [facts.metrics["estimates"], *others]
+    rows = []
+    for key in facts.metrics["estimates"]:
+        values = [one[key]["value"] for one in every if one[key]["value"] is not None]
+        if len(values) == len(every):
+            rows.append(
+                {
+                    "name": measure(key, has_positive=facts.has_positive)[0],
+                    "this": values[0],
+                    "mean": float(np.mean(values)),
+                    "sd": float(np.std(values, ddof=1)),
+                    "least": min(values),
+                    "greatest": max(values),
+                }
+            )
+    seeds = [facts.run.plan.seed, *(run.plan.seed for run in facts.repeats)]
+    return {"seeds": seeds, "rows": rows}
 
 
 def _rule_rows(facts: Facts) -> list[dict[str, Any]]:
