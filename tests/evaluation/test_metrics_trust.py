@@ -14,6 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from diascope.evaluation.judging import judge_probabilities
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.caveats import calibration_caveats
+from diascope.metrics.prediction_sets import choose_sets
 from diascope.metrics.scored import ScoredImages
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import report
@@ -209,6 +210,34 @@ def test_a_run_is_judged_with_its_trust_and_the_report_shows_it(evaluated):
     assert "Prediction sets are not available, and there is no rule for which images" in page
     assert metrics["why_no_sets"] in page
     assert "Reliability diagram" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_groups", [9, 30])
+def test_what_is_printed_as_coverage_is_what_the_sets_promise(n_groups):
+    """Large groups are harder: of images, fewer than 90 % are covered; over groups they are not."""
+    rng = np.random.default_rng(n_groups)
+    of_groups, of_images = [], []
+    for _ in range(400):
+        labels, probabilities, groups = _uneven(rng, n_groups)
+        sets = choose_sets(labels, probabilities, groups.astype(str), coverage=0.9)
+        labels, probabilities, groups = _uneven(rng, 30)
+        inside = sets.contains(probabilities)
+        found = trust(labels, probabilities, groups, inside=inside, n_resamples=100)
+        of_groups.append(found["prediction_sets"]["coverage"][1]["value"])
+        of_images.append(found["prediction_sets"]["coverage_of_images"][1]["value"])
+    error = np.std(of_groups) / 20
+    assert np.mean(of_groups) > 0.9 - 2.6 * error
+    assert np.mean(of_images) < np.mean(of_groups) - 0.02
+
+
+def _uneven(rng, n_groups):
+    """Draw groups of the class 1, of one to twenty images; in large ones it is less likely."""
+    sizes = rng.choice([1, 20], n_groups)
+    groups = np.repeat(np.arange(n_groups), sizes)
+    level = rng.normal(2.0 - 1.5 * (sizes > 1), 1.0)
+    ill = 1 / (1 + np.exp(-(level[groups] + rng.normal(0, 1.0, groups.size))))
+    return np.ones(groups.size, int), np.stack([1 - ill, ill], axis=1), groups
 
 
 @pytest.mark.slow
