@@ -233,7 +233,7 @@ def test_sets_and_referrals_are_those_that_the_report_gives_the_figures_of(
     found = metrics["prediction_sets"]
     held = inside[np.arange(len(files)), scored.labels]
     for label in (0, 1):
-        assert found["coverage"][label]["value"] == pytest.approx(
+        assert found["coverage_of_images"][label]["value"] == pytest.approx(
             held[scored.labels == label].mean()
         )
     is_referred = (table["refer"] == "yes").to_numpy()
