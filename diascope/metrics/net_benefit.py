@@ -1,20 +1,29 @@
 """What acting by the network is worth: the decision curve, and predictive values by prevalence.
 
 Vickers & Elkin 2006, "Decision Curve Analysis: A Novel Method for Evaluating Prediction Models",
-Medical Decision Making 26:565-574. Who acts at a probability of 0.2 or above says with it that one
-missed case is as bad as four needless actions.
+Medical Decision Making 26:565-574. Whoever treats (or refers, or biopsies) at a probability of 0.2
+or above states that one missed case is as bad as four unnecessary treatments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from diascope.metrics.bootstrap import FEWEST_GROUPS, TINY, Basis, Replicates, Resampling
+from diascope.metrics.bootstrap import (
+    FEWEST_GROUPS,
+    TINY,
+    Basis,
+    Replicates,
+    Resampling,
+    Statistic,
+)
 from diascope.metrics.confusion import divide
 from diascope.metrics.replicates import estimates_of, replicates_of
 from diascope.metrics.scored import ScoredImages
@@ -24,26 +33,61 @@ PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 
 def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[str, Any]]:
-    """Return the net benefit of acting at each of `THRESHOLDS`.
+    """Return the net benefit of the network at each of `THRESHOLDS`, and what it adds.
 
     Net benefit is the fraction of true positives, less the fraction of false ones times the odds
-    of the threshold: the true positives that are worth as much, in images of all images.
+    of the threshold probability: the true positives that are worth as much, in images of all
+    images. What the network adds is its difference from the better of treating all and treating
+    none, on the same images.
+
+    The better of two is not a smooth function where the two cross (at a threshold probability equal
+    to the prevalence), so a bootstrap of it would not be valid there. Both differences are smooth,
+    and the difference from the better one is the smaller of them: its interval goes from the lower
+    of the two lower ends to the lower of the two upper ends. The lower end holds with the
+    confidence of each interval wherever the curves cross (intersection-union test: Berger 1982,
+    Technometrics 24:295-300); far from the crossing it is the usual paired interval. Intervals are
+    pointwise: each holds for one threshold that was named beforehand.
 
     The probabilities must be calibrated.
 
     Returns
     -------
     list of dict
-        ``threshold, prevalence``; ``value, low, high`` of the network; ``treat_all``; and ``gain,
-        gain_low``: by how much it is better than the better of acting on all and on none, and the
-        lower end of the interval of that. Ends are None where there are too few groups. Empty
-        without a positive class.
+        ``threshold, prevalence``; the net benefit of the network (``value``) and of treating all
+        (``treat_all``; that of treating none is 0); ``better``, the better one of ``"treat all"``
+        and ``"treat none"``; and the network's ``difference`` from it, ``difference_low,
+        difference_high``. Ends are None where there are too few groups. Empty without a positive
+        class.
     """
-    positive = images.positive_index
-    if positive is None:
+    if images.positive_index is None:
         return []
-    is_positive = images.labels == positive
-    acted = images.probabilities[:, positive, None] >= np.array(THRESHOLDS)
+    found = replicates_of(images, *_worth_by_group(images), resampling)
+    is_positive = images.labels == images.positive_index
+    rows = []
+    for k, threshold in enumerate(THRESHOLDS):
+        from_none, from_all = found[f"from none/{k}"], found[f"from all/{k}"]
+        ends = [_student(from_none), _student(from_all)]
+        lows, highs = [[one[end] for one in ends] for end in (0, 1)]
+        treat_all = from_none.value - from_all.value
+        rows.append(
+            {
+                "threshold": threshold,
+                "prevalence": float(is_positive.mean()),
+                "value": from_none.value,
+                "treat_all": treat_all,
+                "better": "treat all" if treat_all > 0 else "treat none",
+                "difference": min(from_none.value, from_all.value),
+                "difference_low": None if None in lows else min(lows),
+                "difference_high": None if None in highs else min(highs),
+            }
+        )
+    return rows
+
+
+def _worth_by_group(images: ScoredImages) -> tuple[Statistic, dict[str, Basis]]:
+    """Return the statistic of the network's differences in net benefit from none and from all."""
+    is_positive = (images.labels == images.positive_index)[:, None]
+    acted = images.probabilities[:, images.positive_index, None] >= np.array(THRESHOLDS)
     odds = np.array([t / (1 - t) for t in THRESHOLDS])
 
     def by_group(what: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -51,43 +95,22 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
         np.add.at(counts, images.group_of, what)
         return counts
 
-    def worth(acted: NDArray[np.bool_]) -> NDArray[np.float64]:
-        true, false = acted & is_positive[:, None], acted & ~is_positive[:, None]
-        return by_group(true) - odds * by_group(false)
-
-    of_network, of_all = worth(acted), worth(np.ones((images.n_images, 1), dtype=bool))
+    of_network = by_group(acted & is_positive) - odds * by_group(acted & ~is_positive)
+    of_all = by_group(is_positive) - odds * by_group(~is_positive)
+    worth = {"from none": of_network, "from all": of_network - of_all}
     sizes = images.count_by_group()
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         n_images = (weights @ sizes)[:, None]
-        network, treat_all = weights @ of_network / n_images, weights @ of_all / n_images
-        gain = network - np.maximum(treat_all, 0)
         return {
             f"{name}/{k}": column
-            for name, table in (("network", network), ("all", treat_all), ("gain", gain))
-            for k, column in enumerate(table.T)
+            for name, table in worth.items()
+            for k, column in enumerate((weights @ table / n_images).T)
         }
 
     basis = Basis.of_classes(images.confusion_by_group.sum(axis=2))
-    names = [f"{what}/{k}" for what in ("network", "all", "gain") for k in range(len(THRESHOLDS))]
-    found = replicates_of(images, statistic, dict.fromkeys(names, basis), resampling)
-    rows = []
-    for k, threshold in enumerate(THRESHOLDS):
-        network, gain = found[f"network/{k}"], found[f"gain/{k}"]
-        low, high = _student(network)
-        rows.append(
-            {
-                "threshold": threshold,
-                "prevalence": float(is_positive.mean()),
-                "value": network.value,
-                "low": low,
-                "high": high,
-                "treat_all": found[f"all/{k}"].value,
-                "gain": gain.value,
-                "gain_low": _student(gain)[0],
-            }
-        )
-    return rows
+    names = [f"{name}/{k}" for name in worth for k in range(len(THRESHOLDS))]
+    return statistic, dict.fromkeys(names, basis)
 
 
 def _student(metric: Replicates) -> tuple[float | None, float | None]:
@@ -102,21 +125,28 @@ def _student(metric: Replicates) -> tuple[float | None, float | None]:
     return value - reach, value + reach
 
 
-def useful_range(rows: list[dict[str, Any]]) -> tuple[float, float] | None:
-    """Return the longest run of thresholds at which the network is better than all and none.
+def useful_ranges(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Return the ranges of thresholds at which the network is better than treating all and none.
 
-    Better means that the interval of the gain lies above zero; None where it nowhere does.
+    Better means that the pointwise interval of the difference lies above zero. Each range is its
+    first and its last threshold, the same where it is only one.
+
+    Examples
+    --------
+    >>> lows = {0.1: -0.01, 0.2: 0.02, 0.3: 0.04, 0.4: None, 0.5: 0.01}
+    >>> useful_ranges([{"threshold": at, "difference_low": low} for at, low in lows.items()])
+    [(0.2, 0.3), (0.5, 0.5)]
     """
-    best: tuple[int, int] | None = None
-    start = None
-    for number, row in enumerate([*rows, {"gain_low": None}]):
-        if row["gain_low"] is not None and row["gain_low"] > 0:
-            start = number if start is None else start
-        elif start is not None:
-            if best is None or number - start > best[1] - best[0]:
-                best = (start, number)
-            start = None
-    return None if best is None else (rows[best[0]]["threshold"], rows[best[1] - 1]["threshold"])
+    ranges = []
+    for is_better, group in groupby(rows, key=_is_better):
+        if is_better:
+            thresholds = [row["threshold"] for row in group]
+            ranges.append((thresholds[0], thresholds[-1]))
+    return ranges
+
+
+def _is_better(row: Mapping[str, Any]) -> bool:
+    return row["difference_low"] is not None and row["difference_low"] > 0
 
 
 def predictive_values(images: ScoredImages, resampling: Resampling) -> list[dict[str, Any]]:

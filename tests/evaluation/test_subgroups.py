@@ -10,7 +10,6 @@ from sklearn.metrics import recall_score, roc_auc_score
 from diascope.data.identities import identity_columns
 from diascope.evaluation.subgroups import find_divisions
 from diascope.metrics.bootstrap import Resampling
-from diascope.metrics.net_benefit import THRESHOLDS, decision_curve, useful_range
 from diascope.metrics.scored import ScoredImages
 from diascope.metrics.subgroups import judge_subgroups
 from diascope.task import Task
@@ -223,30 +222,3 @@ def test_subgroups_of_folds_need_not_be_in_every_fold():
     assert row["estimates"]["auroc"]["value"] == pytest.approx(
         roc_auc_score(images.labels[inside], images.probabilities[inside, 1])
     )
-
-
-def test_net_benefit_is_that_of_its_formula():
-    images, _ = drawn(np.random.default_rng(8))
-    rows = decision_curve(images, RESAMPLING)
-    assert [row["threshold"] for row in rows] == list(THRESHOLDS)
-    for row in rows:
-        acted = images.probabilities[:, 1] >= row["threshold"]
-        odds = row["threshold"] / (1 - row["threshold"])
-        is_positive = images.labels == 1
-        benefit = np.mean(acted & is_positive) - odds * np.mean(acted & ~is_positive)
-        assert row["value"] == pytest.approx(benefit)
-        assert row["treat_all"] == pytest.approx(is_positive.mean() - odds * (~is_positive).mean())
-        assert row["low"] < row["value"] < row["high"] or row["low"] == row["high"]
-
-
-def test_a_network_that_knows_nothing_is_nowhere_useful():
-    rng = np.random.default_rng(9)
-    images, _ = drawn(rng)
-    chance = np.full(images.n_images, images.labels.mean()) + 1e-6 * rng.normal(
-        size=images.n_images
-    )
-    blind = images.with_answers(np.stack([1 - chance, chance], 1), images.predicted)
-    assert useful_range(decision_curve(blind, RESAMPLING)) is None
-    low, high = useful_range(decision_curve(images, RESAMPLING))
-    assert low < 0.3
-    assert high > 0.7
