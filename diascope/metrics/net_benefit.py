@@ -14,21 +14,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from diascope.metrics.bootstrap import (
-    FEWEST_GROUPS,
-    TINY,
-    Basis,
-    Replicates,
-    Resampling,
-    Statistic,
-)
+from diascope.metrics.bootstrap import TINY, Basis, Replicates, Resampling
 from diascope.metrics.confusion import divide
 from diascope.metrics.replicates import estimates_of, replicates_of
 from diascope.metrics.scored import ScoredImages
 
 THRESHOLDS = tuple(np.round(np.arange(0.02, 0.99, 0.04), 2).tolist())
+OUTCOMES = ("tp", "fp", "tn", "fn")
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -40,13 +33,17 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
     images. What the network adds is its difference from the better of treating all and treating
     none, on the same images.
 
+    Compared with treating none, the network gains the true positives and loses by the false
+    positives; compared with treating all, it gains the true negatives and loses by the false
+    negatives. `_difference` makes an interval of the intervals of these two fractions: at the ends
+    of the curve one of them is so rare that a standard error says nothing.
+
     The better of two is not a smooth function where the two cross (at a threshold probability equal
-    to the prevalence), so a bootstrap of it would not be valid there. Both differences are smooth,
-    and the difference from the better one is the smaller of them: its interval goes from the lower
-    of the two lower ends to the lower of the two upper ends. The lower end holds with the
-    confidence of each interval wherever the curves cross (intersection-union test: Berger 1982,
-    Technometrics 24:295-300); far from the crossing it is the usual paired interval. Intervals are
-    pointwise: each holds for one threshold that was named beforehand.
+    to the prevalence). The difference from the better one is the smaller of the two differences:
+    its interval goes from the lower of the two lower ends to the lower of the two upper ends. The
+    lower end holds with the confidence of each interval wherever the curves cross
+    (intersection-union test: Berger 1982, Technometrics 24:295-300). Intervals are pointwise: each
+    holds for one threshold that was named beforehand.
 
     The probabilities must be calibrated.
 
@@ -61,22 +58,23 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
     """
     if images.positive_index is None:
         return []
-    found = replicates_of(images, *_worth_by_group(images), resampling)
-    is_positive = images.labels == images.positive_index
+    found = _outcomes(images, resampling)
+    prevalence = float((images.labels == images.positive_index).mean())
     rows = []
     for k, threshold in enumerate(THRESHOLDS):
-        from_none, from_all = found[f"from none/{k}"], found[f"from all/{k}"]
-        ends = [_student(from_none), _student(from_all)]
-        lows, highs = [[one[end] for one in ends] for end in (0, 1)]
-        treat_all = from_none.value - from_all.value
+        odds = threshold / (1 - threshold)
+        tp, fp, tn, fn = (found[f"{kind}/{k}"] for kind in OUTCOMES)
+        from_none, from_all = _difference(tp, 1, fp, odds), _difference(tn, odds, fn, 1)
+        treat_all = prevalence - odds * (1 - prevalence)
+        values, lows, highs = zip(from_none, from_all, strict=True)
         rows.append(
             {
                 "threshold": threshold,
-                "prevalence": float(is_positive.mean()),
-                "value": from_none.value,
+                "prevalence": prevalence,
+                "value": from_none[0],
                 "treat_all": treat_all,
                 "better": "treat all" if treat_all > 0 else "treat none",
-                "difference": min(from_none.value, from_all.value),
+                "difference": min(values),
                 "difference_low": None if None in lows else min(lows),
                 "difference_high": None if None in highs else min(highs),
             }
@@ -84,45 +82,61 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
     return rows
 
 
-def _worth_by_group(images: ScoredImages) -> tuple[Statistic, dict[str, Basis]]:
-    """Return the statistic of the network's differences in net benefit from none and from all."""
+def _outcomes(images: ScoredImages, resampling: Resampling) -> dict[str, Replicates]:
+    """Return the fraction of all images of each of `OUTCOMES` at each threshold, resampled."""
     is_positive = (images.labels == images.positive_index)[:, None]
-    acted = images.probabilities[:, images.positive_index, None] >= np.array(THRESHOLDS)
-    odds = np.array([t / (1 - t) for t in THRESHOLDS])
+    treated = images.probabilities[:, images.positive_index, None] >= np.array(THRESHOLDS)
 
     def by_group(what: NDArray[np.bool_]) -> NDArray[np.float64]:
         counts = np.zeros((images.n_groups, what.shape[1]))
         np.add.at(counts, images.group_of, what)
         return counts
 
-    of_network = by_group(acted & is_positive) - odds * by_group(acted & ~is_positive)
-    of_all = by_group(is_positive) - odds * by_group(~is_positive)
-    worth = {"from none": of_network, "from all": of_network - of_all}
+    counts = {
+        "tp": by_group(treated & is_positive),
+        "fp": by_group(treated & ~is_positive),
+        "tn": by_group(~treated & ~is_positive),
+        "fn": by_group(~treated & is_positive),
+    }
     sizes = images.count_by_group()
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         n_images = (weights @ sizes)[:, None]
         return {
-            f"{name}/{k}": column
-            for name, table in worth.items()
+            f"{kind}/{k}": column
+            for kind, table in counts.items()
             for k, column in enumerate((weights @ table / n_images).T)
         }
 
-    basis = Basis.of_classes(images.confusion_by_group.sum(axis=2))
-    names = [f"{name}/{k}" for name in worth for k in range(len(THRESHOLDS))]
-    return statistic, dict.fromkeys(names, basis)
+    of_classes = Basis.of_classes(images.confusion_by_group.sum(axis=2))
+    names = [f"{kind}/{k}" for kind in OUTCOMES for k in range(len(THRESHOLDS))]
+    return replicates_of(images, statistic, dict.fromkeys(names, of_classes), resampling)
 
 
-def _student(metric: Replicates) -> tuple[float | None, float | None]:
-    """Return Student's interval of what has no fixed range; None where there are few groups."""
-    basis, value = metric.basis, metric.value
-    spread = float(np.std(metric.draws[~np.isnan(metric.draws)]))
-    if basis.n_independent < FEWEST_GROUPS or (spread < TINY and abs(value) > TINY):
-        return None, None
-    freedom = max(FEWEST_GROUPS - 1.0, basis.n_effective - 1)
-    error = spread / np.sqrt(freedom / (freedom + 1))
-    reach = float(stdtrit(freedom, 0.5 + metric.level / 2) * error)
-    return value - reach, value + reach
+def _difference(
+    gain: Replicates, gain_worth: float, loss: Replicates, loss_worth: float
+) -> tuple[float, float | None, float | None]:
+    """Return a gain less a loss, and the ends of its interval, None where there is none.
+
+    The interval is made of those of the two fractions and of their correlation over the resamples:
+    method of variance estimates recovery, Zou & Donner 2008, "Construction of confidence limits
+    about effect measures: a general approach", Statistics in Medicine 27:1693-1702. It is as
+    lopsided as they are, and far from the ends of their range it is the usual paired interval.
+    """
+    value = gain_worth * gain.value - loss_worth * loss.value
+    first, second = gain.estimate(), loss.estimate()
+    if None in (first.low, first.high, second.low, second.high):
+        return value, None, None
+    has_spread = min(np.ptp(gain.draws), np.ptp(loss.draws)) > TINY
+    correlation = float(np.corrcoef(gain.draws, loss.draws)[0, 1]) if has_spread else 0.0
+
+    def reach(of_gain: float, of_loss: float) -> float:
+        up, down = gain_worth * abs(of_gain), loss_worth * abs(of_loss)
+        return float(np.sqrt(max(0.0, up**2 + down**2 - 2 * correlation * up * down)))
+
+    low = value - reach(gain.value - first.low, second.high - loss.value)
+    high = value + reach(first.high - gain.value, loss.value - second.low)
+    return value, low, high
 
 
 def useful_ranges(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

@@ -70,10 +70,11 @@ def _chart(rows: Sequence[Mapping[str, Any]], facts: Facts) -> Chart:
 
 def _note(rows: Sequence[Mapping[str, Any]], facts: Facts) -> str:
     return (
-        f"Whole {plural(facts.group_kind)} are resampled, the same for both sides of a difference, "
-        "so that the variation of the prevalence is part of the interval only as far as it changes "
-        f"the difference. The intervals are pointwise: each holds for one threshold that was "
-        f"chosen beforehand. They are not corrected for looking at {len(rows)} thresholds, so the "
-        "end of a range may lie further in than it seems. Where treating all and treating none are "
-        "about equal, the interval is the more cautious one of the two differences."
+        f"Intervals by resampling whole {plural(facts.group_kind)}, the same for the network and "
+        "for what it is compared with. They are pointwise: each holds for one threshold that was "
+        f"chosen beforehand, and none is corrected for looking at {len(rows)} of them, so the ends "
+        "of a range are less certain than they look. Each combines the intervals of what is gained "
+        "and what is lost (Zou & Donner 2008), so that it does not become too narrow where errors "
+        "are rare; where treat all and treat none are about equal, it is the more cautious one of "
+        "the two differences."
     )
