@@ -34,9 +34,9 @@ def summarise(found: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def warnings_of(found: Mapping[str, Any] | None) -> list[str]:
+def warnings_of(found: Mapping[str, Any]) -> list[str]:
     """Return what every reader of the figures should know: losses at the mildest strengths."""
-    if found is None:
+    if "why_not" in found:
         return []
     mild = [
         row

@@ -14,10 +14,10 @@ OF_POSITIVE = {"sensitivity": "sensitivity", "specificity": "specificity"}
 
 
 def section(facts: Facts) -> dict[str, Any]:
-    """Return sentences, a chart and a table; without ``found`` where it was not evaluated."""
-    found = facts.metrics.get("robustness")
-    if not found:
-        return {"found": None}
+    """Return sentences, a chart and a table, or why it was not evaluated."""
+    found = facts.metrics.get("robustness") or {"why_not": "nobody asked for it"}
+    if "why_not" in found:
+        return {"found": None, "why_not": found["why_not"]}
     return {
         "found": found,
         "basis": basis_text(found, facts.group_kind),
