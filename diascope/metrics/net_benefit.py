@@ -66,7 +66,8 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
         tp, fp, tn, fn = (found[f"{kind}/{k}"] for kind in OUTCOMES)
         from_none, from_all = _difference(tp, 1, fp, odds), _difference(tn, odds, fn, 1)
         treat_all = prevalence - odds * (1 - prevalence)
-        values, lows, highs = zip(from_none, from_all, strict=True)
+        ends = [one[1:] for one in (from_none, from_all) if one[1] <= one[2]]
+        low, high = np.min(ends, axis=0).tolist() if len(ends) == 2 else (None, None)
         rows.append(
             {
                 "threshold": threshold,
@@ -74,9 +75,9 @@ def decision_curve(images: ScoredImages, resampling: Resampling) -> list[dict[st
                 "value": from_none[0],
                 "treat_all": treat_all,
                 "better": "treat all" if treat_all > 0 else "treat none",
-                "difference": min(values),
-                "difference_low": None if None in lows else min(lows),
-                "difference_high": None if None in highs else min(highs),
+                "difference": min(from_none[0], from_all[0]),
+                "difference_low": low,
+                "difference_high": high,
             }
         )
     return rows
@@ -115,8 +116,8 @@ def _outcomes(images: ScoredImages, resampling: Resampling) -> dict[str, Replica
 
 def _difference(
     gain: Replicates, gain_worth: float, loss: Replicates, loss_worth: float
-) -> tuple[float, float | None, float | None]:
-    """Return a gain less a loss, and the ends of its interval, None where there is none.
+) -> tuple[float, float, float]:
+    """Return a gain less a loss, and the ends of its interval, NaN where there is none.
 
     The interval is made of those of the two fractions and of their correlation over the resamples:
     method of variance estimates recovery, Zou & Donner 2008, "Construction of confidence limits
@@ -125,8 +126,8 @@ def _difference(
     """
     value = gain_worth * gain.value - loss_worth * loss.value
     first, second = gain.estimate(), loss.estimate()
-    if None in (first.low, first.high, second.low, second.high):
-        return value, None, None
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return value, np.nan, np.nan
     has_spread = min(np.ptp(gain.draws), np.ptp(loss.draws)) > TINY
     correlation = float(np.corrcoef(gain.draws, loss.draws)[0, 1]) if has_spread else 0.0
 

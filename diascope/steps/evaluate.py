@@ -49,7 +49,7 @@ def evaluate(
     operating point, chosen on validation images, to the bundle, whose default stays; a
     ``threshold`` is judged as well, and guarantees nothing.
 
-    Up to ``most_images`` (60 by default) are corrupted to see how robust the network is: always with
+    Up to ``most_images`` (60 by default) are corrupted to see how robust it is: always with
     ``robustness=True``, even if that opens the images once more; never with False; and by default
     where they are looked at anyway, and the network is not too large for that to take long. What
     was evaluated before is read from the run. What the network costs is measured once.

@@ -9,7 +9,7 @@
     log.jsonl                    a line for each epoch
     bundle/ or folds/<k>/        the network; a cross-validation has one for each fold
     predictions/ metrics/        <split>.parquet, <split>.json
-    report.html
+    cost.json report.html        size and speed of the network, as measured once
 
 Every file that is read again is checked: against its own digest (plan, log, card, metrics,
 predictions) or that in the plan (recipe, manifest, fingerprint, provenance). Metrics must follow

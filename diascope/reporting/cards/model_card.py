@@ -28,6 +28,8 @@ from diascope.reporting.cards.markdown import (
     table,
     words,
 )
+from diascope.reporting.cost_table import NOTE as COST_NOTE
+from diascope.reporting.cost_table import cost_rows
 from diascope.reporting.measures import basis, estimate_text, measure
 from diascope.reporting.report.limits import limits
 from diascope.system.files import write_text
@@ -70,6 +72,7 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
             ("How to use it", usage(card)),
             ("Data", _data(data, run.fingerprint, card, cases)),
             ("Training", _training(run, card)),
+            ("Model and cost", _cost(run)),
             ("Evaluation", _evaluation(evaluated, stale)),
             ("Thresholds", thresholds(card)),
             ("Limits", _limits(run, answers)),
@@ -257,6 +260,11 @@ def _training(run: Run, card: Card) -> str:
     ]
     why = "The run's `plan.json` has every setting with its reason."
     return f"{table(('setting', 'value'), rows)}\n\n{why}"
+
+
+def _cost(run: Run) -> str:
+    rows = cost_rows(run)
+    return f"{table(('figure', 'value'), rows)}\n\n{words(COST_NOTE)}" if rows else ""
 
 
 def _evaluation(evaluated: Mapping[str, Any], stale: list[str]) -> str:

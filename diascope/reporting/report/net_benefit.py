@@ -1,4 +1,4 @@
-"""Decision curve analysis: at which threshold probabilities the network does more good than harm."""
+"""Decision curve analysis: at which thresholds the network does more good than harm."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def claim(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _meaning(rows: Sequence[Mapping[str, Any]], facts: Facts) -> str:
     return (
-        "To treat stands for whatever follows a positive result: to refer, to biopsy, to look again. "
-        "A threshold probability of 0.20 means that one missed image is as bad as four unnecessary "
+        "To treat stands for whatever follows a positive result: to refer, to biopsy, to look "
+        "again. A threshold probability of 0.20 means that one missed image is as bad as four unnecessary "
         "treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). It holds for "
         f"the prevalence of {facts.positive} in these images, {rows[0]['prevalence']:.0%}, and for "
         "no other. Read it at the thresholds that are reasonable in the clinic."
