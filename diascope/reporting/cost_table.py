@@ -53,7 +53,7 @@ def _speed_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "time for a prediction",
-            f"{_ms(speed['one_image_ms'])} by itself, {_ms(speed['batch_image_ms'])} {batch}",
+            f"{_ms(speed['one_image_ms'])} by itself, {_ms(speed['batch_image_ms'])} an image {batch}",
         ),
         ("energy for a prediction", energy),
         ("measured on", machine),

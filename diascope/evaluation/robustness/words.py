@@ -102,6 +102,22 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def unseen_text(found: Mapping[str, Any]) -> str:
+    """Say how large a loss at the mildest strengths may be without being seen in these images."""
+    halves = [
+        (change["high"] - change["low"]) / 2
+        for row in mildest(found["rows"])
+        if (change := row["changes"]["balanced_accuracy"])["high"] is not None
+    ]
+    if not halves:
+        return ""
+    return (
+        "A change of balanced accuracy at the mildest strengths is known to about "
+        f"±{max(halves):.2f} at worst: smaller losses may not show. More images show smaller ones "
+        "(evaluate --robustness --most-images)."
+    )
+
+
 def basis_text(found: Mapping[str, Any], group_kind: str) -> str:
     """Describe which images were corrupted, at which point, and what the intervals are."""
     n_images, n_of = found["n_images"], found["n_of"]

@@ -61,4 +61,7 @@ def _draw_differences(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             color=NETWORK,
             markerfacecolor=NETWORK if has_interval else "white",
         )
+    highest = max(row["difference_high"] or row["difference"] for row in rows)
+    top, bottom = max(0.01, highest), axes.get_ylim()[0]
+    axes.set_ylim(max(bottom, -top), 1.05 * top)  # the longest intervals would hide the others
     axes.set_ylabel("difference in net benefit")

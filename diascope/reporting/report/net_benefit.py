@@ -49,8 +49,8 @@ def claim(rows: Sequence[Mapping[str, Any]]) -> str:
 def _meaning(rows: Sequence[Mapping[str, Any]], facts: Facts) -> str:
     return (
         "To treat stands for whatever follows a positive result: to refer, to biopsy, to look "
-        "again. A threshold probability of 0.20 means that one missed image is as bad as four unnecessary "
-        "treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). It holds for "
+        "again. A threshold probability of 0.20 means that one missed image is as bad as four "
+        "unnecessary treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). It holds for "
         f"the prevalence of {facts.positive} in these images, {rows[0]['prevalence']:.0%}, and for "
         "no other. Read it at the thresholds that are reasonable in the clinic."
     )
@@ -64,7 +64,8 @@ def _chart(rows: Sequence[Mapping[str, Any]], facts: Facts) -> Chart:
         f"the difference of the network from the better of the two: {listed}.",
         caption="Left: net benefit as a fraction of all images. Right: the network less the better "
         "of treat all and treat none, on the same images, with pointwise 95 % intervals by "
-        f"{facts.group_kind}; shaded where the interval lies above zero.",
+        f"{facts.group_kind}; shaded where the interval lies above zero. Long intervals are "
+        "cut at the bottom; the table below has them whole.",
     )
 
 

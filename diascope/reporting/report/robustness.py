@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diascope.evaluation.robustness.words import basis_text
+from diascope.evaluation.robustness.words import basis_text, unseen_text
 from diascope.reporting.figures.intervals import robustness_figure
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
@@ -20,7 +20,7 @@ def section(facts: Facts) -> dict[str, Any]:
         return {"found": None, "why_not": found["why_not"]}
     return {
         "found": found,
-        "basis": basis_text(found, facts.group_kind),
+        "basis": f"{basis_text(found, facts.group_kind)} {unseen_text(found)}",
         "chart": _chart(found),
         "metrics": {
             **CHARTED,
