@@ -42,7 +42,7 @@ def _size_rows(run: Run, cost: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _speed_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     speed = cost["speed"]
-    batch = f"in batches of {speed['batch_size']}"
+    alone, together = _ms(speed["one_image_ms"]), _ms(speed["batch_image_ms"])
     joules = speed["joules_per_image"]
     energy = (
         f"{NOT_MEASURED}: the machine gave no energy counter"
@@ -53,7 +53,7 @@ def _speed_rows(cost: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "time for a prediction",
-            f"{_ms(speed['one_image_ms'])} by itself, {_ms(speed['batch_image_ms'])} an image {batch}",
+            f"{alone} by itself, {together} an image in batches of {speed['batch_size']}",
         ),
         ("energy for a prediction", energy),
         ("measured on", machine),

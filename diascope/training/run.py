@@ -160,7 +160,7 @@ class Run:
     def split_warnings(self) -> list[str]:
         """Why figures from this split, or from folds by group, may be too good."""
         if self.is_cross_validation:
-            return list(independence_warnings(self.dataset.group_kind))
+            return list(independence_warnings(self.dataset.group_kind, self.manifest))
         return list(self.fingerprint["split"]["warnings"])
 
     def divide_val(self, table: pl.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

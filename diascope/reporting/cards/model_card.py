@@ -30,7 +30,7 @@ from diascope.reporting.cards.markdown import (
 )
 from diascope.reporting.cost_table import NOTE as COST_NOTE
 from diascope.reporting.cost_table import cost_rows
-from diascope.reporting.measures import basis, estimate_text, measure
+from diascope.reporting.measures import basis, estimate_text, measure, status
 from diascope.reporting.report.limits import limits
 from diascope.system.files import write_text
 from diascope.system.words import counted, plural
@@ -272,7 +272,7 @@ def _evaluation(evaluated: Mapping[str, Any], stale: list[str]) -> str:
     if "test" not in evaluated and not stale:
         parts.append("The network has not been evaluated on test images.")
     for part, metrics in evaluated.items():
-        where = "On its own test split" if part == "test" else f"On external data: {part}"
+        where = "On its own test split" if part == "test" else f"On {status(metrics)} data: {part}"
         has_positive = metrics["positive"] is not None
         rows = [
             (measure(key, has_positive=has_positive)[0], estimate_text(one), _basis(one, metrics))
@@ -360,7 +360,9 @@ def _chosen_for(point: OperatingPoint, card: Card, image: str) -> str:
 
 
 def _limits(run: Run, answers: Mapping[str, str]) -> str:
-    found = bullets(limits(run.dataset.group_kind, is_cross_validation=False))
+    found = bullets(
+        limits(run.dataset.group_kind, run.external_metrics(), is_cross_validation=False)
+    )
     answer = answers.get("limitations")
     return f"{found}\n\n{paragraphs(answer)}" if answer else found
 

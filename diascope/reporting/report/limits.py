@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from diascope.reporting.measures import EXTERNAL, status
 from diascope.reporting.report.facts import Facts, patient_of
 from diascope.system.words import plural
 
 
 def section(facts: Facts) -> dict[str, Any]:
     """Return the limits as sentences."""
-    has_folds = facts.run.is_cross_validation
-    return {"texts": limits(facts.group_kind, is_cross_validation=has_folds)}
+    has_folds, external = facts.run.is_cross_validation, facts.external
+    return {"texts": limits(facts.group_kind, external, is_cross_validation=has_folds)}
 
 
-def limits(group_kind: str, *, is_cross_validation: bool) -> list[str]:
-    """Return what the figures of a run cannot say."""
+def limits(
+    group_kind: str, external: Mapping[str, Mapping[str, Any]], *, is_cross_validation: bool
+) -> list[str]:
+    """Return what the figures of a run cannot say.
+
+    ``external`` has the metrics on other data sets, by their names.
+    """
     patient = patient_of(group_kind)
     found = [
         f"Single images were evaluated. That does not show how well a {patient} would be "
         f"diagnosed: no rule from images to {patient} was tested.",
-        "All images come from one collection. Another scanner, stain, camera, clinic or "
-        "population was not tried, and performance usually falls there.",
+        _other_places(external),
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "
         "an error and vice versa.",
         "PPV, NPV and the probabilities hold for the class proportions found here. Where the "
@@ -37,3 +43,21 @@ def limits(group_kind: str, *, is_cross_validation: bool) -> list[str]:
             "a new training on new data would differ (Bengio & Grandvalet 2004)."
         )
     return found
+
+
+def _other_places(external: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which collections the network was tried on, and that there are others."""
+    usual = "performance usually falls there"
+    if not external:
+        return (
+            "All images come from one collection. Another scanner, stain, camera, clinic or "
+            f"population was not tried, and {usual}."
+        )
+    tried = ", ".join(f"{name} ({status(metrics)})" for name, metrics in external.items())
+    partly = [name for name, metrics in external.items() if status(metrics) != EXTERNAL]
+    shared = f" What {' and '.join(partly)} shares with the data of the training is said there."
+    return (
+        f"Outside the collection of the training, the network was tried on {tried} and nowhere "
+        f"else.{shared * bool(partly)} On other scanners, stains, cameras, clinics or populations "
+        f"it was not tried, and {usual}."
+    )

@@ -50,9 +50,9 @@ def _meaning(rows: Sequence[Mapping[str, Any]], facts: Facts) -> str:
     return (
         "To treat stands for whatever follows a positive result: to refer, to biopsy, to look "
         "again. A threshold probability of 0.20 means that one missed image is as bad as four "
-        "unnecessary treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). It holds for "
-        f"the prevalence of {facts.positive} in these images, {rows[0]['prevalence']:.0%}, and for "
-        "no other. Read it at the thresholds that are reasonable in the clinic."
+        "unnecessary treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). "
+        f"It holds for the prevalence of {facts.positive} in these images, "
+        f"{rows[0]['prevalence']:.0%}, and for no other. Read it at the thresholds that are reasonable in the clinic."
     )
 
 

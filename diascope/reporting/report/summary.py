@@ -7,6 +7,7 @@ from typing import Any
 
 from diascope.reporting.measures import basis
 from diascope.reporting.report.data import data_warnings
+from diascope.reporting.report.external import external_lines
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.report.labels import label_warning
 from diascope.reporting.report.split import leak_warning
@@ -36,6 +37,7 @@ def section(facts: Facts) -> dict[str, Any]:
         "protocol": _protocol(facts),
         "estimates": [name for name in HEADLINE if name in estimates][:N_HEADLINE],
         "meaning": _meaning(facts),
+        "external": external_lines(facts),
         "warnings": warnings_about(facts),
     }
 
