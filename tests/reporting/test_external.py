@@ -120,13 +120,13 @@ def test_patients_of_external_data_are_hidden_and_shown_on_request(abroad):
 def test_pictures_are_shown_only_while_the_data_are_those_that_were_evaluated(abroad):
     run, _ = abroad
     errors = section_of(report(run).read_text("utf-8"), "external").split("Worst errors")[1]
-    assert errors.count("<img) > 0
+    assert errors.count("<img") > 0
     prepare("malaria", source=run.fingerprint["source"])  # untouched
     from diascope.system.environment import dataset_folder
 
     (dataset_folder("abroad") / "fingerprint.json").unlink()
     errors = section_of(report(run).read_text("utf-8"), "external").split("Worst errors")[1]
-    assert errors.count("<img) == 0
+    assert errors.count("<img") == 0
 
 
 def prepared(name="there", **columns):
