@@ -105,8 +105,13 @@ def texts_of(rows: Rows, facts: Facts) -> list[str]:
             f"{len(tested)} of {counted(len(rows), 'subgroup')} {compared} detectably, which does "
             "not prove equality."
         )
-    found += [text for key in rows[0]["differences"] if (text := _blindness(tested, key, names))]
-    return [*found, *_about_untested(untested, facts), *_about_mix(rows, facts), *_about_few(rows, facts)]
+    return [
+        *found,
+        *_blindness(tested, names),
+        *_about_untested(untested, facts),
+        *_about_mix(rows, facts),
+        *_about_few(rows, facts),
+    ]
 
 
 def _is_tested(row: Mapping[str, Any]) -> bool:
@@ -117,26 +122,26 @@ def _verdicts(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
     return " ".join(
         f"{row['name']}: {names[metric]} is {'lower' if one['verdict'] == WORSE else 'higher'} "
         f"than in the rest by {abs(one['value']):.3f} (95 % interval {one['low']:+.3f} to "
-        f"{one['high']:+.3f}; p = {one['p_holm']:.2g} after correction)."
+        f"{one['high']:+.3f}; {_p_text(one['p_holm'])} after correction)."
         for metric, one in row["differences"].items()
         if one["verdict"] in (BETTER, WORSE)
     )
 
 
-def _blindness(tested: Rows, metric: str, names: Mapping[str, str]) -> str:
-    """Say which differences would have been found."""
-    known = [
-        (one["detectable"], row["name"])
-        for row in tested
-        if (one := row["differences"][metric])["detectable"] is not None
+def _blindness(tested: Rows, names: Mapping[str, str]) -> list[str]:
+    """Say which differences would have been found, from the best to the worst known subgroup."""
+    parts = []
+    for metric in tested[0]["differences"] if tested else ():
+        differences = [row["differences"][metric]["detectable"] for row in tested]
+        known = sorted({f"{one:.2f}" for one in differences if one is not None}, key=float)
+        if known:
+            parts.append(f"{names[metric]} {' to '.join(dict.fromkeys((known[0], known[-1])))}")
+    if not parts:
+        return []
+    return [
+        "Smallest difference from the rest that would be found with a power of 80 %, by subgroup: "
+        f"{'; '.join(parts)}."
     ]
-    if not known:
-        return ""
-    (least, first), (most, last) = min(known), max(known)
-    upto = f"from {least:.2f} ({first}) to {most:.2f} ({last})" if last != first else f"{least:.2f}"
-    return (
-        f"Smallest difference of {names[metric]} that would be found with a power of 80 %: {upto}."
-    )
 
 
 def _about_untested(untested: Rows, facts: Facts) -> list[str]:
@@ -148,8 +153,8 @@ def _about_untested(untested: Rows, facts: Facts) -> list[str]:
             [f"{row['name']} ({facts.classes[row['only_class']]} only)" for row in one_class], 12
         )
         found.append(
-            f"Bound up with the class, and so no subgroup to compare: {listed}. All images there "
-            "are of one class: what looks like a difference is one of the classes."
+            f"Confounded with the class, and so not compared: {listed}. What looks like a "
+            "difference there is one between classes."
         )
     if others:
         found.append(
@@ -168,8 +173,7 @@ def _about_mix(rows: Rows, facts: Facts) -> list[str]:
             [f"{row['name']} ({facts.classes[row['only_class']]} only)" for row in one_class], 12
         )
         found.append(
-            f"Of one class only: {listed}. Such an attribute belongs to the class, so that it is "
-            "compared within the class alone."
+            f"Confounded with the class: {listed}. These are compared within that class alone."
         )
     known = [
         (row["estimates"]["accuracy"]["value"], row["name"])
@@ -211,8 +215,8 @@ def _recall_table(rows: Rows, facts: Facts) -> dict[str, Any]:
     texts = [
         f"{row['name']}: recall of {facts.classes[k]} is "
         f"{'lower' if one['verdict'] == WORSE else 'higher'} than in the rest by "
-        f"{abs(one['value']):.3f} (95 % interval {one['low']:+.3f} to {one['high']:+.3f}; p = "
-        f"{one['p_holm']:.2g} after correction)."
+        f"{abs(one['value']):.3f} (95 % interval {one['low']:+.3f} to {one['high']:+.3f}; "
+        f"{_p_text(one['p_holm'])} after correction)."
         for row in cells
         for k, (_, one) in zip(shown, row["cells"], strict=True)
         if one["verdict"] in (BETTER, WORSE)
@@ -223,7 +227,26 @@ def _recall_table(rows: Rows, facts: Facts) -> dict[str, Any]:
             f"Of {len(tests)} recalls (one class in one subgroup), {n_tested} could be compared "
             "with the rest, and none differs detectably."
         ]
+    texts += _of_one_subgroup(rows, n_classes, facts)
     return {"classes": [facts.classes[k] for k in shown], "rows": cells, "texts": texts}
+
+
+def _of_one_subgroup(rows: Rows, n_classes: int, facts: Facts) -> list[str]:
+    """Name the classes whose images are all in one subgroup: they cannot be compared."""
+    inside: dict[str, list[str]] = {}
+    for k in range(n_classes):
+        names = [row["name"] for row in rows if row["recalls"][k]["value"] is not None]
+        if len(names) == 1:
+            inside.setdefault(names[0], []).append(facts.classes[k])
+    return [
+        f"Confounded with the class: all images of {', '.join(classes)} are in {name}, so their "
+        "recall cannot be compared."
+        for name, classes in inside.items()
+    ]
+
+
+def _p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _method(found: Mapping[str, Any], facts: Facts) -> str:
@@ -240,7 +263,7 @@ def _method(found: Mapping[str, Any], facts: Facts) -> str:
         "Test: each subgroup is compared with the rest on the same "
         f"{f'{times:,} ' if times else ''}resamples of whole {plural(facts.group_kind)} (paired "
         "bootstrap by group), two-sided. It is called better or worse where p is below 0.05 after "
-        "Holm's correction over all comparisons of the same attribute; attributes are not corrected "
-        "for each other. The smallest difference that would be found is for a power of 80 % and a "
+        "Holm's correction over all comparisons of the same attribute; attributes are not "
+        "corrected for each other. The smallest difference that would be found is for a power of 80 % and a "
         f"p-value that stands out by itself after that correction.{of_classes}"
     )
