@@ -36,6 +36,16 @@ def _no_power_cut():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _only_what_is_asked_for():
+    """Corrupt no images without being asked, and take no time to measure the speed of a network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diascope.evaluation.robustness.AFFORDABLE", 0)
+        patch.setattr("diascope.bundle.cost.MEASURED_SECONDS", 0.0)
+        patch.setattr("diascope.bundle.cost.FEWEST_ROUNDS", 1)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch) -> Path:
     """Give every test an empty DIASCOPE_HOME of its own."""

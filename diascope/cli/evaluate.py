@@ -47,17 +47,22 @@ def evaluate(
         ),
     ] = None,
     robustness: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--robustness",
-            help="Also evaluate on corrupted images: blur, noise, JPEG compression, brightness, "
-            "colour, rotation.",
+            "--robustness/--no-robustness",
+            help="Evaluate on corrupted images: blur, noise, JPEG compression, brightness, colour, "
+            "rotation. By default a sample is, unless the network is so large that it would take "
+            "long.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     most_images: Annotated[
-        int,
-        typer.Option(help="Corrupt at most this many images, drawn from all classes and groups."),
-    ] = MOST_IMAGES,
+        int | None,
+        typer.Option(
+            help="Corrupt at most this many images, drawn from all classes and groups; "
+            f"{MOST_IMAGES} by default."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a network, with confidence intervals by group.

@@ -52,7 +52,7 @@ def judge(
     training: TrainingImages | str,
     val: ScoredImages | None = None,
     classes: ClassGroups = NO_CLASS_GROUPS,
-    sample: Sample | None = None,
+    sample: Sample | str,
     progress: ShowProgress = silent,
 ) -> dict[str, Any]:
     """Return the content of ``metrics/<name>.json``, but for what the ledger adds.
@@ -69,8 +69,8 @@ def judge(
         The validation images that choices were made on, which are not those that are judged.
     classes : ClassGroups, optional
         Groups of classes to judge against all others.
-    sample : Sample, optional
-        The images that robustness is judged on; without it there is no robustness.
+    sample : Sample or str
+        The images that robustness is judged on, or why there are none.
 
     Returns
     -------
@@ -230,11 +230,11 @@ def _robustness(
     predictions: Predictions,
     scored: ScoredImages,
     networks: Sequence[Bundle],
-    sample: Sample | None,
+    sample: Sample | str,
     progress: ShowProgress,
-) -> dict[str, Any] | None:
-    if sample is None:
-        return None
+) -> dict[str, Any]:
+    if isinstance(sample, str):
+        return {"why_not": sample}
     number_of = {image_id: number for number, image_id in enumerate(predictions.image_ids)}
     chosen = np.array([number_of[image_id] for image_id in sample.table["image_id"]])
     return check_robustness(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from diascope.data.identities import identity_columns
 from diascope.data.manifest import metadata_columns
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.scored import ScoredImages
-from diascope.metrics.subgroups import judge_subgroups
+from diascope.metrics.subgroups import as_condition, judge_subgroups
 
 MOST_RESAMPLES = 500  # of many subgroups; standard errors are then right to 3 %
 
@@ -42,6 +42,8 @@ def subgroups_of(
     manifest: pl.DataFrame,
     rows: NDArray[np.intp],
     resampling: Resampling,
+    *,
+    conditions: Mapping[str, Collection[int]] | None = None,
 ) -> dict[str, Any]:
     """Judge predictions within each subgroup that metadata or image sizes make.
 
@@ -54,12 +56,16 @@ def subgroups_of(
     rows : intp (N,)
         The rows of the manifest that ``images`` is about.
     resampling : Resampling
+    conditions : mapping of str to collection of int, optional
+        Sets of class indices that a clinic asks for, such as all malignant ones, by their names:
+        sensitivity and specificity for each are judged by subgroup as well.
 
     Returns
     -------
     dict
-        Ready for JSON: ``divisions`` with ``name, how`` and ``rows``, see `judge_subgroups`; and
-        ``left_out``, a sentence for each column that was passed over.
+        Ready for JSON: ``divisions`` with ``name, how``, ``rows``, see `judge_subgroups`, and
+        ``conditions``, such rows by the name of the condition; ``n_resamples``; and ``left_out``, a
+        sentence for each column that was passed over.
     """
     train = manifest.filter(pl.col("split") == "train") if "split" in manifest.columns else manifest
     divisions, left_out = find_divisions(
@@ -68,15 +74,24 @@ def subgroups_of(
         identities=identity_columns(manifest),
     )
     resampling = resampling.at_most(MOST_RESAMPLES)
+    asked_for = {
+        name: as_condition(images, condition, name)
+        for name, condition in (conditions or {}).items()
+    }
     return {
         "divisions": [
             {
                 "name": one.name,
                 "how": one.how,
                 "rows": judge_subgroups(images, one.subgroups, one.member_of, resampling),
+                "conditions": {
+                    name: judge_subgroups(asked, one.subgroups, one.member_of, resampling)
+                    for name, asked in asked_for.items()
+                },
             }
             for one in divisions
         ],
+        "n_resamples": resampling.n_resamples,
         "left_out": left_out,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from diascope.data.spec import UNGROUPED
 from diascope.system.words import counted
 
+EXTERNAL, PARTLY_EXTERNAL = "external", "partly external"  # data from elsewhere
 MEASURES: dict[str, tuple[str, str]] = {
     "auroc": (
         "AUROC",
@@ -70,6 +71,12 @@ def estimate_text(estimate: Mapping[str, Any], *, digits: int = 3, is_signed: bo
     if low is None or high is None:
         return f"{value:{form}} [no interval]"
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def status(metrics: Mapping[str, Any]) -> str:
+    """Return `EXTERNAL`, or `PARTLY_EXTERNAL` where the data share something known."""
+    is_partly = (metrics.get("external") or {}).get("is_partly")
+    return PARTLY_EXTERNAL if is_partly else EXTERNAL
 
 
 def basis(n_images: int, n_groups: int, group_kind: str, *, joint: str = " of ") -> str:

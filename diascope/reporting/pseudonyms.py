@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from diascope.bundle.predictions import Predictions
 from diascope.data.identities import identity_columns
 from diascope.data.spec import DatasetCard
 from diascope.data.story import Statement
@@ -159,6 +160,25 @@ def pseudonyms(manifest: pl.DataFrame, group_kind: str) -> Names:
     members = [member for group in groups for member in group.split("+")]  # of joined groups
     words = [*groups, *members, *manifest["image_id"], *paths, *file_names]
     return Names(shown, _telling([*words, *_identities(manifest)]))
+
+
+def external_names(predictions: Predictions, group_kind: str, names: Names) -> Names:
+    """Return names for the groups of other data, beside those of the run's own.
+
+    They are "external patient 07" and so on, in an order that follows from the scores and from
+    nothing that a list of patients has. Where the run's own names are true, so are these.
+    """
+    groups = sorted({str(group) for group in predictions.groups})
+    if names.are_true:
+        return Names({group: group for group in groups}, ())
+    order = np.random.default_rng(list(bytes.fromhex(predictions.sha256))).permutation(len(groups))
+    width = len(str(len(groups)))
+    shown = {
+        group: f"external {group_kind} {number + 1:0{width}d}"
+        for group, number in zip(groups, order.tolist(), strict=True)
+    }
+    members = [member for group in groups for member in group.split("+")]
+    return Names(shown, _telling([*names.hidden, *groups, *members, *predictions.image_ids]))
 
 
 def _identities(manifest: pl.DataFrame) -> Iterator[str]:

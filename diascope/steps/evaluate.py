@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from diascope.bundle.card import Card
+from diascope.bundle.cost import save_cost
 from diascope.bundle.operating_points import free_name, has_points
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import fold_column
-from diascope.errors import SettingsError, SourceError
+from diascope.errors import ImageError, SettingsError, SourceError
 from diascope.evaluation.controls.judging import TrainingImages
 from diascope.evaluation.judging import ClassGroups, judge, operating_points
 from diascope.evaluation.operating_points import judge_points
-from diascope.evaluation.robustness import MOST_IMAGES
+from diascope.evaluation.robustness import MOST_IMAGES, affordable_images
 from diascope.evaluation.robustness.judging import Sample, read_sample
 from diascope.metrics.class_groups import has_target, parse_class_groups
 from diascope.metrics.operating_point import Target, parse_target
@@ -42,8 +43,8 @@ def evaluate(
     target: str | None = None,
     threshold: float | None = None,
     class_groups: Sequence[str] = (),
-    robustness: bool = False,
-    most_images: int = MOST_IMAGES,
+    robustness: bool | None = None,
+    most_images: int | None = None,
     progress: ShowProgress = silent,
 ) -> dict[str, Any]:
     """Judge a run on its test images, its validation images, or a data set ``on`` from elsewhere.
@@ -52,8 +53,12 @@ def evaluate(
     operating point, chosen on validation images, to the bundle, whose default stays; a
     ``threshold`` is judged as well, and guarantees nothing. With ``class_groups``, such as
     ``["malignant=mel,bcc,akiec"]``, groups of classes are judged against all others; the target
-    then is theirs where no class is positive. With ``robustness``, up to
-    ``most_images`` are corrupted as well. What was evaluated before is read from the run.
+    then is theirs where no class is positive.
+
+    Up to ``most_images`` (60 by default) are corrupted to see how robust it is: always with
+    ``robustness=True``, even if that opens the images once more; never with False; and by default
+    where they are looked at anyway, and the network is not too large for that to take long. What
+    was evaluated before is read from the run. What the network costs is measured once.
 
     Returns the content of ``metrics/<name>.json``, see docs/formats.md; raises `DiascopeError`,
     also where external images are among those that the network learned from (`LeakageError`).
@@ -62,13 +67,19 @@ def evaluate(
     exam = exam_of(Run.open(run), split=split, on=on)
     groups = _class_groups(exam, class_groups, wanted)
     wanted = None if groups.target else wanted
-    if _is_up_to_date(exam, wanted, threshold, groups, robustness=robustness):
+    n_corrupted = (1 if most_images is None else most_images) if robustness else 0
+    most_images = MOST_IMAGES if most_images is None else most_images
+    if _is_up_to_date(exam, wanted, threshold, groups, n_corrupted=n_corrupted):
         return exam.run.metrics(exam.name)
     exam.check()
     answers = read_answers(exam.run.folder / ANSWERS)
     networks = load_with_target(exam.run, wanted)
     points = points_to_judge(exam, networks, threshold)
-    sample = _sample_of(exam, most_images) if robustness else None
+    cost = save_cost(exam.run.folder, networks[0], exam.run.network_folders[0])
+    if robustness is None:
+        sample = _affordable_sample(exam, most_images, cost["multiply_adds"])
+    else:
+        sample = _sample_of(exam, most_images) if robustness else "it was left out on request"
     predictions, opening = exam.score(networks, progress)
     save_points(exam.run, networks)
     training = _training_images(exam, progress)
@@ -138,20 +149,42 @@ def _sample_of(exam: RunExam, most_images: int) -> Sample:
         )
 
 
+def _affordable_sample(exam: RunExam, most_images: int, multiply_adds: int) -> Sample | str:
+    """Read images to corrupt without being asked, or return why there are none."""
+    if exam.by_members:
+        return "an ensemble learned from its validation images"
+    number = affordable_images(multiply_adds, most_images)
+    if not number:
+        return (
+            f"the network takes {multiply_adds / 1e9:,.1f} billion multiply-adds an image, so that "
+            "this check would take long"
+        )
+    try:
+        return _sample_of(exam, number)
+    except (SourceError, ImageError) as error:
+        return f"the images cannot be read: {error.problem}"
+
+
 def _is_up_to_date(
     exam: RunExam,
     wanted: Target | None,
     threshold: float | None,
     groups: ClassGroups,
     *,
-    robustness: bool,
+    n_corrupted: int,
 ) -> bool:
-    """Return whether stored metrics are of the bundle as it is, and of what is wanted."""
+    """Return whether stored metrics are of the bundle as it is, and of what is wanted.
+
+    ``n_corrupted`` images must have been corrupted; it is 0 where nobody asked for that, so that
+    images are not opened once more for it.
+    """
     run = exam.run
     if not run.metrics_path(exam.name).is_file():
         return False
     metrics = run.metrics(exam.name)
-    if robustness and metrics["robustness"] is None:
+    found = metrics["robustness"]
+    n_done = 0 if "why_not" in found else found["n_images"]
+    if n_done < min(n_corrupted, metrics["n_images"]):
         return False
     stored = {row["name"]: row for row in metrics.get("class_groups", [])}
     if {name: list(of_name) for name, of_name in groups.members.items()} != {

@@ -24,7 +24,13 @@ from diascope.bundle.calibrate import recalibrated
 from diascope.bundle.predictions import Predictions
 from diascope.bundle.scoring import join, score_rows
 from diascope.data.exam import Exam
-from diascope.data.external import check_external
+from diascope.data.external import (
+    Overlap,
+    about_external,
+    check_external,
+    overlap_of,
+    with_joined_groups,
+)
 from diascope.data.ledger import (
     LEDGER,
     Openings,
@@ -56,6 +62,7 @@ class RunExam(Exam):
 
     run: Run
     external: Prepared | None  # The data set from elsewhere; None where it is that of the run
+    overlap: Overlap | None  # What that has in common with the data set of the run
 
     @property
     def is_opening(self) -> bool:
@@ -148,8 +155,14 @@ class RunExam(Exam):
         return openings
 
     def save_metrics(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the metrics into the run, and return them as they are read."""
-        return self.run.save_metrics(self.name, metrics)
+        """Write the metrics into the run, and return them as they are read.
+
+        Those on a data set from elsewhere get what it is: ``external``, see `about_external`.
+        """
+        about = {}
+        if self.external and self.overlap:
+            about = {"external": about_external(self.external, self.overlap)}
+        return self.run.save_metrics(self.name, {**metrics, **about})
 
 
 def exam_of(run: Run, *, split: str, on: str | None) -> RunExam:
@@ -174,13 +187,20 @@ def exam_of(run: Run, *, split: str, on: str | None) -> RunExam:
     by_members = name == "val" and run.plan.members > 0
     has_all_splits = external is not None or by_members or run.is_cross_validation
     kind = data.dataset.group_kind
-    warnings = list(independence_warnings(kind)) if external else run.split_warnings
+    dataset, overlap, warnings = data.dataset, None, run.split_warnings
+    if external:
+        dataset = with_joined_groups(data.dataset, data.manifest)
+        overlap = overlap_of(external, run.dataset, run.manifest)
+        warnings = [
+            *overlap.texts(dataset.group_kind),
+            *independence_warnings(kind, data.manifest),
+        ]
     return RunExam(
         name=name,
         part="" if run.is_cross_validation else data.dataset.name if external else name,
         splits=SPLITS if has_all_splits else (name,),
         task=run.dataset.task,
-        dataset=data.dataset,
+        dataset=dataset,
         manifest=data.manifest,
         corrections=data.fingerprint.get("labels") or {},
         has_folds=run.is_cross_validation or by_members,
@@ -189,6 +209,7 @@ def exam_of(run: Run, *, split: str, on: str | None) -> RunExam:
         warnings=(*warnings, *([OF_MEMBERS.format(kind)] if by_members else [])),
         run=run,
         external=external,
+        overlap=overlap,
     )
 
 

@@ -9,7 +9,7 @@
     log.jsonl                    a line for each epoch
     bundle/ or folds/<k>/        the network; a cross-validation has one for each fold
     predictions/ metrics/        <split>.parquet, <split>.json
-    report.html
+    cost.json report.html        size and speed of the network, as measured once
 
 Every file that is read again is checked: against its own digest (plan, log, card, metrics,
 predictions) or that in the plan (recipe, manifest, fingerprint, provenance). Metrics must follow
@@ -160,7 +160,7 @@ class Run:
     def split_warnings(self) -> list[str]:
         """Why figures from this split, or from folds by group, may be too good."""
         if self.is_cross_validation:
-            return list(independence_warnings(self.dataset.group_kind))
+            return list(independence_warnings(self.dataset.group_kind, self.manifest))
         return list(self.fingerprint["split"]["warnings"])
 
     def divide_val(self, table: pl.DataFrame) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from diascope.bundle.bundle import Bundle
 from diascope.cli.app import app
 from diascope.data.sample import balanced_rows, spread_rows
-from diascope.errors import DiascopeError, SettingsError
+from diascope.errors import DiascopeError, SettingsError, SourceError
 from diascope.evaluation.robustness.judging import (
     LARGEST_PX,
     Sample,
@@ -181,7 +181,7 @@ def test_losses_are_put_into_words():
     assert "0.900 to 0.800, -0.100 [-0.200, -0.050]" in summarise(lost)[0]
     assert not [text for text in summarise(lost) if "no less confident" in text]
     assert "blur" in warnings_of(lost)[0]
-    assert warnings_of(None) == []
+    assert warnings_of({"why_not": "it was left out on request"}) == []
 
 
 def test_evaluate_tries_it_in_the_same_opening_and_the_report_shows_it(trained, home):
@@ -199,12 +199,40 @@ def test_evaluate_tries_it_in_the_same_opening_and_the_report_shows_it(trained, 
     assert "Shuffled labels: a linear probe" in page
 
 
+def test_a_sample_is_corrupted_without_being_asked_and_never_opens_the_images_again(
+    trained, monkeypatch
+):
+    assert "left out on request" in evaluate(trained, robustness=False)["robustness"]["why_not"]
+    monkeypatch.setattr("diascope.evaluation.robustness.AFFORDABLE", 10**12)
+    assert evaluate(trained)["openings"]["this_run"] == 1
+    trained.metrics_path("test").unlink()
+    found = evaluate(trained, most_images=5)["robustness"]
+    assert found["n_images"] == 5
+    assert evaluate(trained, most_images=9)["robustness"] == found
+    more = evaluate(trained, robustness=True, most_images=9)
+    assert (more["robustness"]["n_images"], more["openings"]["this_run"]) == (9, 3)
+    assert "Not evaluated" not in report(trained).read_text("utf-8")
+
+
+def test_images_that_cannot_be_read_are_a_reason_and_no_error_where_nobody_asked(
+    trained, monkeypatch
+):
+    monkeypatch.setattr("diascope.evaluation.robustness.AFFORDABLE", 10**12)
+
+    def fail(*_, **__):
+        raise SourceError("The file x.png has changed.", where="x.png", fix="Restore it.")
+
+    monkeypatch.setattr("diascope.steps.evaluate.read_sample", fail)
+    assert "x.png has changed" in evaluate(trained)["robustness"]["why_not"]
+    with pytest.raises(SourceError):
+        evaluate(trained, robustness=True)
+
+
 def test_asked_for_later_it_is_one_more_opening(trained):
     first = evaluate(trained)
-    assert first["robustness"] is None
-    assert "Not evaluated. Run <code>diascope evaluate RUN --robustness" in report(
-        trained
-    ).read_text("utf-8")
+    assert "so that this check would take long" in first["robustness"]["why_not"]
+    page = report(trained).read_text("utf-8")
+    assert "Run <code>diascope evaluate RUN --robustness" in page
     assert evaluate(trained, robustness=True, most_images=6)["openings"]["this_run"] == 2
 
 

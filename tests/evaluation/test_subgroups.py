@@ -10,9 +10,8 @@ from sklearn.metrics import recall_score, roc_auc_score
 from diascope.data.identities import identity_columns
 from diascope.evaluation.subgroups import find_divisions
 from diascope.metrics.bootstrap import Resampling
-from diascope.metrics.net_benefit import THRESHOLDS, decision_curve, useful_range
 from diascope.metrics.scored import ScoredImages
-from diascope.metrics.subgroups import judge_subgroups
+from diascope.metrics.subgroups import TOO_FEW_OF_CLASS, as_condition, judge_subgroups
 from diascope.task import Task
 
 TASK = Task(("uninfected", "parasitized"), "parasitized")
@@ -225,28 +224,79 @@ def test_subgroups_of_folds_need_not_be_in_every_fold():
     )
 
 
-def test_net_benefit_is_that_of_its_formula():
-    images, _ = drawn(np.random.default_rng(8))
-    rows = decision_curve(images, RESAMPLING)
-    assert [row["threshold"] for row in rows] == list(THRESHOLDS)
-    for row in rows:
-        acted = images.probabilities[:, 1] >= row["threshold"]
-        odds = row["threshold"] / (1 - row["threshold"])
-        is_positive = images.labels == 1
-        benefit = np.mean(acted & is_positive) - odds * np.mean(acted & ~is_positive)
-        assert row["value"] == pytest.approx(benefit)
-        assert row["treat_all"] == pytest.approx(is_positive.mean() - odds * (~is_positive).mean())
-        assert row["low"] < row["value"] < row["high"] or row["low"] == row["high"]
+def several(rng, *, n_groups=90, n_each=3, weak=0.0):
+    """Draw three classes, one a group; the first subgroup recognises the last class worse."""
+    group = np.repeat(np.arange(n_groups), n_each)
+    labels = (np.arange(n_groups) % 3)[group]
+    member_of = (np.arange(n_groups) // 3 % 2)[group].astype(np.intp)
+    signal = np.where((labels == 2) & (member_of == 0), 1.5 - weak, 1.5)
+    logits = rng.normal(size=(group.size, 3)) + signal[:, None] * (labels[:, None] == np.arange(3))
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    task = Task(("a", "b", "c"), None)
+    images = scored(labels, chances, chances.argmax(axis=1), group.astype(str), task=task)
+    return images, member_of
 
 
-def test_a_network_that_knows_nothing_is_nowhere_useful():
-    rng = np.random.default_rng(9)
-    images, _ = drawn(rng)
-    chance = np.full(images.n_images, images.labels.mean()) + 1e-6 * rng.normal(
-        size=images.n_images
+def test_recalls_of_each_class_are_those_of_scikit_learn_and_a_weak_one_is_found():
+    images, member_of = several(np.random.default_rng(0), weak=1.5)
+    first, second = judged(images, member_of, ("x", "y"))
+    for number, row in enumerate((first, second)):
+        inside = member_of == number
+        expected = recall_score(images.labels[inside], images.predicted[inside], average=None)
+        assert [one["value"] for one in row["recalls"]] == pytest.approx(expected.tolist())
+        assert [one["n_groups"] for one in row["recalls"]] == [15, 15, 15]
+    assert [one["verdict"] for one in first["recall_differences"]][2] == "worse"
+    assert [one["verdict"] for one in second["recall_differences"]][2] == "better"
+    assert first["recall_differences"][0]["verdict"] not in ("better", "worse")
+
+
+def test_recalls_of_few_groups_are_shown_and_not_compared():
+    images, member_of = several(np.random.default_rng(1), n_groups=45)
+    for row in judged(images, member_of, ("x", "y")):
+        for recall, one in zip(row["recalls"], row["recall_differences"], strict=True):
+            assert recall["value"] is not None
+            assert (one["p"], one["detectable"], one["note"]) == (None, None, TOO_FEW_OF_CLASS)
+            assert one["verdict"] == "too few groups"
+
+
+def test_an_attribute_of_one_class_alone_is_known_as_such():
+    images, member_of = several(np.random.default_rng(2))
+    member_of = np.where(images.labels == 1, 2, member_of).astype(np.intp)
+    assert [row["only_class"] for row in judged(images, member_of)] == [None, None, 1]
+
+
+def test_a_set_of_classes_is_a_condition_with_sensitivity_and_specificity():
+    images, member_of = several(np.random.default_rng(3))
+    malignant = as_condition(images, {1, 2}, "malignant")
+    assert malignant.task == Task(("not malignant", "malignant"), "malignant")
+    np.testing.assert_allclose(
+        malignant.probabilities[:, 1], images.probabilities[:, 1:].sum(axis=1)
     )
-    blind = images.with_answers(np.stack([1 - chance, chance], 1), images.predicted)
-    assert useful_range(decision_curve(blind, RESAMPLING)) is None
-    low, high = useful_range(decision_curve(images, RESAMPLING))
-    assert low < 0.3
-    assert high > 0.7
+    rows = judged(malignant, member_of, ("x", "y"))
+    for number, row in enumerate(rows):
+        inside = member_of == number
+        expected = recall_score(images.labels[inside] > 0, images.predicted[inside] > 0)
+        assert row["estimates"]["sensitivity"]["value"] == pytest.approx(expected)
+        assert row["recalls"] == []
+
+
+def test_a_difference_that_is_called_detectable_is_found_about_four_times_in_five():
+    """Plant a difference of specificity as large as the detectable one, and test it 150 times."""
+    n_groups, n_each, share = 80, 5, 0.75
+    group = np.repeat(np.arange(n_groups), n_each)
+    member_of = (group % 2).astype(np.intp)
+
+    def study(rng, gap):
+        labels = np.tile([0, 0, 0, 0, 1], n_groups)
+        p_right = np.where(member_of == 0, share - gap / 2, share + gap / 2)
+        is_right = rng.random(group.size) < p_right
+        called = np.where(labels == 1, 1, np.where(is_right, 0, 1))
+        chances = np.where(called == 1, 0.9, 0.1) + 1e-3 * rng.random(group.size)
+        images = scored(labels, np.stack([1 - chances, chances], 1), called, group.astype(str))
+        first, _ = judge_subgroups(images, ("x", "y"), member_of, Resampling(100))
+        return first["differences"]["specificity"]
+
+    rng = np.random.default_rng(4)
+    gap = float(np.mean([study(rng, 0.0)["detectable"] for _ in range(20)]))
+    found = np.mean([study(rng, gap)["verdict"] == "worse" for _ in range(150)])
+    assert 0.68 < found < 0.95, (gap, found)

@@ -67,7 +67,7 @@ def test_every_section_is_there(page):
     assert sections == [
         *("summary", "warnings", "results", "curves", "by-group", "robustness", "errors"),
         *("atlas", "feature-maps", "deployment", "data", "examples", "split", "test-access"),
-        *("training", "reproduce", "limits", "dossier"),
+        *("training", "cost", "reproduce", "limits", "dossier"),
     ]  # the others need metrics that `evaluate` computes besides
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))
 

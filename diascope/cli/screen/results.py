@@ -124,7 +124,7 @@ def _print_trials(metrics: dict[str, Any], console: PlainConsole) -> None:
     """Print the differences from the controls, and the effect of image corruption."""
     controls, robustness = metrics.get("controls"), metrics.get("robustness")
     sentences = [controls["summary"]] if controls and "summary" in controls else []
-    sentences += robustness["summary"] if robustness else []
+    sentences += (robustness or {}).get("summary", [])
     for sentence in sentences:
         if sentence not in metrics["warnings"]:
             console.print(sentence, soft_wrap=True)

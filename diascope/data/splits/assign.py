@@ -143,7 +143,7 @@ def assign_splits(
     DataError
         A class is missing, or has too few groups for the parts.
     """
-    unit, warnings, parted = group_kind, independence_warnings(group_kind), False
+    unit, warnings, parted = group_kind, independence_warnings(group_kind, table), False
     if mode == "official":
         _check_no_group_in_two(table, group_kind)
         train = table.filter(pl.col("split") == "train")
@@ -263,10 +263,21 @@ def _leak_warning(table: pl.DataFrame, group_kind: str) -> str:
     )
 
 
-def independence_warnings(group_kind: str) -> tuple[str, ...]:
-    """Return what a reader must know where every image was taken as independent."""
+def independence_warnings(group_kind: str, table: pl.DataFrame) -> tuple[str, ...]:
+    """Return what a reader must know where it is not known which images belong together.
+
+    ``table`` has the images with their ``group``: those that show the same picture may be joined.
+    """
     if group_kind != UNGROUPED:
         return ()
+    n_groups = table["group"].n_unique()
+    if n_groups < table.height:
+        return (
+            "It is not known which images are from one patient. Only those that show the same "
+            f"picture form a group ({table.height:,} images, {n_groups:,} groups); all others were "
+            "taken as independent. If some are not, the figures are too good and the intervals too "
+            "narrow.",
+        )
     return (
         "The images were taken as independent: it is not known which are from one patient. If some "
         "are, the figures are too good and the intervals too narrow.",

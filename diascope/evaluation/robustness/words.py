@@ -34,9 +34,9 @@ def summarise(found: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def warnings_of(found: Mapping[str, Any] | None) -> list[str]:
+def warnings_of(found: Mapping[str, Any]) -> list[str]:
     """Return what every reader of the figures should know: losses at the mildest strengths."""
-    if found is None:
+    if "why_not" in found:
         return []
     mild = [
         row
@@ -99,6 +99,22 @@ def _interval(change: Mapping[str, Any]) -> str:
 def _named(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
         f"{row['corruption']} ({row['description']}: {_change(row) or 0.0:+.3f})" for row in rows
+    )
+
+
+def unseen_text(found: Mapping[str, Any]) -> str:
+    """Say how large a loss at the mildest strengths may be without being seen in these images."""
+    halves = [
+        (change["high"] - change["low"]) / 2
+        for row in mildest(found["rows"])
+        if (change := row["changes"]["balanced_accuracy"])["high"] is not None
+    ]
+    if not halves:
+        return ""
+    return (
+        "A change of balanced accuracy at the mildest strengths is known to about "
+        f"±{max(halves):.2f} at worst: smaller losses may not show. More images show smaller ones "
+        "(evaluate --robustness --most-images)."
     )
 
 

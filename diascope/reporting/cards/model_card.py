@@ -28,7 +28,9 @@ from diascope.reporting.cards.markdown import (
     table,
     words,
 )
-from diascope.reporting.measures import basis, estimate_text, measure
+from diascope.reporting.cost_table import NOTE as COST_NOTE
+from diascope.reporting.cost_table import cost_rows
+from diascope.reporting.measures import basis, estimate_text, measure, status
 from diascope.reporting.report.limits import limits
 from diascope.system.files import write_text
 from diascope.system.words import counted, plural
@@ -70,6 +72,7 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
             ("How to use it", usage(card)),
             ("Data", _data(data, run.fingerprint, card, cases)),
             ("Training", _training(run, card)),
+            ("Model and cost", _cost(run)),
             ("Evaluation", _evaluation(evaluated, stale)),
             ("Thresholds", thresholds(card)),
             ("Limits", _limits(run, answers)),
@@ -259,12 +262,17 @@ def _training(run: Run, card: Card) -> str:
     return f"{table(('setting', 'value'), rows)}\n\n{why}"
 
 
+def _cost(run: Run) -> str:
+    rows = cost_rows(run)
+    return f"{table(('figure', 'value'), rows)}\n\n{words(COST_NOTE)}" if rows else ""
+
+
 def _evaluation(evaluated: Mapping[str, Any], stale: list[str]) -> str:
     parts = [words(STALE.format(part=part)) for part in stale]
     if "test" not in evaluated and not stale:
         parts.append("The network has not been evaluated on test images.")
     for part, metrics in evaluated.items():
-        where = "On its own test split" if part == "test" else f"On external data: {part}"
+        where = "On its own test split" if part == "test" else f"On {status(metrics)} data: {part}"
         has_positive = metrics["positive"] is not None
         rows = [
             (measure(key, has_positive=has_positive)[0], estimate_text(one), _basis(one, metrics))
@@ -352,7 +360,9 @@ def _chosen_for(point: OperatingPoint, card: Card, image: str) -> str:
 
 
 def _limits(run: Run, answers: Mapping[str, str]) -> str:
-    found = bullets(limits(run.dataset.group_kind, is_cross_validation=False))
+    found = bullets(
+        limits(run.dataset.group_kind, run.external_metrics(), is_cross_validation=False)
+    )
     answer = answers.get("limitations")
     return f"{found}\n\n{paragraphs(answer)}" if answer else found
 

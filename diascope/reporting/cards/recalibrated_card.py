@@ -45,7 +45,7 @@ def recalibrated_card(
             ("Origin", _origin(bundle, origin, facts)),
             ("Evaluation", _evaluation(card, facts)),
             ("Thresholds", thresholds(card)),
-            ("Limits", bullets(limits(local.group_kind, is_cross_validation=False))),
+            ("Limits", bullets(limits(local.group_kind, {}, is_cross_validation=False))),
         ],
     )
 

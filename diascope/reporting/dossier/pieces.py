@@ -110,7 +110,7 @@ EVIDENCE = {
     "robustness": Evidence(
         "robustness to image corruption",
         "robustness",
-        _has("robustness"),
+        lambda facts: "why_not" not in (facts.metrics.get("robustness") or {"why_not": ""}),
         "Not done: no corrupted images were evaluated (diascope evaluate RUN --robustness).",
     ),
     "controls": Evidence(

@@ -80,10 +80,10 @@ def subgroups_figure(
             if value is not None:
                 axes.axvline(value, color=SOFT_INK, linewidth=1, linestyle=DOTTED)
             for height, row in enumerate(reversed(rows)):
-                _draw(axes, row["estimates"][key], height, PALETTE[0])
+                _draw(axes, row["estimates"][key], height, PALETTE[0], is_clipped=False)
             ends = [row["estimates"][key][end] for row in rows for end in ("value", "low")]
             left = max(0.0, min([0.95, *(end for end in ends if end is not None)]) - 0.04)
-            axes.set_xlim(left - 0.02 * (1 - left), 1 + 0.02 * (1 - left))
+            axes.set_xlim(max(0.0, left - 0.02 * (1 - left)), 1)  # no metric goes beyond 1
             name_rows(axes, [shortened(str(row["name"]), 26) for row in rows])
     return figure
 
@@ -125,12 +125,30 @@ def _panels(labels: Mapping[str, str], n_rows: int) -> tuple[Figure, Sequence[Ax
     return figure, panels
 
 
-def _draw(axes: Axes, estimate: Mapping[str, Any], height: float, colour: str) -> None:
+def _draw(
+    axes: Axes,
+    estimate: Mapping[str, Any],
+    height: float,
+    colour: str,
+    *,
+    is_clipped: bool = True,
+) -> None:
     """Draw a point and its interval; the point is hollow where there is no interval."""
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     inside = "white"
     if low is not None and high is not None:
-        axes.plot([low, high], [height] * 2, color=colour, linewidth=2.2)
+        axes.plot(
+            [low, high], [height] * 2, color=colour, linewidth=2.2, clip_on=is_clipped, zorder=3
+        )
         inside = colour
     if value is not None:
-        axes.plot(value, height, marker="o", markersize=5, color=colour, markerfacecolor=inside)
+        axes.plot(
+            value,
+            height,
+            marker="o",
+            markersize=5,
+            color=colour,
+            markerfacecolor=inside,
+            clip_on=is_clipped,
+            zorder=4,
+        )

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.image import Fit, fit_image
 from diascope.data.pack import find_pack
 from diascope.data.pictures import Pictures
+from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import open_files
 from diascope.errors import ImageError, SourceError
 from diascope.reporting.figures.pictures import image_uri
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 class Images:
     """Images by their id; None for one that is gone, damaged or changed."""
 
-    def __init__(self, run: Run, pictures: Pictures | None) -> None:
-        image_ids = run.manifest["image_id"].to_list()
-        self._run, self._pictures, self._pixels = run, pictures, run.plan.pixels
+    def __init__(self, manifest: pl.DataFrame, pixels: Pixels, pictures: Pictures | None) -> None:
+        image_ids = manifest["image_id"].to_list()
+        self._manifest, self._pictures, self._pixels = manifest, pictures, pixels
         self._row_of = {image_id: row for row, image_id in enumerate(image_ids)}
 
     def get(self, image_id: str) -> NDArray[np.uint8] | None:
@@ -49,7 +51,7 @@ class Images:
     @cached_property
     def _pack(self) -> NDArray[np.uint8] | None:
         """All images, if the training or evaluation left them in the cache: read in no time."""
-        return find_pack(home(), self._run.manifest, self._pixels)
+        return find_pack(home(), self._manifest, self._pixels)
 
     @property
     def _fit(self) -> Fit:
@@ -71,10 +73,17 @@ class Images:
 @contextmanager
 def open_images(run: Run) -> Iterator[Images]:
     """Open the source of a run's data; where it is gone, every image is None."""
+    with open_source(run.fingerprint["source"], run.manifest, run.plan.pixels) as images:
+        yield images
+
+
+@contextmanager
+def open_source(source: str, manifest: pl.DataFrame, pixels: Pixels) -> Iterator[Images]:
+    """Open where the images of a manifest lie; where it is gone, every image is None."""
     try:
-        files = open_files(Path(run.fingerprint["source"]))
+        files = open_files(Path(source))
     except SourceError:
-        yield Images(run, None)
+        yield Images(manifest, pixels, None)
         return
     with files:
-        yield Images(run, Pictures(files, run.manifest, run.plan.pixels.decoding))
+        yield Images(manifest, pixels, Pictures(files, manifest, pixels.decoding))

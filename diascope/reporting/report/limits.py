@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from diascope.reporting.measures import EXTERNAL, status
 from diascope.reporting.report.facts import Facts, patient_of
 from diascope.system.words import plural
 
 
 def section(facts: Facts) -> dict[str, Any]:
     """Return the limits as sentences."""
-    has_folds = facts.run.is_cross_validation
-    of_groups = facts.metrics.get("group_level") or {"why_not": "not judged"}
+    has_folds, external = facts.run.is_cross_validation, facts.external
+    of_groups = facts.metrics.get("group_level") or {"why_not": "not evaluated"}
     texts = limits(
-        facts.group_kind, is_cross_validation=has_folds, has_groups=not of_groups["why_not"]
+        facts.group_kind,
+        external,
+        is_cross_validation=has_folds,
+        has_groups=not of_groups["why_not"],
     )
     return {"texts": texts}
 
 
-def limits(group_kind: str, *, is_cross_validation: bool, has_groups: bool = False) -> list[str]:
+def limits(
+    group_kind: str,
+    external: Mapping[str, Mapping[str, Any]],
+    *,
+    is_cross_validation: bool,
+    has_groups: bool = False,
+) -> list[str]:
     """Return what the figures of a run cannot say.
 
     Parameters
     ----------
+    external : mapping
+        The metrics on other data sets, by their names.
     has_groups : bool
-        Whether whole groups were judged, besides their images.
+        Whether whole groups were evaluated, besides their images.
     """
     patient = patient_of(group_kind)
     by_image = (
@@ -32,13 +45,12 @@ def limits(group_kind: str, *, is_cross_validation: bool, has_groups: bool = Fal
         f"diagnosed: no rule from images to {patient} was tested."
     )
     by_group = (
-        f"A {patient} was judged by images that somebody chose to take and to keep; what a "
+        f"A {patient} was evaluated by images that somebody chose to take and to keep; what a "
         "clinician sees and knows besides was not used."
     )
     found = [
         by_group if has_groups else by_image,
-        "All images come from one collection. Another scanner, stain, camera, clinic or "
-        "population was not tried, and performance usually falls there.",
+        _other_places(external),
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "
         "an error and vice versa.",
         "PPV, NPV and the probabilities hold for the class proportions found here. Where the "
@@ -54,3 +66,21 @@ def limits(group_kind: str, *, is_cross_validation: bool, has_groups: bool = Fal
             "a new training on new data would differ (Bengio & Grandvalet 2004)."
         )
     return found
+
+
+def _other_places(external: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which collections the network was tried on, and that there are others."""
+    usual = "performance usually falls there"
+    if not external:
+        return (
+            "All images come from one collection. Another scanner, stain, camera, clinic or "
+            f"population was not tried, and {usual}."
+        )
+    tried = ", ".join(f"{name} ({status(metrics)})" for name, metrics in external.items())
+    partly = [name for name, metrics in external.items() if status(metrics) != EXTERNAL]
+    shared = f" What {' and '.join(partly)} shares with the data of the training is said there."
+    return (
+        f"Outside the collection of the training, the network was tried on {tried} and nowhere "
+        f"else.{shared * bool(partly)} On other scanners, stains, cameras, clinics or populations "
+        f"it was not tried, and {usual}."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diascope.evaluation.robustness.words import basis_text
+from diascope.evaluation.robustness.words import basis_text, unseen_text
 from diascope.reporting.figures.intervals import robustness_figure
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
@@ -14,13 +14,13 @@ OF_POSITIVE = {"sensitivity": "sensitivity", "specificity": "specificity"}
 
 
 def section(facts: Facts) -> dict[str, Any]:
-    """Return sentences, a chart and a table; without ``found`` where it was not evaluated."""
-    found = facts.metrics.get("robustness")
-    if not found:
-        return {"found": None}
+    """Return sentences, a chart and a table, or why it was not evaluated."""
+    found = facts.metrics.get("robustness") or {"why_not": "nobody asked for it"}
+    if "why_not" in found:
+        return {"found": None, "why_not": found["why_not"]}
     return {
         "found": found,
-        "basis": basis_text(found, facts.group_kind),
+        "basis": f"{basis_text(found, facts.group_kind)} {unseen_text(found)}",
         "chart": _chart(found),
         "metrics": {
             **CHARTED,

@@ -8,6 +8,7 @@ from typing import Any
 from diascope.metrics.caveats import PRECISE_FROM_GROUPS
 from diascope.reporting.measures import basis, estimate_text, measure
 from diascope.reporting.report.data import data_warnings
+from diascope.reporting.report.external import external_lines
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.report.labels import label_warning
 from diascope.reporting.report.results import decision_rule
@@ -47,6 +48,7 @@ def section(facts: Facts) -> dict[str, Any]:
         "decision": _decision(facts),
         "group_level": _group_level(facts),
         "checks": CHECKS,
+        "external": external_lines(facts),
         "warnings": warnings_about(facts),
     }
 
