@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from diascope.audit.duplicates import count_pairs
+from diascope.audit.duplicates import KIND_NAMES, count_pairs
 from diascope.audit.findings import Findings
 from diascope.audit.probes import MARGIN, NONE, SOME, STRONG, STRONG_FRACTION, Probe
 from diascope.data.spec import UNGROUPED, DatasetCard
@@ -55,6 +55,7 @@ def render_audit(
         gaps=findings.gaps,
         gap_text=_gap_text(findings),
         pictures=pictures,
+        kind_names=KIND_NAMES,
         kinds=facts["group_kinds"][:MOST_KINDS],
         groups=plural(card.group_kind),
         is_grouped=card.group_kind != UNGROUPED,
@@ -77,7 +78,7 @@ def headlines(findings: Findings) -> list[str]:
         if gap.flatters
     ]
     for row in [] if findings.pairs is None else count_pairs(findings.pairs):
-        what = "identical pictures" if row["kind"] == "equal" else "near-duplicates"
+        what = KIND_NAMES[row["kind"]]
         if row["conflicts"]:
             found.append(f"{counted(row['conflicts'], 'pair')} of {what} have two labels.")
         if row["across_splits"]:

@@ -30,7 +30,7 @@ from diascope.reporting.report.data import (
     rejected_reasons,
     split_rows,
 )
-from diascope.reporting.report.split import duplicates_text
+from diascope.reporting.report.split import duplicates_text, screened_text
 from diascope.system.words import counted, plural
 
 ASKED = (
@@ -156,7 +156,8 @@ def _split(card: DatasetCard, fingerprint: Mapping[str, Any], manifest: pl.DataF
         f"Split by {card.group_kind}; no {card.group_kind} is in two parts.",
     )
     seed = f" Seed {split['seed']}." if "seed" in split else ""
-    return words(how + seed)
+    screened = screened_text(fingerprint, card.group_kind)
+    return words(" ".join(filter(None, [how + seed, screened])))
 
 
 def known_problems(card: DatasetCard, fingerprint: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from diascope.data.visible import describe_sixteen_bits, describe_visible
 from diascope.reporting.report.characteristics import characteristics
 from diascope.reporting.report.facts import Facts, parts_of
 from diascope.reporting.report.labels import label_notes
-from diascope.system.words import counted
+from diascope.system.words import counted, first_of
 
 WORTH_A_WARNING = 0.01  # the fraction of empty images in a data set
 
@@ -93,6 +93,8 @@ def data_warnings(fingerprint: Mapping[str, Any]) -> list[str]:
             f"{counted(n_conflicts, 'picture')} {'is' if n_conflicts == 1 else 'are'} filed under "
             "several classes: at least one of the labels of each is wrong."
         )
+    if conflicts := (fingerprint.get("duplicates") or {}).get("conflicts"):
+        found.append(_conflicts_text(conflicts))
     rejected = fingerprint.get("rejected") or []
     if rejected:
         found.append(
@@ -100,6 +102,17 @@ def data_warnings(fingerprint: Mapping[str, Any]) -> list[str]:
             f"{'was' if len(rejected) == 1 else 'were'} left out."
         )
     return found + describe_visible(fingerprint, least=WORTH_A_WARNING)
+
+
+def _conflicts_text(conflicts: Sequence[Mapping[str, Any]]) -> str:
+    """Name the classes under which near-duplicates are filed that have two labels."""
+    n_pairs = sum(one["n_pairs"] for one in conflicts)
+    classes = [f"{' and '.join(one['labels'])}: {one['n_pairs']:,}" for one in conflicts]
+    return (
+        f"{counted(n_pairs, 'pair')} of near-duplicates {'is' if n_pairs == 1 else 'are'} filed "
+        f"under two classes ({first_of(classes)}): of each pair, one label at most is right. They "
+        "are listed in duplicates.parquet of the prepared data."
+    )
 
 
 def data_notes(fingerprint: Mapping[str, Any]) -> list[str]:
