@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -246,9 +245,7 @@ def sheet(name: str, pairs: str, picture: str, first: str = "1") -> None:
 
 def joined() -> None:
     """Prepare HAM10000 and write what happens to each pair into the table of the document."""
-    with TemporaryDirectory() as home:
-        os.environ["DIASCOPE_HOME"] = home
-        prepared = prepare("ham10000", source=real_data() / "ham10000")
+    prepared = prepare("ham10000", source=real_data() / "ham10000")
     if prepared.pairs is None:
         raise SystemExit("The prepared data have no list of pairs.")
     numbered = prepared.pairs.filter(pl.col("n_inliers").is_not_null())

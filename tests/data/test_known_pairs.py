@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from diascope.data.duplicates.equal import join_duplicates
 from diascope.data.duplicates.known import all_pairs, known_pairs
 from diascope.data.duplicates.pairs import list_pairs
+from diascope.datasets.ham10000 import known_pairs as ham10000_pairs
 from diascope.errors import DataError
 from diascope.reporting.report.data import data_warnings
 from diascope.reporting.report.split import duplicates_text, screened_text
@@ -93,3 +97,16 @@ def test_a_split_is_called_disjoint_by_what_is_known_and_no_more(mode, kind, sea
     assert text.endswith(said) if said.endswith(".") else said in text
     assert bool(text) == bool(said)
     assert ("not known" in text) == (kind == "lesion" and mode != "random")
+
+
+def test_every_pair_of_the_document_is_listed_and_joined():
+    document = Path(__file__).parents[2] / "benchmarks" / "honesty" / "near_duplicates.md"
+    rows = re.findall(
+        r"^\| \d+ \| (ISIC_\d+), (ISIC_\d+) \|.* \| (yes|no) \| (yes|no) \|$",
+        document.read_text("utf-8"),
+        re.MULTILINE,
+    )
+    listed = set(ham10000_pairs().select("image_id", "other_id").iter_rows())
+    assert len(rows) == 78
+    assert {tuple(sorted(row[:2])) for row in rows} < listed
+    assert {row[3] for row in rows} == {"yes"}
