@@ -160,6 +160,10 @@ def print_audit(facts: dict[str, Any]) -> None:
     for gap in facts["leakage"]["gaps"]:
         say(f"random minus grouped split, {gap['probe']}: {Estimate(**gap['gap']).format()}")
     if facts["suspects"]:
-        say(f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}")
+        accuracy = facts["suspects"]["probe_balanced_accuracy"]
+        say(
+            f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}, by a "
+            f"probe whose own balanced accuracy is {accuracy:.3f}"
+        )
     for finding in facts["quality"]:
         say(f"{finding['name']}: {counted(finding['n_images'], 'image')}")

@@ -20,13 +20,13 @@ def limits(group_kind: str, *, is_cross_validation: bool) -> list[str]:
     found = [
         f"Single images were evaluated. That does not show how well a {patient} would be "
         f"diagnosed: no rule from images to {patient} was tested.",
-        "All images come from one collection. Another scanner, stain, camera, clinic or "
+        "All images come from one collection. Another device, clinic or "
         "population was not tried, and performance usually falls there.",
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "
         "an error and vice versa.",
-        "PPV, NPV and the probabilities hold for the class proportions found here. Where the "
-        "condition is rarer, the PPV is lower.",
-        "A good figure does not show what the network looks at. Stain, size, frame or device may "
+        "PPV, NPV and the probabilities hold for the class proportions of these images. Where the "
+        "positive class is rarer, the PPV is lower.",
+        "A good figure does not show what the network looks at. Colour, size, frame or device may "
         "give a class away.",
         f"The intervals describe the sampling of {plural(group_kind)}. They do not cover another "
         "training seed, another data set or wrong labels.",
