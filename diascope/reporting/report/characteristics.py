@@ -140,9 +140,8 @@ def _spread(values: pl.Series) -> str:
     numbers = _numbers(values).drop_nulls()
     if not len(numbers):
         return "unknown"
-    low, first, middle, third, high = (
-        numbers.quantile(q, "nearest") for q in (0, 0.25, 0.5, 0.75, 1)
-    )
+    places = (0, 0.25, 0.5, 0.75, 1)
+    low, first, middle, third, high = (numbers.quantile(q, "linear") for q in places)
     return f"{middle:g} [{first:g}, {third:g}], {low:g} to {high:g}"
 
 

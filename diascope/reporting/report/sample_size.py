@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from diascope.metrics.bootstrap import CARE_BELOW_GROUPS
 from diascope.metrics.sample_size import (
     Precision,
     clustering,
@@ -19,13 +21,18 @@ from diascope.system.words import plural
 
 WIDTHS = (0.1, 0.05)  # of the whole interval
 TIMES = 4  # as many groups, which halve a width
+FEW_GROUPS = 30  # of fewer, standard error and design effect are uncertain themselves
 PROPORTIONS = ("sensitivity", "specificity", "recall")
 
 
 def section(facts: Facts) -> dict[str, Any]:
     """Return the widths of the main intervals, those to expect, and the groups needed."""
+    rows = [_row(name, one, facts) for name, one in _main_estimates(facts)]
     return {
-        "rows": [_row(name, one, facts) for name, one in _main_estimates(facts)],
+        "rows": rows,
+        "n_uncertain": sum(row["n_groups"] < FEW_GROUPS for row in rows if not row["why_not"]),
+        "few": FEW_GROUPS,
+        "fewest": CARE_BELOW_GROUPS,
         "widths": WIDTHS,
         "times": TIMES,
         "validation": _validation(facts),
@@ -59,9 +66,14 @@ def _row(name: str, estimate: Mapping[str, Any], facts: Facts) -> dict[str, Any]
         **row,
         "width": high - low,
         "expected": now.width_with(TIMES * now.n_groups),
-        "needed": [now.groups_for(width) for width in WIDTHS],
+        "needed": [_at_least(now.groups_for(width)) for width in WIDTHS],
         "design_effect": effect,
     }
+
+
+def _at_least(n_groups: int | None) -> int | None:
+    """Ask for no fewer groups than an interval needs to be read without care."""
+    return None if n_groups is None else max(CARE_BELOW_GROUPS, n_groups)
 
 
 def _validation(facts: Facts) -> dict[str, Any] | None:
@@ -82,7 +94,7 @@ def _validation(facts: Facts) -> dict[str, Any] | None:
     a_group = len(is_positive) / n_groups
     return {
         "rows": [
-            {**one, "n_groups": None if one["n"] is None else int(-(-one["n"] * effect // a_group))}
+            {**one, "n_groups": one["n"] and _at_least(math.ceil(one["n"] * effect / a_group))}
             for one in validation_sizes(is_positive, probabilities, estimate["value"])
         ],
         "prevalence": float(is_positive.mean()),
