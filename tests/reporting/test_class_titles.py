@@ -99,9 +99,7 @@ def test_age_and_sex_are_listed_by_split(tmp_path):
     assert columns == ["train", "val", "test", "all"]
     of_all = {row.name: row.texts[-1] for row in rows if row.texts}
     assert of_all["female"] == "30 (50.0 %)"
-    assert re.fullmatch(
-        r"\d+ \[\d+, \d+\], 2\d to 69", of_all["age, years (images): median [quartiles], range"]
-    )
+    assert re.fullmatch(r"\d+ \[\d+, \d+\], 2\d to 69", of_all["median [quartiles], range"])
     assert [row.texts[-1] for row in rows if row.name == "missing"] == ["9 (10.0 %)", "30 (33.3 %)"]
     assert characteristics(facts.manifest, "patient")[1] == []
     page = fill_template("report/data.html.j2", facts=known, **data.section(known))

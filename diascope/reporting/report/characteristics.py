@@ -107,7 +107,8 @@ def _rows(
     is_number = numbers.null_count() == 0 and numbers.n_unique() > FEW_NUMBERS
     title = f"{name}, years" if name == "age" else name.replace("_", " ")
     if is_number:
-        yield Row(f"{title} ({unit}): median [quartiles], range", tuple(map(_spread, values)))
+        yield Row(f"{title} ({unit})")
+        yield Row("median [quartiles], range", tuple(map(_spread, values)), is_value=True)
     else:
         yield Row(f"{title} ({unit}): number (%)")
         counts = of_all.drop_nulls().value_counts(sort=False)
