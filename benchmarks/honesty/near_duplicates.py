@@ -5,14 +5,17 @@ of each of 400 lesions that HAM10000 itself shows twice; ``proposals [SETTINGS .
 pairs of one lesion are proposed at all, by the settings of now or by others, such as
 ``N_VOCABULARIES=1,FEATURES_A_CELL=24``; ``found NAME [PAIRS]`` searches a data set across its
 groups; ``sheet NAME PAIRS PICTURE [FIRST]`` draws the pairs that it wrote and no list has, to be
-looked at; ``speed`` searches 277,524 patches.
+looked at; ``joined`` prepares HAM10000 and writes into near_duplicates.md which of its pairs the
+search finds and which are joined; ``speed`` searches 277,524 patches.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +46,7 @@ from diascope.data.duplicates.pairs import near_pairs
 from diascope.data.image import decode_image
 from diascope.data.inspect import inspect_images
 from diascope.data.sources.folder import open_files
+from diascope.steps.prepare import prepare
 from diascope.system.plugins import find
 from diascope.system.progress import Progress, silent
 
@@ -52,6 +56,8 @@ N_PATCHES = 277_524
 N_LESIONS = 400
 SEARCH = (candidates, near_duplicates, visual_words)
 TILE_PX = (112, 84)
+DOCUMENT = Path(__file__).with_suffix(".md")
+COLUMNS = 8  # of its table, before the two that `joined` writes
 
 
 class Clock:
@@ -237,6 +243,33 @@ def sheet(name: str, pairs: str, picture: str, first: str = "1") -> None:
     page.quantize(256).save(picture, optimize=True)
 
 
+def joined() -> None:
+    """Prepare HAM10000 and write what happens to each pair into the table of the document."""
+    prepared = prepare("ham10000", source=real_data() / "ham10000")
+    if prepared.pairs is None:
+        raise SystemExit("The prepared data have no list of pairs.")
+    numbered = prepared.pairs.filter(pl.col("n_inliers").is_not_null())
+    found = {frozenset(pair) for pair in numbered.select("image_id", "other_id").iter_rows()}
+    place = {row[0]: row[1:] for row in prepared.manifest["image_id", "group", "split"].rows()}
+    lines, counts = [], Counter()
+    for line in DOCUMENT.read_text("utf-8").splitlines():
+        pair = re.match(r"\| \d+ \| (ISIC_\d+), (ISIC_\d+) \|", line)
+        if pair is None:
+            lines.append(line)
+            continue
+        (group, split), (other_group, other_split) = place[pair[1]], place[pair[2]]
+        said = {"found": frozenset(pair.groups()) in found, "joined": group == other_group}
+        counts.update(name for name, is_so in said.items() if is_so)
+        counts["in two splits"] += split != other_split
+        cells = line.split(" | ")[:COLUMNS]
+        lines.append(
+            " | ".join([*cells, *("yes" if one else "no" for one in said.values())]) + " |"
+        )
+    DOCUMENT.write_text("\n".join(lines) + "\n", "utf-8")
+    facts = prepared.fingerprint["duplicates"]
+    print(f"Of the pairs in {DOCUMENT.name}: {dict(counts)}. Of prepare: {facts}")
+
+
 def speed(n_patches: str = str(N_PATCHES)) -> None:
     """Print the seconds for 277,524 patches, each with the spectrum of a real one, no two alike."""
     with open_files(real_data() / "idc") as files:
@@ -264,6 +297,6 @@ def _scattered(patch, rng):
 
 
 if __name__ == "__main__":
-    commands = (planted, lesions, proposals, found, sheet, speed)
+    commands = (planted, lesions, proposals, found, sheet, joined, speed)
     {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])
     print(f"\n{conditions()}")

@@ -6,7 +6,13 @@ from typing import Any
 
 import polars as pl
 
-KINDS = ("equal", "near")
+KINDS = ("equal", "near", "known")
+# What the pairs of a kind are called where people read it.
+KIND_NAMES = {
+    "equal": "identical pictures",
+    "near": "near-duplicates",
+    "known": "known duplicates",
+}
 
 
 def placed_pairs(pairs: pl.DataFrame, manifest: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,9 @@
 
 Confident learning, Northcutt, Jiang & Chuang 2021, "Confident Learning: Estimating Uncertainty in
 Dataset Labels", JAIR 70:1373-1411. Written from the paper.
+
+Its count of wrong labels holds as far as the probe knows the classes: whatever the probe confuses
+counts as a wrong label too. So it is given only of a probe that is right on most images.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+STRONG_PROBE = 0.9  # balanced accuracy from which the confident joint may count wrong labels
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,19 @@ class Suspects:
     joint: NDArray[np.float64]
     # float64 (K,), 0-1: mean probability of each class over the images labelled so.
     thresholds: NDArray[np.float64]
+    # How often the probe's most probable class is the label, out of fold, 0-1: over all images, and
+    # averaged over the classes.
+    probe_accuracy: float
+    probe_balanced_accuracy: float
 
     @property
-    def estimated_errors(self) -> float:
-        """The estimated fraction of wrong labels, 0-1: what the joint has off its diagonal."""
+    def estimated_errors(self) -> float | None:
+        """The estimated fraction of wrong labels, 0-1: what the joint has off its diagonal.
+
+        The probe's own errors are in it. None where the probe is too weak, see `STRONG_PROBE`.
+        """
+        if self.probe_balanced_accuracy < STRONG_PROBE:
+            return None
         return float(1 - np.trace(self.joint))
 
     def as_dict(self) -> dict[str, Any]:
@@ -36,6 +50,8 @@ class Suspects:
         return {
             "n_suspects": len(self.rows),
             "estimated_errors": self.estimated_errors,
+            "probe_accuracy": self.probe_accuracy,
+            "probe_balanced_accuracy": self.probe_balanced_accuracy,
             "joint": self.joint.tolist(),
             "thresholds": self.thresholds.tolist(),
         }
@@ -75,12 +91,16 @@ def find_suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float64])
     is_likelier = margins > 0
     rows, margins = rows[is_likelier], margins[is_likelier]
     order = np.argsort(-margins, kind="stable")
+    is_right = probabilities.argmax(axis=1) == labels
+    recalls = [is_right[labels == k].mean() for k in range(n_classes)]
     return Suspects(
         rows=rows[order],
         suggested=believed[rows[order]],
         margins=margins[order],
         joint=_calibrated(counts, np.bincount(labels, minlength=n_classes), n_images),
         thresholds=thresholds,
+        probe_accuracy=float(is_right.mean()),
+        probe_balanced_accuracy=float(np.mean(recalls)),
     )
 
 

@@ -19,8 +19,9 @@ from diascope.system.words import UNPRINTABLE, printable
 
 app = typer.Typer(
     name="diascope",
-    help="Train, evaluate and explain image classifiers for medical diagnosis, without leakage and "
-    "with confidence intervals. Research software, not a medical device.",
+    help="Train, evaluate and explain image classifiers for medical diagnosis: patient-disjoint "
+    "splits, screened for near-duplicates, and confidence intervals. Research software, not a "
+    "medical device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -131,6 +131,9 @@ class DatasetSpec(DatasetCard):
     # and ``split`` where one is published (null for rows that it leaves out); pure: it reads names
     # and tables, never pixels, and never moves anything.
     index: Callable[[FileTree], pl.DataFrame]
+    # Pairs of images that are known to show one thing though their groups are two, ``image_id,
+    # other_id``: their groups are always joined.
+    known_pairs: Callable[[], pl.DataFrame] | None = None
     # ``fake(root)`` draws a miniature of the folder layout, so that ``index`` is tested offline;
     # only a user's own data set has none.
     fake: Callable[[Path], None] | None = None

@@ -4,11 +4,16 @@ The group is the lesion. The tables come in two layouts: the challenge's (one-ho
 lesion groupings) and that of Dataverse and Kaggle (``HAM10000_metadata.csv``, which also has age,
 sex and body site). Where both are there, they must agree. ``dx_type``, how the diagnosis was made,
 predicts the diagnosis: it travels in the manifest and is never an input.
+
+Some lesions have several ids. ``ham10000_pairs.csv`` lists pairs of images that show one lesion, or
+one field of skin, under two ids: `KNOWN_PAIRS` says who judged them. They are always joined.
 """
 
 from __future__ import annotations
 
+import io
 import re
+from importlib.resources import files as packaged
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -35,6 +40,11 @@ from diascope.task import Task
 METADATA = re.compile(r"HAM10000_metadata(\.csv|\.tab)?", re.IGNORECASE)
 TRUTH = "ISIC2018_Task3_Training_GroundTruth.csv"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+# ``image_id, other_id``; shows: ``lesion``, or ``field`` (of skin, where another lesion is in the
+# middle, or which lesion is meant is in dispute); source: ``diascope`` (80 pairs, each confirmed by
+# eye, see benchmarks/honesty/near_duplicates.md) or ``Abhishek et al.`` (18 pairs of their list
+# newly_discovered_duplicates.csv, MIT; Abhishek K, Jain A, Hamarneh G. Sci Data 12:196, 2025).
+KNOWN_PAIRS = "ham10000_pairs.csv"
 OTHER_SETS = re.compile(r"ISIC2018_Task3_(Test|Validation)", re.IGNORECASE)
 
 
@@ -73,6 +83,18 @@ def index(files: FileTree) -> pl.DataFrame:
     table = found.join(rows, on="image_id").with_columns(pl.col("label").str.to_lowercase())
     first = ["image_id", "path", "label", "group"]
     return table.select(*first, *[name for name in table.columns if name not in first])
+
+
+def known_pairs() -> pl.DataFrame:
+    """Return the pairs of images that show one lesion under two ids, see `KNOWN_PAIRS`.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, other_id, shows, source``, all text.
+    """
+    content = packaged("diascope.datasets").joinpath(KNOWN_PAIRS).read_bytes()
+    return pl.read_csv(io.BytesIO(content), infer_schema=False)
 
 
 def _diagnoses(files: FileTree, names: list[str]) -> pl.DataFrame:
@@ -218,6 +240,11 @@ DATASETS = (
             "size_px": (112, "a lesion's structures are fine"),
         },
         index=index,
+        known_pairs=known_pairs,
+        notes=(
+            "Lesions are known, patients are not: images of other lesions of one patient may lie "
+            "in several splits.",
+        ),
         fake=fake,
         sources=tuple(
             Source(url=BASE_URL + name, file_name=name)

@@ -32,11 +32,19 @@ def titled_table(table: pl.DataFrame, card: DatasetCard) -> pl.DataFrame:
 
 
 def titled_fingerprint(fingerprint: Mapping[str, Any], card: DatasetCard) -> dict[str, Any]:
-    """Return a fingerprint whose ``group_kinds`` and ``labels`` have the titles."""
+    """Return a fingerprint whose ``group_kinds``, ``duplicates`` and ``labels`` have the titles."""
     kinds = fingerprint.get("group_kinds") or {}
     found = dict(fingerprint)
     if kinds:
         found["group_kinds"] = {_titled_kind(kind, card): n for kind, n in kinds.items()}
+    if conflicts := (fingerprint.get("duplicates") or {}).get("conflicts"):
+        found["duplicates"] = {
+            **fingerprint["duplicates"],
+            "conflicts": [
+                {**one, "labels": [card.title_of(name) for name in one["labels"]]}
+                for one in conflicts
+            ],
+        }
     if fingerprint.get("labels"):
         labels = fingerprint["labels"]
         found["labels"] = {

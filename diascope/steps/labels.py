@@ -12,6 +12,7 @@ import polars as pl
 
 from diascope.data.corrections import EXCLUDE, check_corrections, corrected, count_changes
 from diascope.data.duplicates.equal import join_duplicates
+from diascope.data.duplicates.known import known_pairs
 from diascope.data.fingerprint import measure
 from diascope.data.manifest import ORIGINAL
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
@@ -21,7 +22,8 @@ from diascope.system.environment import dataset_folder
 from diascope.system.files import write_bytes
 
 REQUIRED = ("image_id", "new_label")
-RECOUNTED = ("n_images", "n_pairs", "across_labels", "n_near_pairs", "near_across_labels")
+RECOUNTED = ("n_images", "n_pairs", "across_labels", "conflicts")
+RECOUNTED_NEAR = ("n_near_pairs", "near_across_labels")
 
 
 def labels(data: str, table: Path | str, *, correct_test: bool = False) -> Prepared:
@@ -123,9 +125,11 @@ def _facts(
 def _recount(prepared: Prepared, manifest: pl.DataFrame) -> dict[str, Any]:
     """Count anew what duplicates say of the labels; the joined groups stay as they are."""
     found, pairs = prepared.fingerprint["duplicates"], prepared.pairs
-    near = None
-    if found.get("near_searched") and pairs is not None:
-        near = pairs.filter(pl.col("kind") == "near")
-    _, now = join_duplicates(manifest, near, accept_large=True)
-    names = RECOUNTED if near is not None else RECOUNTED[:3]
+    near, known = None, None
+    if pairs is not None:
+        known = known_pairs(manifest, pairs.filter(pl.col("kind") == "known"))
+        if found.get("near_searched"):
+            near = pairs.filter(pl.col("n_inliers").is_not_null())
+    _, now = join_duplicates(manifest, near, known=known, accept_large=True)
+    names = RECOUNTED + (RECOUNTED_NEAR if near is not None else ())
     return {**found, **{name: asdict(now)[name] for name in names}}

@@ -10,6 +10,7 @@ from typing import Any
 from diascope.data.about import with_about, write_about
 from diascope.data.duplicates.described import DescribedPictures
 from diascope.data.duplicates.equal import join_duplicates
+from diascope.data.duplicates.known import all_pairs, known_pairs
 from diascope.data.duplicates.pairs import list_pairs, near_pairs
 from diascope.data.fingerprint import measure
 from diascope.data.inspect import check_rejected, inspect_images
@@ -67,7 +68,8 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     accept_large_groups : bool
         Go on even if shared pictures join many groups into one.
     near_duplicates : bool
-        Also look for pictures that are nearly the same.
+        Also look for pictures that are nearly the same. Pairs that a list of the data set names are
+        joined in any case.
 
     Raises
     ------
@@ -105,10 +107,12 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
             near = near_pairs(
                 files, table, inspected.decoding, described=described, progress=progress
             )
-    pairs = list_pairs(table, near)
+    known = known_pairs(table, spec.known_pairs() if spec.known_pairs else None)
+    pairs = list_pairs(table, near, known.pairs)
     table, duplicates = join_duplicates(
         table,
         near,
+        known=known,
         accept_large=accept_large_groups,
         within="split" if mode == "official" else None,
     )
@@ -119,7 +123,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         group_kind=spec.group_kind,
         fractions=fractions,
         seed=seed,
-        near=near,
+        near=all_pairs(near, known.pairs),
     )
     check_disjoint(table, mode=mode)
     card = replace(spec.card, value_range=inspected.decoding.value_range)

@@ -26,7 +26,7 @@ IMAGES_SEEN = 45_000  # about a minute of training the compact network on two co
 FEW_EPOCHS = 4  # fewer only where these would show more than twice as many images
 
 DEFAULTS: dict[str, tuple[Any, str]] = {
-    "size_px": (64, "cells keep their detail at 64 px, a quarter of the pixels of 128 px"),
+    "size_px": (64, "quick to train: a quarter of the pixels of 128 px; finer detail is lost"),
     "fit": ("pad", "the aspect ratio is kept: shape is part of the finding"),
     "normalise": ("measured", "mean and standard deviation of the training images"),
     "batch_size": (128, "large enough for speed, small enough for the memory"),
@@ -34,16 +34,19 @@ DEFAULTS: dict[str, tuple[Any, str]] = {
     "learning_rate": (2e-3, "peak of the cycle, for a batch size of 128"),
     "weight_decay": (0.02, "mild; not applied to biases and normalisation weights"),
     "schedule": ("one_cycle", "needs few epochs (Smith & Topin 2018)"),
-    "label_smoothing": (0.1, "some labels are wrong, and no image should be memorised"),
+    "label_smoothing": (0.1, "labels can be wrong, and no image should be memorised"),
     "finetune": ("all", "all layers are trained"),
     "weights": (RANDOM, "trained from scratch"),
     "weights_sha256": ("", "no initial weights"),
-    "flips": ("dihedral", "a cell has no preferred orientation"),
+    "flips": (
+        "dihedral",
+        "any orientation is taken as equally likely; `none` where up and down matter",
+    ),
     "rotation_degrees": (0.0, "quarter turns and flips are enough"),
     "shear_degrees": (0.0, "shear would change shapes"),
-    "zoom": (0.0, "the size is normalised already"),
-    "shift": (0.0, "objects are centred already"),
-    "colour_jitter": (0.08, "stain and light differ between patients"),
+    "zoom": (0.0, "size may be part of the finding"),
+    "shift": (0.0, "no part of an image is moved out of it"),
+    "colour_jitter": (0.08, "light and colours differ between devices and patients"),
     "max_steps": (0, "no epoch is cut short"),
     "selection": ("last", "the schedule ends at its best; nothing is chosen on validation"),
     "patience_epochs": (0, "the schedule has a fixed length"),

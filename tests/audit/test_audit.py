@@ -13,13 +13,16 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from diascope.audit.cues import image_cues, metadata_cues
 from diascope.audit.measure import measure_images
-from diascope.audit.probes import SOME, STRONG, Probed, group_folds, run_probes
+from diascope.audit.probes import SOME, STRONG, Probe, Probed, group_folds, run_probes
+from diascope.audit.suspects import find_suspects
 from diascope.data.image import Decoding
 from diascope.data.manifest import label_indices
 from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import open_files
 from diascope.datasets.own.dataset import own_dataset
 from diascope.errors import SettingsError, UnknownNameError
+from diascope.metrics.estimate import Estimate
+from diascope.reporting.audit.page import _flag, _share, _suspects_text
 from diascope.steps.audit import audit
 from diascope.steps.prepare import prepare
 
@@ -178,3 +181,39 @@ def test_what_is_not_prepared_or_impossible_is_refused(home):
         audit("nothing-like-it")
     with pytest.raises(SettingsError, match="whole number"):
         audit("malaria", seed=-1)
+
+
+def test_how_many_labels_are_wrong_is_said_only_by_a_probe_that_knows_the_classes(tmp_path):
+    labels = np.arange(200) % 2
+    strong = np.where(labels == 1, 0.95, 0.05)
+    strong[:4] = 1 - strong[:4]  # four labels of 200 are wrong
+    weak = np.clip(
+        0.5 + np.where(labels == 1, 0.1, -0.1) + np.tile([0.2, 0.2, -0.2, -0.2], 50), 0, 1
+    )
+    found = [find_suspects(labels, np.stack([1 - p, p], axis=1)) for p in (strong, weak)]
+    assert found[0].probe_accuracy == pytest.approx(196 / 200)
+    assert found[0].probe_balanced_accuracy == pytest.approx(196 / 200)
+    assert found[0].estimated_errors == pytest.approx(4 / 200)
+    assert found[1].probe_accuracy == pytest.approx(0.5)
+    assert found[1].estimated_errors is None
+    assert found[1].as_dict()["estimated_errors"] is None
+
+
+def test_the_page_of_an_audit_states_the_accuracy_of_the_probe_and_no_share_above_all():
+    told = {"probe_accuracy": 0.62, "probe_balanced_accuracy": 0.41, "estimated_errors": None}
+    text = _suspects_text({"suspects": told, "classes": ["a", "b", "c", "d"]})
+    assert "agrees with 62.0% of the labels (balanced accuracy 0.410; chance is 0.250)" in text
+    assert "too little to say how many labels are wrong" in text
+    strong = {"probe_accuracy": 0.97, "probe_balanced_accuracy": 0.96, "estimated_errors": 0.021}
+    text = _suspects_text({"suspects": strong, "classes": ["a", "b"]})
+    assert "2.1% of the labels would be wrong; errors of the probe are in this figure" in text
+    assert [_share(fraction) for fraction in (None, 0.62, 1.0, 1.55)] == [
+        "not evaluable",
+        "62%",
+        "100%",
+        "more than the content",
+    ]
+    auroc = Estimate(0.9, 0.88, 0.92, 900, 90, "")
+    flag = _flag(Probe("device", "", auroc, None, 1.55, STRONG))
+    assert flag.endswith(", more than the content probe.")
+    assert "%" not in flag.replace("95 %", "")

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from diascope.data.sources.folder import open_files
-from diascope.datasets.ham10000 import GROUPINGS, TRUTH, fake, index
+from diascope.data.splits.folds import lay_out_folds
+from diascope.datasets.ham10000 import GROUPINGS, TRUTH, fake, index, known_pairs
 from diascope.datasets.isic_tables import CLASSES
 from diascope.errors import DataError, SourceError
 from diascope.steps.prepare import prepare
@@ -135,3 +136,69 @@ def test_the_official_files_have_the_published_counts():
     counts = dict(prepared.manifest["label"].value_counts().iter_rows())
     published = {"mel": 1113, "nv": 6705, "bcc": 514, "akiec": 327, "bkl": 1099, "df": 115}
     assert counts == {**published, "vasc": 142}
+
+
+def test_known_pairs_are_each_listed_once_in_order():
+    listed = known_pairs()
+    assert listed.height == 98
+    assert listed["source"].value_counts(sort=True).rows() == [
+        ("diascope", 80),
+        ("Abhishek et al.", 18),
+    ]
+    assert (listed["image_id"] < listed["other_id"]).all()
+    assert listed.select("image_id", "other_id").is_unique().all()
+    assert set(listed["shows"]) == {"lesion", "field"}
+
+
+def test_listed_pairs_that_are_not_here_are_counted(kaggle):
+    facts = prepare("ham10000", source=kaggle, near_duplicates=False).fingerprint
+    found = facts["duplicates"]
+    assert (found["n_known_pairs"], found["n_known_absent"]) == (0, 98)
+    assert facts["notes"] == [
+        "Lesions are known, patients are not: images of other lesions of one patient may lie in "
+        "several splits."
+    ]
+
+
+@pytest.mark.slow
+def test_no_known_pair_of_the_real_images_lies_across_splits_or_folds():
+    folder = os.environ.get("DIASCOPE_TEST_DATA")
+    if not folder:
+        pytest.skip("DIASCOPE_TEST_DATA is not set: no real images here")
+    source = Path(folder) / "ham10000"
+    prepared = prepare("ham10000", source=source, near_duplicates=False)
+    published = pl.read_csv(source / "newly_discovered_duplicates.csv")
+    ends = pl.concat(
+        [
+            known_pairs().select("image_id", "other_id"),
+            published.select(
+                image_id=pl.col("from_img").str.strip_suffix(".jpg"),
+                other_id=pl.col("to_img").str.strip_suffix(".jpg"),
+            ),
+        ]
+    )
+    folds = lay_out_folds(
+        prepared.manifest, CLASSES, folds=5, val_fraction=0.2, seed=0, pairs=prepared.pairs
+    )
+    for table, columns in (
+        (prepared.manifest, ["group", "split"]),
+        (folds, ["fold", "split_fold_0", "split_fold_4"]),
+    ):
+        first = ends.join(table.select("image_id", *columns), on="image_id")
+        both = first.join(
+            table.select("image_id", *columns),
+            left_on="other_id",
+            right_on="image_id",
+            suffix="_other",
+        )
+        assert both.height == 98 + 18
+        for column in columns:
+            assert both.filter(pl.col(column) != pl.col(f"{column}_other")).height == 0
+    found = prepared.fingerprint["duplicates"]
+    assert (found["n_known_pairs"], found["n_known_absent"]) == (98, 0)
+    assert found["conflicts"] == [
+        {"labels": ["bkl", "mel"], "n_pairs": 1},
+        {"labels": ["bkl", "nv"], "n_pairs": 1},
+        {"labels": ["mel", "nv"], "n_pairs": 1},
+    ]
+    assert prepared.fingerprint["n_groups"] == 7470 - found["groups_joined"]

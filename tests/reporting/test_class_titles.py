@@ -95,13 +95,15 @@ def test_age_and_sex_are_listed_by_split(tmp_path):
         facts,
         manifest=facts.manifest.with_columns(sex=pl.Series(sexes), age=pl.Series(ages)),
     )
-    rows = characteristics(known.manifest, "image")
-    assert [row["name"] for row in rows] == ["train", "val", "test", "all"]
-    assert rows[-1]["sex"] == "female 30 (50%), male 30 (50%); 30 unknown"
-    assert re.fullmatch(r"median \d+, 2\d to 69; 9 unknown", rows[-1]["age"])
-    assert characteristics(facts.manifest, "patient") == []
+    columns, rows = characteristics(known.manifest, "image")
+    assert columns == ["train", "val", "test", "all"]
+    of_all = {row.name: row.texts[-1] for row in rows if row.texts}
+    assert of_all["female"] == "30 (50.0 %)"
+    assert re.fullmatch(r"\d+ \[\d+, \d+\], 2\d to 69", of_all["median [quartiles], range"])
+    assert [row.texts[-1] for row in rows if row.name == "missing"] == ["9 (10.0 %)", "30 (33.3 %)"]
+    assert characteristics(facts.manifest, "patient")[1] == []
     page = fill_template("report/data.html.j2", facts=known, **data.section(known))
-    assert "age in years" in page
+    assert "age, years" in page
     assert told_without_asking(known)["characteristics"].source == THIS_RUN
     assert not told_without_asking(facts)["characteristics"].is_reported
 

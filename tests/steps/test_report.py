@@ -66,8 +66,8 @@ def test_every_section_is_there(page):
     sections = re.findall(r'<(?:section|header) id="([a-z-]+)"', page)
     assert sections == [
         *("summary", "warnings", "results", "curves", "by-group", "robustness", "errors"),
-        *("atlas", "feature-maps", "deployment", "data", "examples", "split", "test-access"),
-        *("training", "cost", "reproduce", "limits", "dossier"),
+        *("atlas", "feature-maps", "deployment", "data", "sample-size", "examples", "split"),
+        *("test-access", "training", "cost", "reproduce", "limits", "dossier"),
     ]  # the others need metrics that `evaluate` computes besides
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))
 

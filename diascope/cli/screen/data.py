@@ -16,6 +16,7 @@ from diascope.data.story import find_questions
 from diascope.data.visible import describe_sixteen_bits, describe_visible
 from diascope.metrics.estimate import Estimate
 from diascope.reporting.report.labels import label_notes
+from diascope.reporting.report.split import screened_text
 from diascope.system.environment import dataset_folder
 from diascope.system.words import counted, plural
 
@@ -70,6 +71,7 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         f"{counted(found['groups_joined'], unit)} joined, "
         f"largest joined group: {counted(found['largest_component_groups'], unit)}",
         f"near-duplicates: {_near_duplicates(found)}",
+        *_known_pairs(found),
         f"rejected: {len(facts['rejected']):,} of {counted(facts['found'], 'file')}",
         *(f"  {image['path']}: {image['reason']}" for image in facts["rejected"][:MOST_REJECTED]),
     ]
@@ -99,6 +101,8 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
 def _describe_split(facts: dict[str, Any]) -> list[str]:
     how, unlisted = facts["split"], facts["unlisted"]
     lines = [f"split: {how['mode']}, by {how['unit']}, seed {how['seed']}"]
+    if screened := screened_text(facts, facts["group_kind"]):
+        lines.append(f"  {screened}")
     if how["val_from_train"]:
         lines.append("  the data has no validation split: one was taken from train, by group")
     if facts["left_out"]:
@@ -112,6 +116,11 @@ def _describe_split(facts: dict[str, Any]) -> list[str]:
         n_images = facts["duplicates"]["across_labels"]
         lines.append(
             f"CONFLICTING LABELS: {counted(n_images, 'image')} filed under several classes"
+        )
+    for one in facts["duplicates"]["conflicts"]:
+        lines.append(
+            f"CONFLICTING LABELS: {counted(one['n_pairs'], 'pair')} of near-duplicates filed under "
+            f"{' and '.join(one['labels'])}"
         )
     lines += [f"LABELS CORRECTED: {note}" for note in label_notes(facts)]
     notes = [f"note: {note}" for note in (*facts["remarks"], *facts["notes"])]
@@ -127,6 +136,18 @@ def _near_duplicates(found: dict[str, Any]) -> str:
     )
 
 
+def _known_pairs(found: dict[str, Any]) -> list[str]:
+    n_pairs, n_absent = found["n_known_pairs"], found["n_known_absent"]
+    if not n_pairs + n_absent:
+        return []
+    absent = f"; {n_absent} more have an image that is not here" if n_absent else ""
+    missed = f", {found['n_known_not_found']} not found by the search"
+    return [
+        f"known duplicates: {counted(n_pairs, 'pair')} of the list that comes with the data, all "
+        f"joined{missed if found.get('near_searched') else ''}{absent}"
+    ]
+
+
 def print_audit(facts: dict[str, Any]) -> None:
     """Print the findings of an audit: a line for each probe, and counts."""
     if facts["not_probed"]:
@@ -139,6 +160,10 @@ def print_audit(facts: dict[str, Any]) -> None:
     for gap in facts["leakage"]["gaps"]:
         say(f"random minus grouped split, {gap['probe']}: {Estimate(**gap['gap']).format()}")
     if facts["suspects"]:
-        say(f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}")
+        accuracy = facts["suspects"]["probe_balanced_accuracy"]
+        say(
+            f"label suspects: {facts['suspects']['n_suspects']:,} of {facts['n_probed']:,}, by a "
+            f"probe whose own balanced accuracy is {accuracy:.3f}"
+        )
     for finding in facts["quality"]:
         say(f"{finding['name']}: {counted(finding['n_images'], 'image')}")

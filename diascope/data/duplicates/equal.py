@@ -3,19 +3,21 @@
 Two files are equal pictures when their decoded pixels are equal to the last bit, also after a
 quarter turn or a mirror. Equality is proof, so nothing is ever joined by mistake; featureless
 images (a single colour) are equal by chance and never join. Pictures that are nearly the same are
-verified in `near_duplicates` and join groups here as well.
+verified in `near`, those that a list names are read in `known`; both join groups here as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from diascope.data.duplicates.known import NONE, KnownPairs, all_pairs
 from diascope.errors import DataError
 
 MAX_COMPONENT_SHARE = 0.05
@@ -83,6 +85,13 @@ class Duplicates:
     # Verified pairs of such pictures, all of two groups: within a group they are not looked for.
     n_near_pairs: int
     near_across_labels: int  # of these, pairs filed under two labels
+    n_known_pairs: (
+        int  # pairs that are known to show one thing, of the list that comes with the data
+    )
+    n_known_not_found: int  # of these, pairs that the search did not find, or that had no search
+    n_known_absent: int  # pairs of that list of which an image is not here
+    # Known and near pairs under two labels, each once: ``labels`` (two, sorted) and ``n_pairs``.
+    conflicts: list[dict[str, Any]]
     groups_joined: int  # groups that became part of another one
     largest_component_groups: int  # groups in the largest joined group; 1 where nothing was joined
 
@@ -91,6 +100,7 @@ def join_duplicates(
     table: pl.DataFrame,
     near: pl.DataFrame | None = None,
     *,
+    known: KnownPairs | None = None,
     accept_large: bool = False,
     within: str | None = None,
 ) -> tuple[pl.DataFrame, Duplicates]:
@@ -103,6 +113,8 @@ def join_duplicates(
     near : DataFrame, optional
         Verified pairs of nearly the same picture, with ``image_id, other_id``; None where they
         were not looked for.
+    known : KnownPairs, optional
+        Pairs that are known to show one thing, with or without a search.
     accept_large : bool
         Go on even if one joined group holds more than 5 % of all groups.
     within : str, optional
@@ -116,8 +128,8 @@ def join_duplicates(
     Raises
     ------
     DataError
-        One joined group holds three or more groups and more than 5 % of all: most likely the
-        pictures are not what they seem.
+        One group joined by what was found, not by what is known, holds three or more groups and
+        more than 5 % of all: most likely the pictures are not what they seem.
     """
     pictures = table.drop_nulls("pixel_digest")
     shared = pictures.group_by("pixel_digest").agg(
@@ -129,13 +141,13 @@ def join_duplicates(
     links = pictures.group_by("pixel_digest", *([within] if within else [])).agg(
         pl.col("group").unique().sort().alias("groups")
     )
-    ends = _ends(table, near)
-    joining = ends.filter(pl.col(within) == pl.col(f"{within}_other")) if within else ends
-    components = _components(
-        links.filter(pl.col("groups").list.len() > 1)["groups"].to_list()
-        + joining.select(pl.concat_list("group", "group_other").alias("groups"))["groups"].to_list()
-    )
-    largest = max((len(component) for component in components), default=1)
+    near_ends, known = _ends(table, near), known or KnownPairs(NONE, 0)
+    together = all_pairs(near, known.pairs)
+    ends = _ends(table, together)
+    shared_by = links.filter(pl.col("groups").list.len() > 1)["groups"].to_list()
+    found = _components(shared_by + _groups_of(near_ends, within))
+    components = _components(shared_by + _groups_of(ends, within))
+    largest = max((len(component) for component in found), default=1)
     n_groups = table["group"].n_unique()
     if largest > max(2, MAX_COMPONENT_SHARE * n_groups) and not accept_large:
         raise DataError(
@@ -150,10 +162,14 @@ def join_duplicates(
         pairs_across_groups=n_pairs - _n_pairs(in_group),
         across_labels=shared.filter(pl.col("n_labels") > 1).height,
         near_searched=near is not None,
-        n_near_pairs=ends.height,
-        near_across_labels=ends.filter(pl.col("label") != pl.col("label_other")).height,
+        n_near_pairs=near_ends.height,
+        near_across_labels=_of_two_labels(near_ends).height,
+        n_known_pairs=known.pairs.height,
+        n_known_not_found=ends.height - near_ends.height,
+        n_known_absent=known.n_absent,
+        conflicts=_conflicts(ends),
         groups_joined=sum(len(component) - 1 for component in components),
-        largest_component_groups=largest,
+        largest_component_groups=max((len(component) for component in components), default=1),
     )
 
 
@@ -168,6 +184,24 @@ def _ends(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
         pairs = near.select("image_id", "other_id")
     pairs = pairs.join(table, on="image_id")
     return pairs.join(table, left_on="other_id", right_on="image_id", suffix="_other")
+
+
+def _groups_of(ends: pl.DataFrame, within: str | None) -> list[list[str]]:
+    """Return the two groups of each pair that may be joined."""
+    if within:
+        ends = ends.filter(pl.col(within) == pl.col(f"{within}_other"))
+    return ends.select(pl.concat_list("group", "group_other").alias("groups"))["groups"].to_list()
+
+
+def _of_two_labels(ends: pl.DataFrame) -> pl.DataFrame:
+    return ends.filter(pl.col("label") != pl.col("label_other"))
+
+
+def _conflicts(ends: pl.DataFrame) -> list[dict[str, Any]]:
+    """Count the pairs of each two labels."""
+    labels = pl.concat_list("label", "label_other").list.sort().alias("labels")
+    counts = _of_two_labels(ends).group_by(labels).agg(pl.len().alias("n_pairs"))
+    return counts.sort(pl.col("labels").list.join("\n")).to_dicts()
 
 
 def _components(links: list[list[str]]) -> list[list[str]]:

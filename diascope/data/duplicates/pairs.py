@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from diascope.data.duplicates.described import DescribedPictures
+from diascope.data.duplicates.known import NONE
 from diascope.data.duplicates.near import NUMBERS, find_near_duplicates
 from diascope.data.image import Decoding
 from diascope.data.pictures import Pictures
@@ -63,8 +64,12 @@ def equal_pairs(table: pl.DataFrame) -> pl.DataFrame:
     return pairs.filter(pl.col("image_id") != pl.col("other_id"))
 
 
-def list_pairs(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
+def list_pairs(
+    table: pl.DataFrame, near: pl.DataFrame | None, known: pl.DataFrame = NONE
+) -> pl.DataFrame:
     """List all pairs for ``duplicates.parquet``, equal ones first; see docs/formats.md.
+
+    A pair that is known and was found as well is listed once, as known, with its numbers.
 
     Parameters
     ----------
@@ -72,11 +77,26 @@ def list_pairs(table: pl.DataFrame, near: pl.DataFrame | None) -> pl.DataFrame:
         With ``image_id, label, group, pixel_digest``, before groups were joined.
     near : DataFrame, optional
         Of `near_pairs`.
+    known : DataFrame, optional
+        ``image_id, other_id`` of `diascope.data.duplicates.known.known_pairs`.
     """
     pairs = equal_pairs(table).with_columns(kind=pl.lit("equal"))
-    if near is not None:
-        pairs = pl.concat([pairs, near.with_columns(kind=pl.lit("near"))], how="diagonal")
-    known = table.select("image_id", "label", "group")
-    pairs = pairs.join(known, on="image_id", how="left", maintain_order="left")
-    other = known.rename({"image_id": "other_id", "label": "other_label", "group": "other_group"})
+    if near is not None or known.height:
+        pairs = pl.concat([pairs, _near_and_known(near, known)], how="diagonal")
+    of_image = table.select("image_id", "label", "group")
+    pairs = pairs.join(of_image, on="image_id", how="left", maintain_order="left")
+    other = of_image.rename(
+        {"image_id": "other_id", "label": "other_label", "group": "other_group"}
+    )
     return pairs.join(other, on="other_id", how="left", maintain_order="left")
+
+
+def _near_and_known(near: pl.DataFrame | None, known: pl.DataFrame) -> pl.DataFrame:
+    ends = ["image_id", "other_id"]
+    if near is None:
+        return known.with_columns(kind=pl.lit("known"))
+    kinds = known.with_columns(kind=pl.lit("known"))
+    found = near.join(kinds, on=ends, how="left", maintain_order="left")
+    found = found.with_columns(pl.col("kind").fill_null("near"))
+    rest = kinds.join(near, on=ends, how="anti", maintain_order="left")
+    return pl.concat([found, rest], how="diagonal")

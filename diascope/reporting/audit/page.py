@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from diascope.audit.duplicates import count_pairs
+from diascope.audit.duplicates import KIND_NAMES, count_pairs
 from diascope.audit.findings import Findings
 from diascope.audit.probes import MARGIN, NONE, SOME, STRONG, STRONG_FRACTION, Probe
 from diascope.data.spec import UNGROUPED, DatasetCard
@@ -55,6 +55,9 @@ def render_audit(
         gaps=findings.gaps,
         gap_text=_gap_text(findings),
         pictures=pictures,
+        kind_names=KIND_NAMES,
+        share_of=_share,
+        suspects_text=_suspects_text(facts),
         kinds=facts["group_kinds"][:MOST_KINDS],
         groups=plural(card.group_kind),
         is_grouped=card.group_kind != UNGROUPED,
@@ -77,7 +80,7 @@ def headlines(findings: Findings) -> list[str]:
         if gap.flatters
     ]
     for row in [] if findings.pairs is None else count_pairs(findings.pairs):
-        what = "identical pictures" if row["kind"] == "equal" else "near-duplicates"
+        what = KIND_NAMES[row["kind"]]
         if row["conflicts"]:
             found.append(f"{counted(row['conflicts'], 'pair')} of {what} have two labels.")
         if row["across_splits"]:
@@ -92,9 +95,39 @@ def headlines(findings: Findings) -> list[str]:
 def _flag(probe: Probe) -> str:
     share = ""
     if probe.fraction is not None:
-        share = f", {probe.fraction:.0%} of what the content has above chance"
+        is_more = probe.fraction > 1
+        share = ", more than the content probe" if is_more else f", {_share(probe.fraction)}"
+        share += "" if is_more else " of what the content probe has above chance"
     cue = f"{probe.name[:1].upper()}{probe.name[1:]}"
     return f"{cue} alone predicts the label: AUROC {_text(probe.auroc)}{share}."
+
+
+def _share(fraction: float | None) -> str:
+    """Return what a cue has of the AUROC above chance of the content, which it may exceed."""
+    if fraction is None:
+        return "not evaluable"
+    return "more than the content" if fraction > 1 else f"{fraction:.0%}"
+
+
+def _suspects_text(facts: Mapping[str, Any]) -> str:
+    """Say how good the probe is that suspects labels, and what may be counted by it."""
+    found = facts["suspects"]
+    if not found:
+        return ""
+    text = (
+        f"The probe itself agrees with {found['probe_accuracy']:.1%} of the labels (balanced "
+        f"accuracy {found['probe_balanced_accuracy']:.3f}; chance is "
+        f"{1 / len(facts['classes']):.3f})."
+    )
+    if found["estimated_errors"] is None:
+        return (
+            f"{text} That is too little to say how many labels are wrong: most disagreements may "
+            "be errors of the probe."
+        )
+    return (
+        f"{text} By confident learning, {found['estimated_errors']:.1%} of the labels would be "
+        "wrong; errors of the probe are in this figure."
+    )
 
 
 def _text(estimate: Estimate, *, is_signed: bool = False) -> str:

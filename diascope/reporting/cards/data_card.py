@@ -30,7 +30,7 @@ from diascope.reporting.report.data import (
     rejected_reasons,
     split_rows,
 )
-from diascope.reporting.report.split import duplicates_text
+from diascope.reporting.report.split import duplicates_text, screened_text
 from diascope.system.words import counted, plural
 
 ASKED = (
@@ -156,7 +156,8 @@ def _split(card: DatasetCard, fingerprint: Mapping[str, Any], manifest: pl.DataF
         f"Split by {card.group_kind}; no {card.group_kind} is in two parts.",
     )
     seed = f" Seed {split['seed']}." if "seed" in split else ""
-    return words(how + seed)
+    screened = screened_text(fingerprint, card.group_kind)
+    return words(" ".join(filter(None, [how + seed, screened])))
 
 
 def known_problems(card: DatasetCard, fingerprint: Mapping[str, Any]) -> list[str]:
@@ -192,7 +193,7 @@ def _audit(audit: Mapping[str, Any] | None) -> str:
     examined = f"{audit['n_images']:,} of {audit['n_in_data']:,} images were examined"
     headlines = audit["headlines"] or ["Nothing was flagged."]
     suspects = audit.get("suspects")
-    suspected = [f"{counted(suspects['n_suspects'], 'label')} may be wrong."] if suspects else []
+    suspected = [_suspected(suspects)] if suspects else []
     odd = [
         f"{one['name']}: {counted(one['n_images'], 'image')}"
         for one in audit.get("quality") or []
@@ -200,6 +201,15 @@ def _audit(audit: Mapping[str, Any] | None) -> str:
     ]
     head = words(f"{examined}; the labels of test stayed sealed.")
     return f"{head}\n\n{bullets([*headlines, *suspected, *odd])}"
+
+
+def _suspected(suspects: Mapping[str, Any]) -> str:
+    accuracy = suspects.get("probe_balanced_accuracy")
+    own = f", whose own balanced accuracy is {accuracy:.3f}" if accuracy is not None else ""
+    return (
+        f"{counted(suspects['n_suspects'], 'label')} implausible to a simple probe{own}: for a "
+        "person to review, not a count of wrong labels."
+    )
 
 
 def _story(statements: Mapping[str, Statement]) -> str:

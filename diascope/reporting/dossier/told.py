@@ -24,8 +24,8 @@ def told_without_asking(facts: Facts) -> dict[str, Statement]:
         found["sample_size"] = Statement(_sample_size(facts), THIS_RUN)
     of_people = found.get("characteristics")
     is_open = of_people is None or not of_people.is_reported
-    if is_open and characteristics(facts.manifest, facts.group_kind):
-        text = "Age and sex, as far as they are known, are listed by split under Data."
+    if is_open and characteristics(facts.manifest, facts.group_kind)[1]:
+        text = "What the metadata hold is listed by split and by class under Data, Table 1."
         found["characteristics"] = Statement(text, THIS_RUN)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from diascope.data.visible import describe_sixteen_bits, describe_visible
 from diascope.reporting.report.characteristics import characteristics
 from diascope.reporting.report.facts import Facts, parts_of
 from diascope.reporting.report.labels import label_notes
-from diascope.system.words import counted
+from diascope.system.words import counted, first_of
 
 WORTH_A_WARNING = 0.01  # the fraction of empty images in a data set
 
@@ -22,14 +23,16 @@ def section(facts: Facts) -> dict[str, Any]:
     fingerprint = facts.fingerprint
     rejected = fingerprint.get("rejected") or []
     kinds = fingerprint.get("group_kinds") or {}
+    columns, described = characteristics(facts.manifest, facts.group_kind, facts.classes)
     return {
-        "n_found": fingerprint.get("found", fingerprint["n_images"] + len(rejected)),
-        "n_rejected": len(rejected),
+        "flow": flow(fingerprint, facts.manifest.height),
+        "n_joined": (fingerprint.get("duplicates") or {}).get("groups_joined", 0),
         "rows": split_rows(facts.manifest, facts.classes),
         "titles": [
             (name, title) for name, title in facts.dataset.class_titles.items() if name != title
         ],
-        "characteristics": characteristics(facts.manifest, facts.group_kind),
+        "table_columns": columns,
+        "table_rows": described,
         "group_kinds": ", ".join(f"{name} {n:,}" for name, n in kinds.items()),
         "notes": data_notes(fingerprint),
         "rejected": [
@@ -42,6 +45,55 @@ def section(facts: Facts) -> dict[str, Any]:
         ],
         "content": content_text(fingerprint, facts.dataset.modality),
     }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A box of the flow diagram: images that are there, or that are excluded, and why."""
+
+    n_images: int
+    text: str
+    is_exclusion: bool = False
+    reasons: tuple[tuple[str, int], ...] = ()  # each with its number of images
+
+
+def flow(fingerprint: Mapping[str, Any], n_in_run: int) -> list[Step]:
+    """Return the flow of images from those found to those of the run; the numbers add up.
+
+    Parameters
+    ----------
+    fingerprint : mapping
+        Of the data as they were trained on.
+    n_in_run : int
+        The images in the manifest of the run.
+
+    Returns
+    -------
+    list of Step
+        The images found first and those of the run last; between them what was excluded, each
+        kind with its reasons.
+    """
+    rejected = fingerprint.get("rejected") or []
+    n_found = fingerprint.get("found", fingerprint["n_images"] + len(rejected))
+    by_hand = (fingerprint.get("labels") or {}).get("excluded") or []
+    n_by_hand = sum(one["n_images"] for one in by_hand)
+    n_left = n_found - len(rejected) - (fingerprint.get("left_out") or 0) - n_by_hand
+    exclusions = [
+        Step(len(rejected), "cannot be used", True, tuple(rejected_reasons(fingerprint))),
+        Step(fingerprint.get("left_out") or 0, "in no list of the official split", True),
+        Step(
+            n_by_hand,
+            "excluded by hand",
+            True,
+            tuple((f"{one['label']}, {one['split']}", one["n_images"]) for one in by_hand),
+        ),
+        Step(max(0, n_left - n_in_run), "test images, sealed and in no fold", True),
+    ]
+    return [
+        Step(n_found, "images found"),
+        *(step for step in exclusions if step.n_images),
+        Step(n_in_run, "images of this run"),
+    ]
 
 
 def split_rows(manifest: pl.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -93,6 +145,8 @@ def data_warnings(fingerprint: Mapping[str, Any]) -> list[str]:
             f"{counted(n_conflicts, 'picture')} {'is' if n_conflicts == 1 else 'are'} filed under "
             "several classes: at least one of the labels of each is wrong."
         )
+    if conflicts := (fingerprint.get("duplicates") or {}).get("conflicts"):
+        found.append(_conflicts_text(conflicts))
     rejected = fingerprint.get("rejected") or []
     if rejected:
         found.append(
@@ -100,6 +154,17 @@ def data_warnings(fingerprint: Mapping[str, Any]) -> list[str]:
             f"{'was' if len(rejected) == 1 else 'were'} left out."
         )
     return found + describe_visible(fingerprint, least=WORTH_A_WARNING)
+
+
+def _conflicts_text(conflicts: Sequence[Mapping[str, Any]]) -> str:
+    """Name the classes under which near-duplicates are filed that have two labels."""
+    n_pairs = sum(one["n_pairs"] for one in conflicts)
+    classes = [f"{' and '.join(one['labels'])}: {one['n_pairs']:,}" for one in conflicts]
+    return (
+        f"{counted(n_pairs, 'pair')} of near-duplicates {'is' if n_pairs == 1 else 'are'} filed "
+        f"under two classes ({first_of(classes)}): of each pair, one label at most is right. They "
+        "are listed in duplicates.parquet of the prepared data."
+    )
 
 
 def data_notes(fingerprint: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,11 @@ def _results_on(facts: Facts, name: str) -> dict[str, Any]:
     with _images(found) as images:
         here = ExternalFacts(found.run, found.split, found.names, images)
         parts = [
-            (title.format(group=here.group_kind), _filled(module, here, anchor))
+            (
+                f"{anchor}-{module.__name__.rsplit('.', 1)[-1].replace('_', '-')}",
+                title.format(group=here.group_kind),
+                _filled(module, here, anchor),
+            )
             for title, module in PARTS
         ]
     openings = metrics.get("openings") or {}
@@ -89,7 +93,7 @@ def _results_on(facts: Facts, name: str) -> dict[str, Any]:
         "kinds": plural(found.group_kind),
         "warnings": metrics["warnings"],
         "n_openings": openings.get("same_images", 0) + openings.get("overlapping", 0),
-        "parts": [(title, content) for title, content in parts if content],
+        "parts": [part for part in parts if part[-1]],
     }
 
 

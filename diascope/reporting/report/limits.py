@@ -53,9 +53,9 @@ def limits(
         _other_places(external),
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "
         "an error and vice versa.",
-        "PPV, NPV and the probabilities hold for the class proportions found here. Where the "
-        "condition is rarer, the PPV is lower.",
-        "A good figure does not show what the network looks at. Stain, size, frame or device may "
+        "PPV, NPV and the probabilities hold for the class proportions of these images. Where the "
+        "positive class is rarer, the PPV is lower.",
+        "A good figure does not show what the network looks at. Colour, size, frame or device may "
         "give a class away.",
         f"The intervals describe the sampling of {plural(group_kind)}. They do not cover another "
         "training seed, another data set or wrong labels.",

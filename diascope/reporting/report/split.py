@@ -9,11 +9,14 @@ from typing import Any
 import polars as pl
 
 from diascope.data.manifest import SPLITS
+from diascope.data.spec import UNGROUPED
 from diascope.data.splits.folds import fold_column
 from diascope.errors import LeakageError
 from diascope.reporting.report.facts import Facts
 from diascope.system.words import counted, plural
 
+# Kinds of group that are a person, or as good as one
+PEOPLE = ("patient", "case", "subject", "participant", "person", "individual", "group")
 MUST_BE_ZERO = {
     "grouped": ("n_groups", "n_files", "n_pictures"),
     "official": ("n_groups",),
@@ -35,6 +38,7 @@ def section(facts: Facts) -> dict[str, Any]:
         "shared": disjointness(facts),
         "proof": _proof_text(facts),
         "n_checked": check_predictions(facts),
+        "screened": screened_text(facts.fingerprint, facts.group_kind),
         "duplicates": duplicates_text(duplicates, facts.group_kind),
     }
 
@@ -190,6 +194,22 @@ def _proof_text(facts: Facts) -> str:
     )
 
 
+def screened_text(fingerprint: Mapping[str, Any], group_kind: str) -> str:
+    """Say by what a split is disjoint, and under which conditions; empty where it is not."""
+    mode = (fingerprint.get("split") or {}).get("mode", "grouped")
+    if mode == "random" or group_kind == UNGROUPED:
+        return ""
+    is_screened = (fingerprint.get("duplicates") or {}).get("near_searched")
+    screened = "screened" if is_screened else "not screened"
+    text = f"The split is {group_kind}-disjoint, {screened} for near-duplicates."
+    if group_kind in PEOPLE:
+        return text
+    return (
+        f"{text} Which {plural(group_kind)} are of one patient is not known: images of one patient "
+        "may lie in several parts."
+    )
+
+
 def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
     """Say which pictures are filed twice, and what was done about it."""
     equal = "No picture is filed twice."
@@ -206,7 +226,27 @@ def duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:
         if duplicates.get("groups_joined")
         else ""
     )
-    return " ".join(filter(None, [equal, _near_duplicates_text(duplicates, group_kind), joined]))
+    near = _near_duplicates_text(duplicates, group_kind)
+    known = _known_pairs_text(duplicates, group_kind)
+    return " ".join(filter(None, [equal, near, known, joined]))
+
+
+def _known_pairs_text(duplicates: Mapping[str, Any], group_kind: str) -> str:
+    """Say how many pairs of the list that comes with the data were joined; empty without one."""
+    n_pairs, n_absent = duplicates.get("n_known_pairs", 0), duplicates.get("n_known_absent", 0)
+    if not n_pairs + n_absent:
+        return ""
+    missed = duplicates["n_known_not_found"]
+    searched = duplicates.get("near_searched")
+    found = f", of which the search did not find {missed:,}" if searched and n_pairs else ""
+    absent = (
+        f" Of {counted(n_absent, 'more listed pair')} an image is not here." if n_absent else ""
+    )
+    return (
+        f"A list that comes with the data names {counted(n_pairs, 'pair')} of images here that "
+        f"show one thing under two {plural(group_kind)}{found}; they are joined whether found or "
+        f"not.{absent}"
+    )
 
 
 def _near_duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str:

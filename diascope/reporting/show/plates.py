@@ -102,7 +102,7 @@ def _class_examples(view: View, pictures: Pictures) -> Plate:
         f"Chosen at random, from as many {plural(view.group_kind)} as possible. Shapes and pixels "
         "are kept: small images are enlarged by whole numbers, large ones reduced to fit. Could "
         "you tell the classes apart, and by what? Look for what should not be there: rulers, "
-        "frames, letters, stain, a background that only one class has.",
+        "frames, letters, marks, a background that only one class has.",
         figure_to_png(figure, dots_per_inch=DOTS_PER_INCH),
         is_wide=True,
     )
@@ -136,7 +136,7 @@ def _group_examples(view: View, pictures: Pictures) -> Plate:
         "groups_examples",
         f"Examples of single {kinds}",
         f"One row per {view.group_kind}: {which}; the frame shows the class. What all images of a "
-        f"{view.group_kind} have in common (stain, light, device) must not give the class away: "
+        f"{view.group_kind} have in common (colour, light, device) must not give the class away: "
         f"that is why whole {kinds} are kept on one side of the split.",
         figure_to_png(figure, dots_per_inch=DOTS_PER_INCH),
         is_wide=True,
