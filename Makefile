@@ -1,6 +1,6 @@
 # One command each. Every target makes .venv by itself when it is missing or out of date.
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 AXE := tests/serving/node_modules/axe-core/axe.min.js

@@ -61,7 +61,15 @@ def main() -> None:
 
 def committed() -> str:
     """Return the commit whose code makes the pictures; the pictures themselves may be edited."""
-    words = ["git", "status", "--porcelain", "--", "diascope", *map(str, DOCS.glob("*.py"))]
+    words = [
+        "git",
+        "status",
+        "--porcelain",
+        "--",
+        "diascope",
+        "pyproject.toml",
+        *map(str, DOCS.glob("*.py")),
+    ]
     done = subprocess.run(words, cwd=DOCS.parent, capture_output=True, text=True, check=True)
     if done.stdout:
         sys.exit("Commit what is edited first: the pictures name the commit that they are of.")
@@ -94,7 +102,7 @@ def picture_predictions(page: Page, images: list[Path]) -> None:
 
 
 def images_for(run: Path, folder: Path) -> list[Path]:
-    """Return the first test cell that is rightly called parasitized and is not referred, and noise.
+    """Return the first test cell that is rightly called parasitized and not referred, and noise.
 
     The picture is to show what the page says of a prediction and of none, not how good it is.
     """
@@ -107,7 +115,7 @@ def images_for(run: Path, folder: Path) -> list[Path]:
         for cell, (called, refer) in zip(
             cells, table.select("predicted", "refer").iter_rows(), strict=True
         )
-        if called == "parasitized" and refer == "no"
+        if called == "parasitized" and refer != "yes"  # empty where there are no prediction sets
     ]
     shutil.copyfile(kept[0], folder / "cell.png")
     noise = np.random.default_rng(0).integers(0, 256, (*NOISE_PX, 3), dtype=np.uint8)

@@ -45,11 +45,14 @@ html_theme_options = {
 html_extra_path = ["index.html"]
 html_show_sourcelink = False
 
-PAGES = "prepare audit train evaluate explain serve deploy protocol dossier formats reference api"
+PAGES = (
+    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "protocol"),
+    *("dossier", "formats", "reference", "api", "alternatives"),
+)
 CONTENTS = "\n".join(
     [
         "\n```{toctree}\n:hidden:\n:caption: Guide\n",
-        *(f"docs/{page}" for page in PAGES.split()),
+        *(f"docs/{page}" for page in PAGES),
         "```\n\n```{toctree}\n:hidden:\n:caption: Project\n:glob:\n",
         *("benchmarks/README", "benchmarks/honesty/*", "benchmarks/accuracy/**", "[A-Z]*"),
         "```\n",
