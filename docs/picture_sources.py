@@ -46,15 +46,18 @@ def report_titles() -> list[str]:
     return [section.title for section in (SUMMARY, *SECTIONS)]
 
 
-def story(figure: str) -> Picture:
-    """Return what a chart of the stories shows, of one plate of ``diascope show``."""
+def story(figure: str, data: str) -> Picture:
+    """Return what a chart of the stories shows: one plate of ``diascope show`` for a data set."""
     figures, plates = "diascope/reporting/figures", "diascope/reporting/show/plates.py"
     plate, drawn = {
         "balance": ("_balance", "balance_figure"),
         "groups": ("_group_sizes", "group_sizes_figure"),
     }[figure]
     return Picture(
-        (f"{plates}:{plate}", f"{figures}/balance.py:{drawn}", f"{figures}/style.py"),
+        (
+            *(f"{plates}:{plate}", f"{figures}/balance.py:{drawn}", f"{figures}/style.py"),
+            *(f"diascope/datasets/{data}.py", "diascope/data/splits/assign.py"),
+        )
     )
 
 
@@ -80,9 +83,9 @@ PICTURES = {
         ),
         templates=("page/page.html.j2", "page/result.html.j2", "page/heat_map.html.j2"),
     ),
-    "story_malaria.png": story("groups"),
-    "story_skin_lesions.png": story("balance"),
-    "story_breast_tissue.png": story("groups"),
+    "story_malaria.png": story("groups", "malaria"),
+    "story_skin_lesions.png": story("balance", "ham10000"),
+    "story_breast_tissue.png": story("groups", "breast_idc"),
 }
 
 
