@@ -1,11 +1,11 @@
 # One command each. Every target makes .venv by itself when it is missing or out of date.
 PYTHON ?= python3
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 AXE := tests/serving/node_modules/axe-core/axe.min.js
 
-.PHONY: demo serve test slow check setup docs clean
+.PHONY: demo serve test slow check setup docs pictures site clean
 
 demo: $(READY)  ## run the main job end to end on synthetic cells; ends with the path of report.html
 	$(BIN)/diascope demo
@@ -29,6 +29,12 @@ docs: $(READY)  ## write what the pages take from the code and from the results
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python examples/notebooks.py
 	$(BIN)/python benchmarks/page.py
+
+pictures: $(READY)  ## make the pictures of the pages anew, from the commit that is checked out; needs Chromium
+	$(BIN)/python docs/pictures.py
+
+site: $(READY)  ## build the pages and the API as HTML in build/site; a broken link fails
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site -d build/doctrees . build/site
 
 setup: $(READY)  ## make .venv with everything, and the commit hooks
 	$(BIN)/pre-commit install

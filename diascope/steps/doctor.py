@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import requests
 
 from diascope.models.pretrained import models_with_weights
 from diascope.system.environment import home, hub
+from diascope.system.extras import is_installed
 from diascope.system.machine import PACKAGES, look_at_machine, processor
 
 HUB_SECONDS = 5
@@ -35,7 +35,8 @@ class Finding:
 def doctor() -> list[Finding]:
     """Look at this machine: software, processor, memory, disk, GPU, extras, weights and hub.
 
-    One request is made, to the hub of pretrained weights; nothing is sent but its address.
+    One request is made, to the hub of pretrained weights; nothing is sent but its address. Where
+    training is not installed, weights and hub are left out.
     """
     return [
         _software(),
@@ -44,13 +45,12 @@ def doctor() -> list[Finding]:
         _memory(),
         _home(),
         *_extras(),
-        _weights(),
-        _hub(),
+        *([_weights(), _hub()] if is_installed("train") else []),
     ]
 
 
 def _software() -> Finding:
-    names = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    names = ", ".join(f"{name} {version(name)}" for name in PACKAGES if _is_installed(name))
     return Finding("software", "ok", f"Python {platform.python_version()}, {names}")
 
 
@@ -109,10 +109,10 @@ def _can_write(folder: Path) -> bool:
 
 
 def _extras() -> list[Finding]:
-    """Look for the packages of every extra but that of developers."""
+    """Look for the packages of every extra but those of developers."""
     findings = []
     for extra in metadata("diascope").get_all("Provides-Extra") or []:
-        if extra == "dev":
+        if extra in ("dev", "docs"):
             continue
         named = [one for one in requires("diascope") or [] if _is_of(one, extra)]
         lacking = [name for name in map(_package, named) if not _is_installed(name)]
@@ -163,6 +163,8 @@ def _weights() -> Finding:
 
 
 def _hub() -> Finding:
+    import requests
+
     try:
         status = requests.head(hub(), timeout=HUB_SECONDS, allow_redirects=True).status_code
     except requests.RequestException:

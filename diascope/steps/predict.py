@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -28,12 +29,13 @@ from diascope.bundle.predictions_by_group import by_group, groups_path
 from diascope.data.grouping import groups_from
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import SettingsError
-from diascope.reporting.explain.folder import open_explanations
-from diascope.reporting.explain.row import with_explanations
-from diascope.reporting.explain.verdicts import sample_of
+from diascope.system.extras import check_extra
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
+
+if TYPE_CHECKING:
+    from diascope.reporting.explain.folder import ExplanationFolder
 
 CHUNK = 256
 
@@ -106,13 +108,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         images = [noting(image, digests) for image in images]
         folder = None
         if explain is not None:
-            folder = open_explanations(
-                model,
-                bundle,
-                Path(explain),
-                given=lambda: sample_of(images, bundle.card.pixels),
-                progress=progress,
-                say=say,
+            folder = _open_explanations(
+                model, bundle, Path(explain), images, progress=progress, say=say
             )
         tables, listed = [], []
         n_done = 0
@@ -132,6 +129,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         splits=[split for _, split in found],
     )
     if folder is not None:
+        from diascope.reporting.explain.row import with_explanations
+
         folder.finish(listed)
         table = with_explanations(table, map(folder.picture_of, listed))
     write_table(table, out)
@@ -141,6 +140,30 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     if table["error"].null_count() == 0:
         check_all_predicted(out)
     return out
+
+
+def _open_explanations(
+    model: Run | Path | str,
+    bundle: Bundle,
+    path: Path,
+    images: list[ImageFile],
+    *,
+    progress: ShowProgress,
+    say: Callable[[str], None],
+) -> ExplanationFolder:
+    """Open the folder of ``--explain``: only here are the packages that draw needed."""
+    check_extra("train", what="diascope predict --explain")
+    from diascope.reporting.explain.folder import open_explanations
+    from diascope.reporting.explain.verdicts import sample_of
+
+    return open_explanations(
+        model,
+        bundle,
+        path,
+        given=lambda: sample_of(images, bundle.card.pixels),
+        progress=progress,
+        say=say,
+    )
 
 
 def _check_is_free(*paths: Path, overwrite: bool) -> None:
