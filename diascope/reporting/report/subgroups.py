@@ -264,6 +264,6 @@ def _method(found: Mapping[str, Any], facts: Facts) -> str:
         f"{f'{times:,} ' if times else ''}resamples of whole {plural(facts.group_kind)} (paired "
         "bootstrap by group), two-sided. It is called better or worse where p is below 0.05 after "
         "Holm's correction over all comparisons of the same attribute; attributes are not "
-        "corrected for each other. The smallest difference that would be found is for a power of 80 % and a "
-        f"p-value that stands out by itself after that correction.{of_classes}"
+        "corrected for each other. The smallest difference that would be found is for a power of "
+        f"80 % and a p-value that stands out by itself after that correction.{of_classes}"
     )
