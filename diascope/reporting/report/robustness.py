@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from diascope.data.exam import evaluate_command
 from diascope.evaluation.robustness.words import basis_text, unseen_text
 from diascope.reporting.figures.intervals import robustness_figure
 from diascope.reporting.report.facts import Facts
@@ -17,7 +19,8 @@ def section(facts: Facts) -> dict[str, Any]:
     """Return sentences, a chart and a table, or why it was not evaluated."""
     found = facts.metrics.get("robustness") or {"why_not": "nobody asked for it"}
     if "why_not" in found:
-        return {"found": None, "why_not": found["why_not"]}
+        command = f"{evaluate_command(Path('RUN'), facts.split)} --robustness"
+        return {"found": None, "why_not": found["why_not"], "command": command}
     return {
         "found": found,
         "basis": f"{basis_text(found, facts.group_kind)} {unseen_text(found)}",
