@@ -13,6 +13,8 @@ import polars as pl
 from diascope.data.spec import DatasetCard
 from diascope.task import Task
 
+EXTERNAL = "on-"  # begins the names of exams on data from elsewhere
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -34,6 +36,11 @@ class Exam:
     seed: int  # Of the resamples, the corruptions and the samples
     warnings: tuple[str, ...]  # What speaks against the figures before they are known
 
+    @property
+    def is_external(self) -> bool:
+        """Whether the images are of a data set that the network was not trained on."""
+        return self.name.startswith(EXTERNAL)
+
 
 def evaluate_command(run: Path, name: str) -> str:
     """Return the command that evaluates a run on the exam of a name, and opens no other.
@@ -44,5 +51,5 @@ def evaluate_command(run: Path, name: str) -> str:
     ('diascope evaluate runs/a --split val', "diascope evaluate 'runs/b c' --on clinic")
     """
     others = {"test": "", "val": " --split val"}
-    option = others.get(name, f" --on {name.removeprefix('on-')}")
+    option = others.get(name, f" --on {name.removeprefix(EXTERNAL)}")
     return f"diascope evaluate {shlex.quote(run.as_posix())}{option}"

@@ -40,6 +40,13 @@ class ClassGroups:
     members: Mapping[str, Sequence[str]] = field(default_factory=dict)  # classes by name
     target: Target | None = None  # What a threshold for each group is to promise
 
+    def numbers(self, task: Task) -> dict[str, list[int]]:
+        """Return the class indices of each group."""
+        return {
+            name: [task.classes.index(one) for one in members]
+            for name, members in self.members.items()
+        }
+
 
 NO_CLASS_GROUPS = ClassGroups()
 
@@ -92,7 +99,7 @@ def judge(
     row_of = {image_id: row for row, image_id in enumerate(exam.manifest["image_id"])}
     rows = np.array([row_of[image_id] for image_id in predictions.image_ids], np.intp)
     progress(Progress("computing intervals", 0, None))
-    figures = evaluate_predictions(scored, resampling, part=exam.part)
+    figures = evaluate_predictions(scored, resampling, part=exam.part, is_external=exam.is_external)
     sets = None if exam.by_members else sets_of(predictions, networks)
     metrics = {
         "split": exam.name,
@@ -106,7 +113,9 @@ def judge(
         "class_groups": judge_class_groups(
             scored, classes.members, resampling, val=val, target=classes.target
         ),
-        "subgroups": subgroups_of(scored, exam.manifest, rows, resampling),
+        "subgroups": subgroups_of(
+            scored, exam.manifest, rows, resampling, conditions=classes.numbers(exam.task)
+        ),
         "controls": {"why_not": training}
         if isinstance(training, str)
         else judge_controls(scored, exam.manifest, rows, training, resampling, progress=progress),

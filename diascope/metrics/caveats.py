@@ -19,7 +19,13 @@ CROSS_VALIDATE_BELOW_GROUPS = 100
 CHANCE = 0.5  # AUROC of a ranking by chance, of any number of classes
 
 
-def caveats(images: ScoredImages, *, ranked_folds: Sequence[bool], part: str = "") -> list[str]:
+def caveats(
+    images: ScoredImages,
+    *,
+    ranked_folds: Sequence[bool],
+    part: str = "",
+    is_external: bool = False,
+) -> list[str]:
     """Return warnings about the data behind a set of metrics: sentences, the gravest first.
 
     Parameters
@@ -28,12 +34,14 @@ def caveats(images: ScoredImages, *, ranked_folds: Sequence[bool], part: str = "
         Whether a fold has more than one class; one fold in a holdout.
     part : str
         The part of a data set that the images are, such as ``"test"``; empty where they are all.
+    is_external : bool
+        Whether they are of a data set that the network was not trained on.
     """
     within = f" in {part}" if part else ""
     has_class = images.confusion_by_group.sum(axis=2) > 0
     return [
         *_class_caveats(images, has_class, within),
-        *_fold_caveats(images, ranked_folds),
+        *_fold_caveats(images, ranked_folds, is_external=is_external),
         *_mixture_caveats(images, has_class, within),
     ]
 
@@ -186,7 +194,9 @@ def _class_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: s
     return found
 
 
-def _fold_caveats(images: ScoredImages, ranked_folds: Sequence[bool]) -> list[str]:
+def _fold_caveats(
+    images: ScoredImages, ranked_folds: Sequence[bool], *, is_external: bool
+) -> list[str]:
     n_groups = images.n_groups
     n_folds = len(ranked_folds)
     n_unranked = n_folds - sum(ranked_folds)
@@ -194,7 +204,9 @@ def _fold_caveats(images: ScoredImages, ranked_folds: Sequence[bool]) -> list[st
     if n_groups < CROSS_VALIDATE_BELOW_GROUPS:
         advice = (
             "a cross-validation should be the headline, it tests on every one."
-            if n_folds == 1
+            if n_folds == 1 and not is_external
+            else "the intervals are wide."
+            if is_external
             else "too few to be sure of, even though each was judged once."
         )
         found.append(

@@ -35,7 +35,7 @@ FOLD_METRICS = ("accuracy", "auroc", "average_precision")
 
 
 def evaluate_predictions(
-    images: ScoredImages, resampling: Resampling, *, part: str = ""
+    images: ScoredImages, resampling: Resampling, *, part: str = "", is_external: bool = False
 ) -> dict[str, Any]:
     """Return the metrics of a model's predictions, each with an interval by resampling groups.
 
@@ -48,6 +48,8 @@ def evaluate_predictions(
     ----------
     part : str
         The part of a data set that was judged, such as ``"test"``, for the warnings to name.
+    is_external : bool
+        Whether the images are of a data set that the network was not trained on.
 
     Returns
     -------
@@ -100,7 +102,12 @@ def evaluate_predictions(
         "fold_sd": _fold_sd(by_fold),
         "warnings": [
             *guessing_caveats(estimates["auroc"]),
-            *caveats(images, ranked_folds=[bool(of_fold) for of_fold in rankings], part=part),
+            *caveats(
+                images,
+                ranked_folds=[bool(of_fold) for of_fold in rankings],
+                part=part,
+                is_external=is_external,
+            ),
         ],
     }
 

@@ -1,7 +1,8 @@
 """Results by patient (lesion, slide) where the label is theirs: a rule from images to groups.
 
-The rule is chosen on validation groups and judged on others. Where the images of a group have
-several labels, as the cells of a patient do, there is no label of the group and nothing to judge.
+The rule is chosen on validation groups and judged on others. A group whose images have several
+labels has no label of its own and is left out; where many are such, as patients with cells of both
+classes, nothing is judged.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from diascope.system.words import counted, plural
 
 # Takes probabilities of groups (G, K) and the fold of each (G,); returns predicted classes (G,).
 Decide = Callable[[NDArray[np.float64], NDArray[np.intp]], NDArray[np.integer]]
+MOST_MIXED = 0.05  # of the groups may have several labels, and are left out
 KEPT = ("estimates", "per_class", "confusion", "most_probable")
 
 
@@ -65,11 +67,24 @@ def why_no_group_level(images: ScoredImages) -> str:
     kind = images.group_kind
     if images.n_groups == images.n_images:
         return f"each {kind} has one image"
-    n_mixed = int(np.count_nonzero((images.confusion_by_group.sum(axis=2) > 0).sum(axis=1) > 1))
-    if n_mixed:
+    n_mixed = int(np.count_nonzero(_is_mixed(images)))
+    if n_mixed > MOST_MIXED * images.n_groups:
         have = "has" if n_mixed == 1 else "have"
         return f"{counted(n_mixed, kind)} {have} images of several classes, so no label of its own"
     return ""
+
+
+def _is_mixed(images: ScoredImages) -> NDArray[np.bool_]:
+    """Return which groups have images of several classes: bool (G,)."""
+    return (images.confusion_by_group.sum(axis=2) > 0).sum(axis=1) > 1
+
+
+def _of_one_label(images: ScoredImages) -> ScoredImages:
+    """Return the images of the groups that have one label."""
+    is_mixed = _is_mixed(images)
+    if not is_mixed.any():
+        return images
+    return images.at(np.flatnonzero(~is_mixed[images.group_of]))
 
 
 def judge_groups(
@@ -90,18 +105,21 @@ def judge_groups(
     -------
     dict
         Ready for JSON: ``why_not`` alone, or ``rule``; ``n_several``, the groups with more than one
-        image; ``candidates``, the balanced accuracy of each rule on the validation groups, and
+        image; ``n_mixed``, those left out for several labels; ``candidates``, the balanced accuracy of each rule on the validation groups, and
         ``n_val_groups``, their number; and of `evaluate_predictions` what is in `KEPT`.
     """
     why_not = why_no_group_level(images)
     if why_not:
         return {"why_not": why_not}
     candidates = _candidates(val, decide)
+    n_mixed = int(np.count_nonzero(_is_mixed(images)))
+    images = _of_one_label(images)
     rule = max(RULES, key=lambda name: candidates.get(name, 0.0))
     found = evaluate_predictions(as_groups(images, rule, decide), resampling)
     return {
         "why_not": "",
         "rule": rule,
+        "n_mixed": n_mixed,
         "n_several": int(np.count_nonzero(images.count_by_group() > 1)),
         "n_images": images.n_images,
         "n_groups": images.n_groups,
@@ -131,7 +149,7 @@ def _candidates(val: ScoredImages | None, decide: Decide) -> dict[str, float]:
     """Return the balanced accuracy of each rule on validation groups; empty without any."""
     if val is None or why_no_group_level(val):
         return {}
-    found = {}
+    found, val = {}, _of_one_label(val)
     for rule in RULES:
         confusion = as_groups(val, rule, decide).confusion_by_group.sum(axis=0)
         recalls = divide(np.diagonal(confusion), confusion.sum(axis=1))
@@ -157,4 +175,10 @@ def rule_text(found: dict[str, Any], group_kind: str) -> str:
     return (
         f"Each {group_kind} is judged once, by {found['rule']}. {chosen} {found['n_several']:,} of "
         f"{found['n_groups']:,} {kinds} have more than one image."
+        + (
+            f" {counted(found['n_mixed'], group_kind)} with images of several classes "
+            f"{'was' if found['n_mixed'] == 1 else 'were'} left out."
+            if found["n_mixed"]
+            else ""
+        )
     )

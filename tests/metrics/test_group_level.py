@@ -104,6 +104,19 @@ def test_groups_with_several_labels_or_single_images_are_not_judged():
     }
 
 
+def test_a_few_groups_with_several_labels_are_left_out_and_counted():
+    images = study(np.random.default_rng(3))
+    labels = images.labels.copy()
+    first = np.flatnonzero(images.group_of == np.flatnonzero(images.count_by_group() > 1)[0])
+    labels[first[0]] = 1 - labels[first[0]]
+    found = judge_groups(images.with_labels(labels), decide, Resampling(200), val=None)
+    rest = images.at(np.flatnonzero(~np.isin(np.arange(images.n_images), first)))
+    expected = judge_groups(rest, decide, Resampling(200), val=None)
+    assert (found["n_mixed"], found["n_groups"]) == (1, 199)
+    assert found["estimates"] == expected["estimates"]
+    assert "1 lesion with images of several classes was left out." in rule_text(found, "lesion")
+
+
 def test_each_fold_is_called_by_its_own_network():
     labels, ill = [0, 0, 1, 1, 0, 0, 1, 1], [0.4, 0.4, 0.6, 0.6, 0.4, 0.4, 0.6, 0.6]
     images = scored(labels, ill, list("aabbccdd"), folds=[0, 0, 0, 0, 1, 1, 1, 1])

@@ -73,14 +73,14 @@ def _other_places(external: Mapping[str, Mapping[str, Any]]) -> str:
     usual = "performance usually falls there"
     if not external:
         return (
-            "All images come from one collection. Another scanner, stain, camera, clinic or "
-            f"population was not tried, and {usual}."
+            "All images come from one collection. Another device, clinic or population "
+            f"was not tried, and {usual}."
         )
     tried = ", ".join(f"{name} ({status(metrics)})" for name, metrics in external.items())
     partly = [name for name, metrics in external.items() if status(metrics) != EXTERNAL]
     shared = f" What {' and '.join(partly)} shares with the data of the training is said there."
     return (
         f"Outside the collection of the training, the network was tried on {tried} and nowhere "
-        f"else.{shared * bool(partly)} On other scanners, stains, cameras, clinics or populations "
+        f"else.{shared * bool(partly)} On other devices, clinics or populations "
         f"it was not tried, and {usual}."
     )
