@@ -104,9 +104,10 @@ def judge_groups(
     Returns
     -------
     dict
-        Ready for JSON: ``why_not`` alone, or ``rule``; ``n_several``, the groups with more than one
-        image; ``n_mixed``, those left out for several labels; ``candidates``, the balanced accuracy of each rule on the validation groups, and
-        ``n_val_groups``, their number; and of `evaluate_predictions` what is in `KEPT`.
+        Ready for JSON: ``why_not`` alone, or ``rule``; ``n_mixed``, the groups left out for several
+        labels; ``n_several``, the groups with more than one image; ``candidates``, the balanced
+        accuracy of each rule on the validation groups, and ``n_val_groups``, their number; and of
+        `evaluate_predictions` what is in `KEPT`.
     """
     why_not = why_no_group_level(images)
     if why_not:
