@@ -1,4 +1,4 @@
-"""Choose the cases of an atlas: of each class the surest right, worst wrong and most uncertain."""
+"""Choose the cases of an atlas: the most confident correct, the worst error, the most uncertain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-KINDS = ("surest right", "worst wrong", "most uncertain")
+KINDS = ("most confident correct", "worst error", "most uncertain")
 LEAST = 1e-12  # a probability, before its logarithm is taken
 
 
@@ -29,8 +29,8 @@ def choose_cases(
 ) -> list[list[Case]]:
     """Choose up to three images of each class (of the reference standard), each image once.
 
-    The surest right has the highest and the worst wrong the lowest probability of its class. The
-    most uncertain lies closest to the threshold, in log odds; where there is none, it has the
+    The most confident correct has the highest and the worst error the lowest probability of its
+    class. The most uncertain lies closest to the threshold, in log odds; where there is none, it has the
     highest entropy. Of equal ones, the first is chosen.
 
     Parameters
@@ -51,7 +51,7 @@ def choose_cases(
     >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     >>> labels, predicted = np.array([0, 0, 0]), np.array([0, 0, 1])
     >>> [(case.kind, case.row) for case in choose_cases(probabilities, labels, predicted)[0]]
-    [('surest right', 0), ('worst wrong', 2), ('most uncertain', 1)]
+    [('most confident correct', 0), ('worst error', 2), ('most uncertain', 1)]
     """
     of_true = probabilities[np.arange(len(labels)), labels]
     certainty = _certainty(probabilities, positive, thresholds)

@@ -132,7 +132,9 @@ class Replicates:
         defined = self.draws[~np.isnan(self.draws)]
         n_undefined = self.draws.size - defined.size
         if n_undefined:
-            notes.append(f"undefined in {n_undefined:,} of {counted(self.draws.size, 'resample')}")
+            notes.append(
+                f"not estimable in {n_undefined:,} of {counted(self.draws.size, 'resample')}"
+            )
         if n_undefined > MOST_UNDEFINED * self.draws.size:
             return replace(none, note="; ".join([*notes, "no interval"]))
         if np.ptp(defined) < TINY:
@@ -146,7 +148,7 @@ class Replicates:
             low, high = logit_student(self.value, defined, basis=basis, level=self.level)
             within = " within folds" if basis.n_strata > 1 else ""
             method = (
-                f"Student interval on the logit scale, standard error by group bootstrap{within}, "
+                f"t interval on the logit scale, standard error by cluster bootstrap{within}, "
                 f"effective n = {basis.n_effective:.0f}"
             )
         return replace(none, low=low, high=high, method=method, note="; ".join(notes))

@@ -53,11 +53,11 @@ def guessing_caveats(auroc: Estimate) -> list[str]:
     if auroc.high < CHANCE:
         return [
             f"The interval of the AUROC ends at {auroc.high:.2f}: the ranking is worse than "
-            "guessing. Check that the classes are not swapped."
+            "chance. Check that the classes are not swapped."
         ]
     return [
         f"The interval of the AUROC begins at {auroc.low:.2f}: these figures cannot be told from "
-        "guessing."
+        "chance."
     ]
 
 
@@ -144,7 +144,9 @@ def correction_caveat(
     """
     done = []
     if n_corrected:
-        done.append(f"the labels of {n_corrected:,} of the {n_images:,} images judged were changed")
+        done.append(
+            f"the labels of {n_corrected:,} of the {n_images:,} images evaluated were changed"
+        )
     if n_excluded:
         done.append(f"{counted(n_excluded, 'image')} left out")
     told = [
@@ -166,7 +168,7 @@ def _class_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: s
     predicted = images.confusion_by_group.sum(axis=(0, 1)) > 0
     present = [name for name, n in zip(classes, groups_of_class, strict=True) if n]
     if len(present) == 1:
-        found.append(f"All images are {present[0]}: whatever compares classes is undefined.")
+        found.append(f"All images are {present[0]}: whatever compares classes is not estimable.")
     else:
         absent = [name for name in classes if name not in present]
         found += [f"There is no image of {name}: averages are without it." for name in absent]
@@ -207,7 +209,7 @@ def _fold_caveats(
             if n_folds == 1 and not is_external
             else "the intervals are wide."
             if is_external
-            else "too few to be sure of, even though each was judged once."
+            else "too few to be sure of, even though each was evaluated once."
         )
         found.append(
             f"These numbers rest on {counted(n_groups, images.group_kind)}, fewer than "

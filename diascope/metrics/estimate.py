@@ -44,7 +44,7 @@ class Estimate:
         """
         basis = f"(n = {counted(self.n_images, 'image')}, {counted(self.n_groups, group_kind)})"
         if self.value is None:
-            return f"undefined {basis}"
+            return f"not estimable {basis}"
         if self.low is None or self.high is None:
             return f"{self.value:.{digits}f} [no interval] {basis}"
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}] {basis}"

@@ -174,8 +174,8 @@ def rule_text(found: dict[str, Any], group_kind: str) -> str:
         else "The rule was fixed beforehand; there were no validation images to choose it on."
     )
     return (
-        f"Each {group_kind} is judged once, by {found['rule']}. {chosen} {found['n_several']:,} of "
-        f"{found['n_groups']:,} {kinds} have more than one image."
+        f"Each {group_kind} is evaluated once, by {found['rule']}. {chosen} "
+        f"{found['n_several']:,} of {found['n_groups']:,} {kinds} have more than one image."
         + (
             f" {counted(found['n_mixed'], group_kind)} with images of several classes "
             f"{'was' if found['n_mixed'] == 1 else 'were'} left out."

@@ -17,10 +17,10 @@ from diascope.system.words import counted
 
 COVERAGE = 0.9
 ANSWERED = (1.0, 0.9, 0.8, 0.7, 0.5)  # fractions of the images in `risk_coverage`
-RULE = "referred unless the set holds the class that is called, and no other"
+RULE = "referred unless the set holds the predicted class, and no other"
 NO_CLASS = "no class is likely enough"
 SEVERAL_CLASSES = "several classes are possible"
-ANOTHER_CLASS = "the set holds another class than the one that is called"
+ANOTHER_CLASS = "the set holds another class than the predicted one"
 
 
 @dataclass(frozen=True)

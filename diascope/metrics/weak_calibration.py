@@ -23,7 +23,7 @@ from diascope.metrics.scored import ScoredImages
 CERTAIN = 1e-7  # probabilities are kept this far from 0 and 1 where a logarithm is taken
 MOST_STEPS = 50
 FIGURES = {"in_the_large": 0.0, "slope": 1.0, "observed_expected": 1.0}  # and their ideal values
-METHOD = "Student interval, cluster-robust standard error"
+METHOD = "t interval, cluster-robust standard error"
 INSEPARABLE = "one class only, or told apart without an error"
 
 

@@ -20,15 +20,21 @@ MEASURES: dict[str, tuple[str, str]] = {
     ),
     "accuracy": ("accuracy", "proportion of the images assigned to their true class"),
     "balanced_accuracy": ("balanced accuracy", "mean of the recalls; independent of prevalence"),
-    "sensitivity": ("sensitivity", "proportion of the positive images that are called positive"),
-    "specificity": ("specificity", "proportion of the negative images that are called negative"),
+    "sensitivity": (
+        "sensitivity",
+        "proportion of the positive images that are predicted as positive",
+    ),
+    "specificity": (
+        "specificity",
+        "proportion of the negative images that are predicted as negative",
+    ),
     "ppv": (
         "PPV",
-        "proportion of the images called positive that are positive; depends on prevalence",
+        "proportion of the images predicted as positive that are positive; depends on prevalence",
     ),
     "npv": (
         "NPV",
-        "proportion of the images called negative that are negative; depends on prevalence",
+        "proportion of the images predicted as negative that are negative; depends on prevalence",
     ),
     "mcc": ("MCC", "correlation between true and predicted class, from -1 to 1"),
     "kappa": (

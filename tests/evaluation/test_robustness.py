@@ -17,6 +17,7 @@ from diascope.bundle.bundle import Bundle
 from diascope.cli.app import app
 from diascope.data.sample import balanced_rows, spread_rows
 from diascope.errors import DiascopeError, SettingsError, SourceError
+from diascope.evaluation.robustness import affordable_images
 from diascope.evaluation.robustness.judging import (
     LARGEST_PX,
     Sample,
@@ -285,3 +286,13 @@ def test_external_images_are_corrupted_too_and_other_classes_are_refused(trained
 def test_the_robustness_of_an_ensemble_is_not_judged_on_what_it_learned(ensemble):
     with pytest.raises(SettingsError, match="learned from its validation"):
         evaluate(ensemble, split="val", robustness=True)
+
+
+@pytest.mark.parametrize(
+    ("multiply_adds", "expected"), [(286_656_512, 60), (2_000_000_000, 32), (140_000_000_000, 0)]
+)
+def test_the_larger_the_network_the_fewer_images_are_corrupted(
+    monkeypatch, multiply_adds, expected
+):
+    monkeypatch.setattr("diascope.evaluation.robustness.AFFORDABLE", 2_000_000_000_000)
+    assert affordable_images(multiply_adds, 60) == expected

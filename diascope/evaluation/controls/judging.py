@@ -257,7 +257,7 @@ def summarise(decisive: Mapping[str, Any], group_kind: str) -> str:
         return f"The network is better than the best simple control: {beginning}, {interval}."
     if verdict == WORSE:
         return f"The network is worse than a simple control: {beginning}, {interval}."
-    than = "guessing" if name == MAJORITY else "a simple control"
+    than = "chance" if name == MAJORITY else "a simple control"
     return (
         f"The network is not shown to be better than {than} on these images and "
         f"{plural(group_kind)}: {beginning}, {interval}."

@@ -11,13 +11,6 @@ def affordable_images(multiply_adds: int, most_images: int) -> int:
 
     ``multiply_adds`` are those of one prediction of one image. The number follows from them and not
     from a clock, so that it is the same on every machine.
-
-    Examples
-    --------
-    >>> affordable_images(286_656_512, 60), affordable_images(2_000_000_000, 60)
-    (60, 32)
-    >>> affordable_images(140_000_000_000, 60)
-    0
     """
     number = min(most_images, AFFORDABLE // (N_SCORED * max(1, multiply_adds)))
     return number if number >= min(FEWEST_IMAGES, most_images) else 0

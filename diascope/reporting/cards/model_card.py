@@ -317,11 +317,11 @@ def thresholds(card: Card) -> str:
     not_trained_on = "" if is_local else " that were not trained on"
     if card.positive is not None and card.threshold is not None:
         found.append(
-            f"An image is called {card.title_of(card.positive)} at a probability of "
+            f"An image is predicted as {card.title_of(card.positive)} at a probability of "
             f"{card.threshold:.4g} or more."
         )
     else:
-        found.append("The class is called whose weighted probability is the largest.")
+        found.append("The class whose weighted probability is the largest is predicted.")
     if card.operating_point is not None:
         found.append(f"The threshold {_chosen_for(card.operating_point, card, image)}.")
     found += [

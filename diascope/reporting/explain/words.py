@@ -87,7 +87,7 @@ def decision_text(prediction: Prediction, card: Card) -> str:
         if card.n_calibrated
         else f"a probability of {value}, which is not calibrated"
     )
-    return f"The network calls this image {title}, with {kind}. {_rule(prediction, card)}"
+    return f"The network predicts {title}, with {kind}. {_rule(prediction, card)}"
 
 
 def _rule(prediction: Prediction, card: Card) -> str:
@@ -97,12 +97,12 @@ def _rule(prediction: Prediction, card: Card) -> str:
         if (float(shown) >= float(threshold)) != (positive >= card.threshold):
             threshold, shown = f"{card.threshold:.9g}", f"{positive:.9g}"
         return (
-            f"{card.title_of(card.positive)} is called at a probability of {threshold} or more; "
+            f"{card.title_of(card.positive)} is predicted at a probability of {threshold} or more; "
             f"here it is {shown}."
         )
     if len(set(card.decision_weights)) > 1:
-        return "The class with the largest weighted probability is called."
-    return "The class with the largest probability is called."
+        return "The class with the largest weighted probability is predicted."
+    return "The class with the largest probability is predicted."
 
 
 def set_text(prediction: Prediction, card: Card) -> str:

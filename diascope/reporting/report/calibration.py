@@ -107,5 +107,5 @@ def _chart(facts: Facts) -> Chart:
         caption=f"Each dot is a bin of about {counted(rows[0]['n_images'], 'image')}; the lines "
         f"are 95 % intervals by {facts.group_kind}. On the diagonal, predicted probabilities equal "
         "observed frequencies."
-        + ("" if is_positive else " The most probable class is not always the class called."),
+        + ("" if is_positive else " The most probable class is not always the predicted class."),
     )

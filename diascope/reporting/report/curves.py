@@ -147,4 +147,4 @@ def _operating_point(facts: Facts) -> OperatingPoint | None:
 
 def _value(facts: Facts, key: str) -> str:
     value = facts.metrics["estimates"][key]["value"]
-    return "undefined" if value is None else f"{value:.3f}"
+    return "not estimable" if value is None else f"{value:.3f}"

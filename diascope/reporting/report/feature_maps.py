@@ -66,6 +66,6 @@ def typical_images(facts: Facts) -> list[tuple[str, str]]:
         for row in rows.tolist():
             true, called = facts.classes[labels[row]], facts.classes[predicted[row]]
             probability = probabilities[row, predicted[row]]
-            text = f"{verdict}: {true}, called {called} with probability {probability:.3f}"
+            text = f"{verdict}: {true}, predicted as {called} with probability {probability:.3f}"
             chosen.append((text, facts.predictions.image_ids[row]))
     return chosen

@@ -23,7 +23,7 @@ def section(facts: Facts) -> dict[str, Any] | None:
         "candidates": found["candidates"],
         "estimates": found["estimates"],
         "confusion": confusion_chart(
-            found["confusion"], facts.classes, f"each {kind} is called by the same decision rule"
+            found["confusion"], facts.classes, f"each {kind} is assigned by the same decision rule"
         ),
         "class_columns": class_columns(found["per_class"]),
         "class_rows": class_rows(found, facts.classes),

@@ -123,7 +123,9 @@ def confusion_chart(confusion: Sequence[Sequence[int]], classes: Sequence[str], 
     rows = [
         f"true {name}: "
         + ", ".join(
-            f"{count:,} called {other}" for other, count in zip(classes, row, strict=True) if count
+            f"{count:,} predicted as {other}"
+            for other, count in zip(classes, row, strict=True)
+            if count
         )
         for name, row in zip(classes, counts.tolist(), strict=True)
     ]
@@ -140,11 +142,12 @@ def decision_rule(facts: Facts) -> str:
         of_folds = " (the mean of the folds)" if facts.run.is_cross_validation else ""
         threshold = f"{facts.metrics['threshold']:.4g}"
         return (
-            f"an image is called {facts.positive} at a probability of {threshold}{of_folds} or more"
+            f"an image is predicted as {facts.positive} at a probability of {threshold}{of_folds} "
+            "or more"
         )
     if facts.run.plan.decision == "balanced":
         return (
-            "each image is called the class whose probability, divided by its proportion in "
+            "each image is assigned to the class whose probability, divided by its proportion in "
             "training, is largest"
         )
-    return "each image is called its most probable class"
+    return "each image is assigned to its most probable class"

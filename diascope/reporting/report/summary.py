@@ -116,8 +116,8 @@ def _meaning(facts: Facts) -> str:
         false_alarms = 1 - estimates["specificity"]["value"]
         return (
             f"At the operating point, {estimates['sensitivity']['value']:.1%} of the images "
-            f"labelled {positive} were called {positive}, and so were {false_alarms:.1%} of the "
-            f"images labelled {negative}."
+            f"labelled {positive} were predicted as {positive}, and so were {false_alarms:.1%} of "
+            f"the images labelled {negative}."
         )
     if _is_known(estimates, "balanced_accuracy"):
         return (
@@ -141,7 +141,7 @@ def _decision(facts: Facts) -> str:
         for key in then
     )
     return (
-        f"Decision rule: {rule}. Calling the most probable class would change "
+        f"Decision rule: {rule}. Assigning each image to its most probable class would change "
         f"{other['n_changed']:,} of {facts.metrics['n_images']:,} images and give {compared}."
     )
 

@@ -32,5 +32,5 @@ def _mark(card: Card) -> dict[str, str] | None:
     return {
         "x": f"{100 * card.threshold:.2f}%",
         "anchor": anchor,
-        "text": f"called from {100 * card.threshold:.3g}\xa0%",
+        "text": f"predicted from {100 * card.threshold:.3g}\xa0%",
     }

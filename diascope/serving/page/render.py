@@ -203,7 +203,7 @@ def operating_point_text(card: Card) -> str:
     """Say at which probability which class is called, and what that promises."""
     if card.positive is None or card.threshold is None:
         kind = "largest weighted" if len(set(card.decision_weights)) > 1 else "largest"
-        return f"The class with the {kind} probability is called."
+        return f"The class with the {kind} probability is predicted."
     title = card.title_of(card.positive)
     point = card.operating_point
     promise = (
@@ -212,7 +212,7 @@ def operating_point_text(card: Card) -> str:
         else f"chosen for a {point.metric} of at least {point.value:g} with "
         f"{point.confidence:.0%} confidence, on {counted(point.n_images, 'image')}"
     )
-    return f"{title} is called at a probability of {card.threshold:.3g} or more; {promise}."
+    return f"{title} is predicted at a probability of {card.threshold:.3g} or more; {promise}."
 
 
 def render_heat_map(explained: ExplainedImage, model: ServedModel) -> str:
