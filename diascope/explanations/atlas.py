@@ -30,8 +30,8 @@ def choose_cases(
     """Choose up to three images of each class (of the reference standard), each image once.
 
     The most confident correct has the highest and the worst error the lowest probability of its
-    class. The most uncertain lies closest to the threshold, in log odds; where there is none, it has the
-    highest entropy. Of equal ones, the first is chosen.
+    class. The most uncertain lies closest to the threshold, in log odds; where there is none, it
+    has the highest entropy. Of equal ones, the first is chosen.
 
     Parameters
     ----------

@@ -136,14 +136,14 @@ def test_no_page_says_that_a_network_is_better_and_that_it_may_be_guessing(n_tes
         auroc = figures["estimates"]["auroc"]
         if auroc["low"] is None:
             continue
-        is_guessing = any("guessing" in text for text in figures["warnings"])
+        is_guessing = any("chance" in text for text in figures["warnings"])
         assert is_guessing == (auroc["low"] <= 0.5)
         minus = by_name(found)["majority class"]["network_minus"]["auroc"]
         assert minus["low"] == pytest.approx(auroc["low"] - 0.5)
         assert minus["high"] == pytest.approx(auroc["high"] - 0.5)
         if is_guessing:
             assert "is better than" not in found["summary"]
-            assert not any("guessing" in text for text in warnings_of(found))
+            assert not any("chance" in text for text in warnings_of(found))
         seen.add(is_guessing)
     assert True in seen
 
@@ -154,7 +154,7 @@ def test_below_chance_is_said_to_be_worse_and_not_to_be_guessing():
     assert by_name(found)["majority class"]["verdict"] == "worse"
     assert "worse than a simple control" in found["summary"]
     (warning,) = guessing_caveats(Estimate(0.2, 0.1, 0.3, 100, 10, ""))
-    assert "worse than guessing" in warning
+    assert "worse than chance" in warning
 
 
 def test_shuffled_labels_are_at_chance_even_where_colours_tell_all():

@@ -213,9 +213,9 @@ def test_the_exact_binomial_is_that_of_scipy():
         (0.8, np.linspace(0.7, 0.9, 100), 9, "only 9 patients: read with care", True),
         (0.8, np.linspace(0.7, 0.9, 100), 10, "", True),
         (0.8, np.r_[[math.nan] * 5, np.linspace(0.7, 0.9, 95)], 20,
-         "undefined in 5 of 100 resamples", True),
+         "not estimable in 5 of 100 resamples", True),
         (0.8, np.r_[[math.nan] * 6, np.linspace(0.7, 0.9, 94)], 20,
-         "undefined in 6 of 100 resamples; no interval", False),
+         "not estimable in 6 of 100 resamples; no interval", False),
         (0.5, np.full(100, 0.5), 20, "the same in every resample: no interval", False),
     ],
 )  # fmt: skip

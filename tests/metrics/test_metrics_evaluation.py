@@ -424,5 +424,5 @@ def test_an_estimate_prints_its_interval_and_what_it_rests_on():
     without = Estimate(0.5, None, None, 30, 2, "none", "too few")
     assert without.format(group_kind="biopsy") == "0.500 [no interval] (n = 30 images, 2 biopsies)"
     undefined = Estimate(None, None, None, 3000, 2, "none", "one class only")
-    assert str(undefined) == "undefined (n = 3,000 images, 2 groups)"
+    assert str(undefined) == "not estimable (n = 3,000 images, 2 groups)"
     assert undefined.to_dict()["note"] == "one class only"

@@ -111,7 +111,7 @@ def test_the_model_card_says_what_was_found_and_what_was_not_said(run):
     for one in Run(run).metrics("test")["estimates"].values():
         assert f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" in text
     assert "Not stated." in text
-    assert "called parasitized at a probability of 0.5 or more" in text
+    assert "predicted as parasitized at a probability of 0.5 or more" in text
     assert "Openings of these images: 3." in text
     assert "The probabilities are uncalibrated" in text
     assert "Not a medical device" in text

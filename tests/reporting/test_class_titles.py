@@ -64,7 +64,7 @@ def test_the_cards_give_both(tmp_path):
 def test_a_binary_positive_class_has_its_title(tmp_path):
     run = make_run(tmp_path, data="breast_idc", classes=("no_idc", "idc"))
     page = report(run).read_text("utf-8")
-    assert "labelled invasive ductal carcinoma were called invasive ductal carcinoma" in page
+    assert "labelled invasive ductal carcinoma were predicted as invasive ductal carcinoma" in page
     assert "no_idc" not in words_of(page)
 
 

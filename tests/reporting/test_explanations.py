@@ -76,7 +76,7 @@ def test_the_headline_has_the_title_of_the_class_and_its_probability():
     assert words.headline(explained.prediction, card) == "with a parasite, 91 %"
     text = words.decision_text(explained.prediction, card)
     assert "with a calibrated probability of 91 %" in text
-    assert "with a parasite is called at a probability of 0.5 or more; here it is 0.910." in text
+    assert "with a parasite is predicted at a probability of 0.5 or more; here it is 0.910." in text
 
 
 def test_rounding_says_neither_certain_nor_impossible_and_hides_no_side_of_a_limit():

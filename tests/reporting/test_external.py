@@ -75,7 +75,7 @@ def test_external_data_have_the_sections_of_a_test_split_with_figures_of_their_o
     ):
         assert f"{value:.3f} <span" in section
     counts = confusion_matrix(scored.labels, scored.predicted)
-    assert f"true uninfected: {counts[0, 0]:,} called uninfected" in section
+    assert f"true uninfected: {counts[0, 0]:,} predicted as uninfected" in section
     assert f"{metrics['n_images']} images of {metrics['n_groups']} patients" in section
     assert page == report(run).read_text("utf-8")
 

@@ -120,7 +120,7 @@ def test_a_result_has_words_a_bar_with_the_threshold_and_the_set(client, network
     answer = ask(client, "predict", grey(0))
     assert answer.status_code == 200
     assert "calibrated probability" in answer.text
-    assert "called from 31\xa0%" in html.unescape(answer.text)
+    assert "predicted from 31\xa0%" in html.unescape(answer.text)
     assert 'x1="31.00%"' in answer.text
     assert "Prediction set:" in answer.text
     assert "Refer to a person:" in answer.text
@@ -163,7 +163,7 @@ def test_a_heat_map_explains_the_class_that_was_asked_for(client, network):
     other = next(name for name in network.classes if name != predicted)
     found = ask(client, "explain", grey(0), target=other).text
     assert f"evidence for {other}</h4>" in found
-    assert "is not the class that the network calls" in found
+    assert "is not the predicted class" in found
 
 
 @pytest.mark.parametrize("query", [{"method": "magic"}, {"target": "<x>"}, {"model": "<x>"}])
