@@ -9,7 +9,7 @@ import polars as pl
 KINDS = ("equal", "near", "known")
 # What the pairs of a kind are called where people read it.
 KIND_NAMES = {
-    "equal": "identical pictures",
+    "equal": "exact duplicates",
     "near": "near-duplicates",
     "known": "known duplicates",
 }

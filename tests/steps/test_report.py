@@ -264,7 +264,7 @@ def test_disjointness_is_counted_in_the_manifest(run):
     with pytest.raises(LeakageError, match="train and test share 1 groups"):
         disjointness(with_parts(facts, manifest=leaky))
     same = facts.run.manifest.with_columns(pixel_digest=pl.lit("0" * 32), sha256=pl.lit("0" * 64))
-    with pytest.raises(LeakageError, match="val and test share 0 groups and 1 identical pictures"):
+    with pytest.raises(LeakageError, match="val and test share 0 groups and 1 exact duplicates"):
         disjointness(with_parts(facts, manifest=same))
     featureless = same.with_columns(pixel_digest=pl.lit(None, dtype=pl.String))
     assert disjointness(with_parts(facts, manifest=featureless))

@@ -91,7 +91,7 @@ def ask_for_groups(
         lines += [f"  {words_of(pattern)}", f"    {pattern}"]
     lines += [
         f"In the pictures: {counted(twins.n_images, 'image')} have an equal twin, "
-        f"{counted(twins.n_pairs, 'pair')}; equal pictures are always kept together.",
+        f"{counted(twins.n_pairs, 'pair')}; exact duplicates are always kept together.",
         "Repeat with the one that gives the patients (lesions, slides), or with a --group-from of "
         "your own; with a table that has a column group; or, if every image is from a "
         "different patient, with --group none.",

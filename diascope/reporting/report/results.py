@@ -48,9 +48,10 @@ def methods_text(facts: Facts) -> str:
         else ""
     )
     return (
-        f"Intervals of {metrics['level']:.0%} from {metrics['n_resamples']:,} bootstrap resamples "
-        f"of {'whole ' * facts.is_grouped}{kinds} (seed {metrics['seed']}). The counts of images"
-        f"{f' and {kinds}' * facts.is_grouped} are of those that each metric is based on.{pooled}"
+        f"Intervals of {metrics['level']:.0%} from {metrics['n_resamples']:,} resamples "
+        f"{'(cluster bootstrap) of whole ' if facts.is_grouped else '(bootstrap) of '}{kinds} "
+        f"(seed {metrics['seed']}). The counts of images{f' and {kinds}' * facts.is_grouped} are "
+        f"of those that each metric is based on.{pooled}"
     )
 
 

@@ -85,7 +85,7 @@ def disjointness(facts: Facts) -> list[dict[str, Any]]:
         if any(any(shared[key]) for key in must_be_zero):
             leaks.append(
                 f"{pair[0]} and {pair[1]} share {max(shared['n_groups'])} groups and "
-                f"{max(shared['n_pictures'])} identical pictures"
+                f"{max(shared['n_pictures'])} exact duplicates"
             )
     if leaks:
         raise LeakageError(
@@ -143,7 +143,7 @@ def _split_text(facts: Facts) -> str:
     unit = f"The unit is the {kind}: whole {kinds} were assigned"
     alike = f"the same proportion of every class and of every kind of {kind}{seeded}"
     if not facts.is_grouped:
-        unit = "The unit is the image, equal pictures kept together: they were assigned"
+        unit = "The unit is the image, exact duplicates kept together: they were assigned"
         alike = f"the same proportion of every class{seeded}"
     learned = (
         "The network was trained on train, val was used for validation during training, and test "
