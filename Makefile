@@ -30,7 +30,7 @@ docs: $(READY)  ## write what the pages take from the code and from the results
 	$(BIN)/python examples/notebooks.py
 	$(BIN)/python benchmarks/page.py
 
-pictures: $(READY)  ## make the pictures of the pages anew, from the commit that is checked out; needs Chromium
+pictures: $(READY)  ## make the pictures of the pages that are old anew, from the commit that is checked out; needs Chromium
 	$(BIN)/python docs/pictures.py
 
 site: $(READY)  ## build the pages and the API as HTML in build/site; a broken link fails

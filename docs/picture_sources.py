@@ -214,6 +214,12 @@ def problems(name: str, recorded: dict[str, Any] | None, now: dict[str, Any]) ->
     return [*found, *(f"{one} has changed since {name} was made" for one in changed)]
 
 
+def old() -> list[str]:
+    """Return the names of the pictures that are not of the current code."""
+    known = read_record()
+    return [name for name in PICTURES if problems(name, known.get(name), shown_by(name))]
+
+
 def stale() -> list[str]:
     """Return in sentences what is not fresh of all pictures."""
     known = read_record()

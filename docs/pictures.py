@@ -1,4 +1,4 @@
-"""Make the pictures in docs/ anew: ``make pictures``, or ``python docs/pictures.py [--only NAME]``.
+"""Make the pictures in docs/ that are old anew: ``make pictures``, or ``python docs/pictures.py [--only NAME]``.
 
 The report and the page of the server are those of a demo that is trained for them, in a headless
 Chromium; the charts of the stories are those of ``diascope show`` for the official files in the
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from picture_sources import DOCS, PICTURES, REMAKE, record, stale
+from picture_sources import DOCS, PICTURES, REMAKE, old, record, stale
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -42,13 +42,17 @@ WAIT_MS = 120_000
 
 
 def main() -> None:
-    """Make the pictures that are asked for, all by default, and record what they show."""
+    """Make the pictures that are asked for, or else those that are old; record what they show."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PICTURES, default=[*PICTURES])
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PICTURES)
     parser.add_argument("--check", action="store_true", help="make none; exit with 1 if one is old")
     options = parser.parse_args()
     if options.check:
         sys.exit("\n".join([*lines, f"So {REMAKE}."]) if (lines := stale()) else 0)
+    options.only = options.only or old()
+    if not options.only:
+        print("All pictures are of the current code.")
+        return
     made_by = committed()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DIASCOPE_HOME"] = str(Path(folder, "home"))
