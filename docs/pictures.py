@@ -1,4 +1,4 @@
-"""Make the pictures in docs/ that are old anew: ``make pictures``, or ``python docs/pictures.py [--only NAME]``.
+"""Make the pictures in docs/ that are old: ``make pictures``, or ``python docs/pictures.py``.
 
 The report and the page of the server are those of a demo that is trained for them, in a headless
 Chromium; the charts of the stories are those of ``diascope show`` for the official files in the
@@ -44,14 +44,15 @@ WAIT_MS = 120_000
 def main() -> None:
     """Make the pictures that are asked for, or else those that are old; record what they show."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=PICTURES)
+    parser.add_argument(
+        "--only", help="make these, old or not", nargs="+", metavar="NAME", choices=PICTURES
+    )
     parser.add_argument("--check", action="store_true", help="make none; exit with 1 if one is old")
     options = parser.parse_args()
     if options.check:
         sys.exit("\n".join([*lines, f"So {REMAKE}."]) if (lines := stale()) else 0)
     options.only = options.only or old()
     if not options.only:
-        print("All pictures are of the current code.")
         return
     made_by = committed()
     with tempfile.TemporaryDirectory() as folder:
