@@ -99,7 +99,10 @@ def judge(
     row_of = {image_id: row for row, image_id in enumerate(exam.manifest["image_id"])}
     rows = np.array([row_of[image_id] for image_id in predictions.image_ids], np.intp)
     progress(Progress("computing intervals", 0, None))
-    figures = evaluate_predictions(scored, resampling, part=exam.part, is_external=exam.is_external)
+    titles = tuple(exam.dataset.title_of(name) for name in exam.task.classes)
+    figures = evaluate_predictions(
+        scored, resampling, part=exam.part, is_external=exam.is_external, titles=titles
+    )
     sets = None if exam.by_members else sets_of(predictions, networks)
     metrics = {
         "split": exam.name,
@@ -121,7 +124,7 @@ def judge(
         else judge_controls(scored, exam.manifest, rows, training, resampling, progress=progress),
         "robustness": _robustness(exam, predictions, scored, networks, sample, progress),
     }
-    metrics["warnings"] = [*exam.warnings, *_warnings(metrics), *figures["warnings"]]
+    metrics["warnings"] = [*exam.warnings, *_warnings(metrics, titles), *figures["warnings"]]
     progress(Progress("computing intervals", 1, 1))
     return metrics
 
@@ -256,20 +259,20 @@ def _robustness(
     )
 
 
-def _warnings(metrics: Mapping[str, Any]) -> list[str]:
+def _warnings(metrics: Mapping[str, Any], titles: tuple[str, ...]) -> list[str]:
     """Return what the parts of the metrics warn of, the gravest first."""
     corrected = metrics["corrected_labels"]
     return [
         *([corrected["warning"]] if corrected else []),
-        *calibration_caveats(metrics["calibration"], metrics["classes"]),
-        *_coverage_warnings(metrics),
+        *calibration_caveats(metrics["calibration"], titles),
+        *_coverage_warnings(metrics, titles),
         *controls_judging.warnings_of(metrics["controls"]),
         *words.warnings_of(metrics["robustness"]),
     ]
 
 
-def _coverage_warnings(metrics: Mapping[str, Any]) -> list[str]:
+def _coverage_warnings(metrics: Mapping[str, Any], titles: tuple[str, ...]) -> list[str]:
     sets, chosen = metrics["prediction_sets"], metrics["sets_chosen"][0]
     if sets is None or chosen is None:
         return []
-    return coverage_caveats(sets["coverage"], chosen["coverage"], metrics["classes"])
+    return coverage_caveats(sets["coverage"], chosen["coverage"], titles)

@@ -25,6 +25,7 @@ def caveats(
     ranked_folds: Sequence[bool],
     part: str = "",
     is_external: bool = False,
+    titles: tuple[str, ...] | None = None,
 ) -> list[str]:
     """Return warnings about the data behind a set of metrics: sentences, the gravest first.
 
@@ -36,13 +37,15 @@ def caveats(
         The part of a data set that the images are, such as ``"test"``; empty where they are all.
     is_external : bool
         Whether they are of a data set that the network was not trained on.
+    titles : tuple of str, optional
+        What to call the classes; their names by default.
     """
     within = f" in {part}" if part else ""
     has_class = images.confusion_by_group.sum(axis=2) > 0
     return [
-        *_class_caveats(images, has_class, within),
+        *_class_caveats(images, has_class, within, titles or images.task.classes),
         *_fold_caveats(images, ranked_folds, is_external=is_external),
-        *_mixture_caveats(images, has_class, within),
+        *_mixture_caveats(images, has_class, within, titles or images.task.classes),
     ]
 
 
@@ -161,9 +164,11 @@ def correction_caveat(
     )
 
 
-def _class_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: str) -> list[str]:
+def _class_caveats(
+    images: ScoredImages, has_class: NDArray[np.bool_], within: str, classes: tuple[str, ...]
+) -> list[str]:
     found = []
-    classes, group_kind = images.task.classes, images.group_kind
+    group_kind = images.group_kind
     groups_of_class = has_class.sum(axis=0).tolist()
     predicted = images.confusion_by_group.sum(axis=(0, 1)) > 0
     present = [name for name, n in zip(classes, groups_of_class, strict=True) if n]
@@ -224,7 +229,9 @@ def _fold_caveats(
     return found
 
 
-def _mixture_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within: str) -> list[str]:
+def _mixture_caveats(
+    images: ScoredImages, has_class: NDArray[np.bool_], within: str, classes: tuple[str, ...]
+) -> list[str]:
     group_kind = images.group_kind
     both_exist = images.positive_index is not None and has_class.any(axis=0).all()
     if group_kind == "image" or not both_exist:
@@ -234,7 +241,7 @@ def _mixture_caveats(images: ScoredImages, has_class: NDArray[np.bool_], within:
             f"No {group_kind} has images of both classes: no AUROC within {plural(group_kind)}."
         ]
     found = []
-    for index, name in enumerate(images.task.classes):
+    for index, name in enumerate(classes):
         n_without = int(np.count_nonzero(~has_class[:, index]))
         if n_without:
             found.append(

@@ -35,7 +35,12 @@ FOLD_METRICS = ("accuracy", "auroc", "average_precision")
 
 
 def evaluate_predictions(
-    images: ScoredImages, resampling: Resampling, *, part: str = "", is_external: bool = False
+    images: ScoredImages,
+    resampling: Resampling,
+    *,
+    part: str = "",
+    is_external: bool = False,
+    titles: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a model's predictions, each with an interval by resampling groups.
 
@@ -50,6 +55,8 @@ def evaluate_predictions(
         The part of a data set that was judged, such as ``"test"``, for the warnings to name.
     is_external : bool
         Whether the images are of a data set that the network was not trained on.
+    titles : tuple of str, optional
+        What the warnings call the classes; their names by default.
 
     Returns
     -------
@@ -107,6 +114,7 @@ def evaluate_predictions(
                 ranked_folds=[bool(of_fold) for of_fold in rankings],
                 part=part,
                 is_external=is_external,
+                titles=titles,
             ),
         ],
     }

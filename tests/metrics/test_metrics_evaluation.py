@@ -426,3 +426,20 @@ def test_an_estimate_prints_its_interval_and_what_it_rests_on():
     undefined = Estimate(None, None, None, 3000, 2, "none", "one class only")
     assert str(undefined) == "not estimable (n = 3,000 images, 2 groups)"
     assert undefined.to_dict()["note"] == "one class only"
+
+
+def test_warnings_call_classes_by_their_titles():
+    labels, probabilities, groups = study(n_groups=12, n_classes=2)
+    labels[np.isin(groups, np.unique(groups)[3:])] = 0
+    images = ScoredImages.from_arrays(
+        labels,
+        probabilities,
+        probabilities.argmax(axis=1),
+        groups,
+        task=Task(("0", "1"), "1"),
+        group_kind="patient",
+    )
+    titles = ("benign tissue", "invasive carcinoma")
+    warnings = evaluate_predictions(images, Resampling(200), titles=titles)["warnings"]
+    assert any("have images of invasive carcinoma" in text for text in warnings)
+    assert not any("of 1:" in text for text in warnings)
