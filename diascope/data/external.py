@@ -95,11 +95,12 @@ def _references(citation: str) -> list[str]:
 def about_external(external: Prepared, overlap: Overlap) -> dict[str, Any]:
     """Return what metrics keep of an external data set, ready for JSON.
 
-    ``name, title, modality, homepage, licence``; ``n_images, n_groups``; ``labelled_sha256`` of its
-    images, labels and groups; ``is_partly`` external, and the fields of `Overlap`.
+    ``name, title, modality, homepage, licence, is_synthetic``; ``n_images, n_groups``;
+    ``labelled_sha256`` of its images, labels and groups; ``is_partly`` external, and the fields of `Overlap`.
     """
     card = external.dataset
-    told = {key: getattr(card, key) for key in ("name", "title", "modality", "homepage", "licence")}
+    keys = ("name", "title", "modality", "homepage", "licence", "is_synthetic")
+    told = {key: getattr(card, key) for key in keys}
     return {
         **told,
         "n_images": external.manifest.height,

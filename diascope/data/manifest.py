@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from diascope.errors import DataError, LeakageError
 from diascope.task import Task
 
+PLACES = ("x", "y", "z", "row", "column", "col")  # columns of where in a slide an image lies
 SPLITS = ("train", "val", "test")
 COLUMNS = ("image_id", "path", "label", "group")
 ORIGINAL = "label_original"

@@ -188,6 +188,7 @@ DATASETS = (
         name="synthetic",
         title="Synthetic blood smears: red cells with and without malaria parasites",
         modality="bright-field microscopy, Giemsa stain, synthetic",
+        is_synthetic=True,
         task=TASK,
         group_kind="patient",
         licence="Apache-2.0 (drawn by diascope)",

@@ -117,7 +117,12 @@ def judge(
             scored, classes.members, resampling, val=val, target=classes.target
         ),
         "subgroups": subgroups_of(
-            scored, exam.manifest, rows, resampling, conditions=classes.numbers(exam.task)
+            scored,
+            exam.manifest,
+            rows,
+            resampling,
+            conditions=classes.numbers(exam.task),
+            is_external=exam.is_external,
         ),
         "controls": {"why_not": training}
         if isinstance(training, str)

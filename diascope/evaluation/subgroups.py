@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.identities import identity_columns
-from diascope.data.manifest import metadata_columns
+from diascope.data.manifest import PLACES, metadata_columns
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.scored import ScoredImages
 from diascope.metrics.subgroups import as_condition, judge_subgroups
@@ -23,8 +23,9 @@ MOST_SUBGROUPS = 20  # of one column
 FEW_NUMBERS = 6  # so many different numbers are taken as they are
 AGE_BANDS = (20.0, 40.0, 60.0, 80.0)  # years
 NOT_GIVEN = "not given"
-SIZE = "image size"
+SIZE = "image size (long side)"
 THIRDS = "thirds of the training images"
+THIRDS_OF_THESE = "thirds of these images"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def subgroups_of(
     resampling: Resampling,
     *,
     conditions: Mapping[str, Collection[int]] | None = None,
+    is_external: bool = False,
 ) -> dict[str, Any]:
     """Judge predictions within each subgroup that metadata or image sizes make.
 
@@ -59,6 +61,8 @@ def subgroups_of(
     conditions : mapping of str to collection of int, optional
         Sets of class indices that a clinic asks for, such as all malignant ones, by their names:
         sensitivity and specificity for each are judged by subgroup as well.
+    is_external : bool
+        Whether nothing was trained on any of the data: all of them decide where bands begin.
 
     Returns
     -------
@@ -67,11 +71,13 @@ def subgroups_of(
         ``conditions``, such rows by the name of the condition; ``n_resamples``; and ``left_out``, a
         sentence for each column that was passed over.
     """
-    train = manifest.filter(pl.col("split") == "train") if "split" in manifest.columns else manifest
+    has_train = "split" in manifest.columns and not is_external
+    train = manifest.filter(pl.col("split") == "train") if has_train else manifest
     divisions, left_out = find_divisions(
         manifest[rows],
         train if train.height else manifest,
         identities=identity_columns(manifest),
+        thirds=THIRDS_OF_THESE if is_external else THIRDS,
     )
     resampling = resampling.at_most(MOST_RESAMPLES)
     asked_for = {
@@ -97,7 +103,11 @@ def subgroups_of(
 
 
 def find_divisions(
-    table: pl.DataFrame, known: pl.DataFrame, *, identities: Mapping[str, str]
+    table: pl.DataFrame,
+    known: pl.DataFrame,
+    *,
+    identities: Mapping[str, str],
+    thirds: str = THIRDS,
 ) -> tuple[list[Division], list[str]]:
     """Divide images by each column of metadata, and by their size.
 
@@ -109,6 +119,8 @@ def find_divisions(
         Rows whose numbers decide where bands begin: those of train.
     identities : mapping of str to str
         The columns to keep out, each with the reason, see `diascope.data.identities`.
+    thirds : str
+        Of what bands of numbers are thirds.
 
     Returns
     -------
@@ -122,7 +134,10 @@ def find_divisions(
         if name in identities:
             left_out.append(f"{name} looks like an identity ({identities[name]}) and is kept out.")
             continue
-        found = _divide(name, table[name], known[name])
+        if name.lower() in PLACES:
+            left_out.append(f"{name} is a place in an image and no attribute of anybody.")
+            continue
+        found = _divide(name, table[name], known[name], thirds)
         if found is None:
             left_out.append(f"{name} has over {MOST_SUBGROUPS} different values.")
         else:
@@ -130,11 +145,11 @@ def find_divisions(
     sizes = [
         part.select(pl.max_horizontal("width", "height")).to_series() for part in (table, known)
     ]
-    divisions.append(_bands(SIZE, sizes[0], _thirds(sizes[1]), unit=" px"))
+    divisions.append(_bands(SIZE, sizes[0], _thirds(sizes[1]), unit=" px", how=thirds))
     return [one for one in divisions if len(one.subgroups) > 1], left_out
 
 
-def _divide(name: str, column: pl.Series, known: pl.Series) -> Division | None:
+def _divide(name: str, column: pl.Series, known: pl.Series, thirds: str) -> Division | None:
     """Divide one column; None where it has too many values."""
     if column.dtype.is_nested():
         return None
@@ -143,7 +158,7 @@ def _divide(name: str, column: pl.Series, known: pl.Series) -> Division | None:
         if name.lower() in ("age", "age_years"):
             return _bands(name, numbers, AGE_BANDS, unit=" years", how="bands of 20 years")
         if known_numbers.n_unique() > FEW_NUMBERS:
-            return _bands(name, numbers, _thirds(known_numbers), unit="")
+            return _bands(name, numbers, _thirds(known_numbers), unit="", how=thirds)
     texts = column.cast(pl.String).fill_null(NOT_GIVEN).replace("", NOT_GIVEN)
     if texts.n_unique() > MOST_SUBGROUPS:
         return None
@@ -173,7 +188,7 @@ def _thirds(known: pl.Series) -> tuple[float, ...]:
 
 
 def _bands(
-    name: str, numbers: pl.Series, cuts: Sequence[float], *, unit: str, how: str = THIRDS
+    name: str, numbers: pl.Series, cuts: Sequence[float], *, unit: str, how: str
 ) -> Division:
     """Put numbers into bands: below the first cut, from one cut to the next, from the last on."""
     names = _band_names(cuts, unit)

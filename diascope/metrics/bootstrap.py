@@ -151,7 +151,14 @@ class Replicates:
                 f"t interval on the logit scale, standard error by cluster bootstrap{within}, "
                 f"effective n = {basis.n_effective:.0f}"
             )
-        return replace(none, low=low, high=high, method=method, note="; ".join(notes))
+        return replace(
+            none,
+            low=low,
+            high=high,
+            method=method,
+            note="; ".join(notes),
+            n_effective=basis.n_effective if method.startswith("t ") else None,
+        )
 
 
 def resample_blocks(

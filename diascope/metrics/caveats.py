@@ -86,7 +86,7 @@ def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) 
             for name, rows in off.items()
             if rows
         ]
-        found.append(f"Probabilities are off, by their 95 % intervals: {'; '.join(parts)}.")
+        found.append(f"Probabilities are miscalibrated, by 95 % intervals: {'; '.join(parts)}.")
     longer = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
     grown = [
         f"{longer[name]} ({calibration['before'][name]['value']:.4f} before, "
@@ -95,7 +95,9 @@ def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) 
         if change["value"] is not None and change["value"] > 0 and excludes(change, 0)
     ]
     if grown:
-        found.append(f"Calibration made it worse on these images: {', '.join(grown)}.")
+        found.append(
+            f"Temperature scaling worsened calibration on these images: {', '.join(grown)}."
+        )
     return found
 
 
@@ -186,7 +188,7 @@ def _class_caveats(
                 have = "is" if n_groups == 1 else "are"
             found.append(
                 f"Only {counted(n_groups, group_kind)}{within} {have} of {name}: "
-                "what is said of it may not hold for others."
+                "results for this class may not generalise."
             )
     few = [
         f"{name} ({n_groups})"
@@ -210,7 +212,7 @@ def _fold_caveats(
     found = []
     if n_groups < CROSS_VALIDATE_BELOW_GROUPS:
         advice = (
-            "a cross-validation should be the headline, it tests on every one."
+            "a cross-validation, which tests on every one, should be preferred."
             if n_folds == 1 and not is_external
             else "the intervals are wide."
             if is_external

@@ -29,6 +29,9 @@ class Estimate:
     n_groups: int
     method: str  # how the interval was made
     note: str = ""  # why there is no value or no interval, or why to read it with care
+    # Of a t interval: how many groups of equal size are worth as much, less 1 are its degrees of
+    # freedom.
+    n_effective: float | None = None
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         """Return the fields by name, ready for JSON."""

@@ -70,7 +70,7 @@ def why_no_group_level(images: ScoredImages) -> str:
     n_mixed = int(np.count_nonzero(_is_mixed(images)))
     if n_mixed > MOST_MIXED * images.n_groups:
         have = "has" if n_mixed == 1 else "have"
-        return f"{counted(n_mixed, kind)} {have} images of several classes, so no label of its own"
+        return f"{counted(n_mixed, kind)} {have} images of several classes, and so no single label"
     return ""
 
 

@@ -275,7 +275,8 @@ def risk_coverage(images: ScoredImages, resampling: Resampling) -> list[dict[str
     list of dict
         For each of `ANSWERED`: ``answered``, 0-1; ``certainty``, the least of an image that is
         answered; ``n_answered``, more than the fraction where certainties are equal; ``error``,
-        the estimate of the fraction of errors among these images.
+        the estimate of the fraction of errors among these images; ``by_class``,
+        ``n_wrong`` and ``n_answered`` of the images of each class.
     """
     certainty = images.probabilities[np.arange(images.n_images), images.predicted]
     descending = np.sort(certainty)[::-1]
@@ -290,6 +291,13 @@ def risk_coverage(images: ScoredImages, resampling: Resampling) -> list[dict[str
             "certainty": float(cutoff),
             "n_answered": int(one.sum()),
             "error": error,
+            "by_class": [
+                {
+                    "n_wrong": int((one & is_wrong & (images.labels == k)).sum()),
+                    "n_answered": int((one & (images.labels == k)).sum()),
+                }
+                for k in range(images.task.n_classes)
+            ],
         }
         for fraction, cutoff, one, error in zip(ANSWERED, cutoffs, answered, errors, strict=True)
     ]

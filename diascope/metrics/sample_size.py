@@ -45,6 +45,9 @@ class Precision:
     high: float
     n_groups: int  # that inform the figure, G
     level: float = 0.95  # of the interval, 0-1
+    # How many groups of equal size are worth as much; as many as there are by default. The t
+    # quantile of the interval has one degree of freedom less.
+    n_effective: float | None = None
 
     @property
     def all_agree(self) -> bool:
@@ -81,7 +84,8 @@ class Precision:
         return _least(lambda n_groups: self.width_with(n_groups) <= width)
 
     def _student(self, n_groups: int) -> float:
-        freedom = max(FEWEST_GROUPS - 1, n_groups - 1)
+        worth = 1.0 if self.n_effective is None else self.n_effective / self.n_groups
+        freedom = max(FEWEST_GROUPS - 1.0, worth * n_groups - 1)
         return float(stdtrit(freedom, 0.5 + self.level / 2))
 
 

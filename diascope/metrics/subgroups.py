@@ -161,20 +161,28 @@ def _difference(
 
 
 def _correct(rows: Sequence[Sequence[dict[str, Any]]]) -> None:
-    """Correct the p-values of all differences together; of two subgroups each is the other's rest.
+    """Correct the p-values of all differences together.
+
+    Where two subgroups are each other's rest, as male and female are where nobody's sex is missing,
+    their differences are one test, and are counted once.
 
     Parameters
     ----------
     rows : sequence of sequence of dict
         The differences of each subgroup, in the same order for all.
     """
-    tested = rows[:1] if len(rows) == 2 else rows
-    found = [one for row in tested for one in row if one["p"] is not None]
-    for one, p_holm in zip(found, holm([one["p"] for one in found]), strict=True):
-        one["p_holm"] = p_holm
+    tests: dict[tuple[int, float], list[dict[str, Any]]] = {}
     for row in rows:
-        for one, first in zip(row, rows[0], strict=True):
-            one.setdefault("p_holm", first.get("p_holm"))
+        for metric, one in enumerate(row):
+            one["p_holm"] = None
+            if one["p"] is not None:
+                tests.setdefault((metric, round(abs(one["value"]), 12)), []).append(one)
+    found = list(tests.values())
+    for twins, p_holm in zip(found, holm([twins[0]["p"] for twins in found]), strict=True):
+        for one in twins:
+            one["p_holm"] = p_holm
+    for row in rows:
+        for one in row:
             found_better = verdict(one["p"], one["p_holm"])
             is_worse = found_better == BETTER and one["value"] < 0
             one["verdict"] = "worse" if is_worse else found_better

@@ -9,6 +9,7 @@ from diascope.data.spec import UNGROUPED
 from diascope.system.words import counted
 
 EXTERNAL, PARTLY_EXTERNAL = "external", "partly external"  # data from elsewhere
+SYNTHETIC = "computer-generated, which validates nothing"
 MEASURES: dict[str, tuple[str, str]] = {
     "auroc": (
         "AUROC",
@@ -79,8 +80,15 @@ def estimate_text(estimate: Mapping[str, Any], *, digits: int = 3, is_signed: bo
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
+def is_synthetic(metrics: Mapping[str, Any]) -> bool:
+    """Return whether metrics on data from elsewhere are of images that a program generated."""
+    return bool((metrics.get("external") or {}).get("is_synthetic"))
+
+
 def status(metrics: Mapping[str, Any]) -> str:
-    """Return `EXTERNAL`, or `PARTLY_EXTERNAL` where the data share something known."""
+    """Return `EXTERNAL`; `SYNTHETIC`; or `PARTLY_EXTERNAL` where data share something known."""
+    if is_synthetic(metrics):
+        return SYNTHETIC
     is_partly = (metrics.get("external") or {}).get("is_partly")
     return PARTLY_EXTERNAL if is_partly else EXTERNAL
 

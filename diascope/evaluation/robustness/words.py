@@ -27,7 +27,10 @@ def summarise(found: Mapping[str, Any]) -> list[str]:
     if mild:
         sentences.append(f"Accuracy is lost even at the mildest strength of {_named(mild)}.")
     else:
-        sentences.append("At the mildest strengths no loss is distinguishable from chance.")
+        sentences.append(
+            "At the mildest strengths no loss is distinguishable from chance; so few images "
+            "may hide one."
+        )
     unnoticed = mildest([row for row in rows if is_lost(row) and not _is_less_confident(row)])
     if unnoticed:
         sentences.append(f"It is wrong more often and no less confident with {_named(unnoticed)}.")

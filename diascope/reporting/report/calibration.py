@@ -43,6 +43,7 @@ def section(facts: Facts) -> dict[str, Any] | None:
         "figures": CALIBRATION_FIGURES,
         "by_class": [{**row, "name": facts.classes[row["class"]]} for row in found["by_class"]],
         "risk_coverage": facts.metrics["risk_coverage"],
+        "class_order": _positive_first(facts),
     }
 
 
@@ -54,11 +55,23 @@ def _text(facts: Facts) -> str:
             f"({facts.settings['reasons']['calibration']})."
         )
     shown = ", ".join(f"{value:.2f}" for value in temperatures)
-    return (
+    text = (
         f"The logits were divided by a temperature ({shown}) fitted on "
-        f"{' and '.join(f'{n:,}' for n in numbers)} validation images, which were used for no "
-        "other choice. Above 1, the network was overconfident; below 1, underconfident."
+        f"{' and '.join(f'{n:,}' for n in numbers)} validation images, which this training used "
+        "for no other choice. Above 1, the network was overconfident on these; below 1, "
+        "underconfident."
     )
+    if facts.split == "val":
+        text += (
+            " These are the images evaluated here: the figures after calibration are apparent "
+            "(in-sample), and not a validation."
+        )
+    return text
+
+
+def _positive_first(facts: Facts) -> list[int]:
+    """Return the numbers of the classes, that of the positive one first."""
+    return sorted(range(len(facts.classes)), key=lambda k: facts.classes[k] != facts.positive)
 
 
 def _worse(found: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from diascope.data.identities import subgroup_columns
+from diascope.data.manifest import PLACES
 from diascope.data.spec import UNGROUPED
 from diascope.reporting.report.facts import parts_of
 from diascope.system.words import plural
@@ -19,7 +20,6 @@ CONSTANT = 0.95  # of the groups with several known values: then a column descri
 FEW_NUMBERS = 6  # so many different numbers are listed as values
 FIRST = ("age", "sex", "site", "device")  # in this order; other columns follow
 # Places within an image or a slide, which describe nobody.
-PLACES = ("x", "y", "z", "row", "column", "col")
 ALL = "all"
 
 

@@ -43,9 +43,11 @@ def _shuffled_text(shuffled: dict[str, Any]) -> str:
     if shuffled["mean"] is None:
         return "Shuffled labels could not be evaluated: all images are of one class."
     verdict = (
-        "That is chance, as it must be: no label of these images has leaked into the evaluation."
+        "That is chance, as it must be: the evaluation itself creates no apparent discrimination. "
+        "Leakage between the parts is another question, see the split."
         if shuffled["is_at_chance"]
-        else "That is not chance: labels leak into the evaluation. Do not use these figures."
+        else "That is not chance: labels may leak into the evaluation. Do not use these figures "
+        "before it is known why."
     )
     return (
         f"Shuffled labels: a linear probe on colours reaches an AUROC of {shuffled['true']:.3f} "

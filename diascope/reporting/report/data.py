@@ -57,6 +57,15 @@ class Step:
     reasons: tuple[tuple[str, int], ...] = ()  # each with its number of images
 
 
+def _published(fingerprint: Mapping[str, Any], n_found: int) -> list[Step]:
+    """Return how many images the complete data set has, where not all of them were there."""
+    expected = fingerprint.get("expected_images")
+    if not expected or expected <= n_found:
+        return []
+    missing = Step(expected - n_found, "not in this copy of the data", is_exclusion=True)
+    return [Step(expected, "images published"), missing]
+
+
 def flow(fingerprint: Mapping[str, Any], n_in_run: int) -> list[Step]:
     """Return the flow of images from those found to those of the run; the numbers add up.
 
@@ -90,6 +99,7 @@ def flow(fingerprint: Mapping[str, Any], n_in_run: int) -> list[Step]:
         Step(max(0, n_left - n_in_run), "test images, sealed and in no fold", True),
     ]
     return [
+        *_published(fingerprint, n_found),
         Step(n_found, "images found"),
         *(step for step in exclusions if step.n_images),
         Step(n_in_run, "images of this run"),

@@ -121,6 +121,27 @@ def external_lines(facts: Facts) -> list[str]:
     return lines
 
 
+def external_warnings(facts: Facts) -> list[str]:
+    """Return a warning for each external data set on which a main figure is lower, by intervals."""
+    found = []
+    for name, metrics in facts.external.items():
+        has_positive = metrics["positive"] is not None
+        lower = [
+            f"{measure(key, has_positive=has_positive)[0]} {estimate_text(there)} instead of "
+            f"{estimate_text(here)}"
+            for key in HEADLINE
+            if (there := metrics["estimates"].get(key)) and (here := _estimate(facts, key))
+            if None not in (there["high"], here["low"]) and there["high"] < here["low"]
+        ]
+        if lower:
+            found.append(f"On {name}, figures are lower: {'; '.join(lower)}.")
+    return found
+
+
+def _estimate(facts: Facts, key: str) -> dict[str, Any] | None:
+    return facts.metrics["estimates"].get(key)
+
+
 def _filled(module: ModuleType, facts: Facts, anchor: str) -> Markup | None:
     """Return a section of the report, one heading lower and with anchors of its own."""
     values = module.section(facts)

@@ -69,12 +69,12 @@ def limits(
 
 
 def _other_places(external: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say which collections the network was tried on, and that there are others."""
+    """Say which collections the network was tested on, and that there are others."""
     usual = "performance usually falls there"
     if not external:
         return (
             "All images come from one collection. Another device, clinic or population "
-            f"was not tried, and {usual}."
+            f"was not tested, and {usual}."
         )
     tried = ", ".join(f"{name} ({status(metrics)})" for name, metrics in external.items())
     partly = [name for name, metrics in external.items() if status(metrics) != EXTERNAL]
@@ -82,5 +82,5 @@ def _other_places(external: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         f"Outside the collection of the training, the network was tried on {tried} and nowhere "
         f"else.{shared * bool(partly)} On other devices, clinics or populations "
-        f"it was not tried, and {usual}."
+        f"it was not tested, and {usual}."
     )

@@ -49,8 +49,9 @@ def claim(rows: Sequence[Mapping[str, Any]]) -> str:
 def _meaning(rows: Sequence[Mapping[str, Any]], facts: Facts) -> str:
     return (
         "To treat stands for whatever follows a positive result: to refer, to examine, to look "
-        "again. A threshold probability of 0.20 means that one missed image is as bad as four "
-        "unnecessary treatments; net benefit weighs errors in this ratio (Vickers & Elkin 2006). "
+        "again. A threshold probability of 0.20 means that one missed positive image is as bad as "
+        "four unnecessary treatments; net benefit weighs errors in this ratio (Vickers & Elkin "
+        "2006). "
         f"It holds for the prevalence of {facts.positive} in these images, "
         f"{rows[0]['prevalence']:.0%}, and for no other. Read it at the thresholds that are "
         "reasonable in the clinic."

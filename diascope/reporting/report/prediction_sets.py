@@ -29,10 +29,12 @@ def section(facts: Facts) -> dict[str, Any] | None:
     ]
     return {
         "why_not": "",
+        "is_in_sample": facts.split == "val",
+        "false": _false_words(facts),
         "text": (
             f"Each image gets a set of classes. For a new {kind} with images of a class, the set "
             "of such an image contains that class with a probability of at least "
-            f"{wanted:.0%}, on average over the {kinds} that the limits were chosen "
+            f"{wanted:.0%}, on average over draws of the {kinds} that the limits are chosen "
             "on (class-conditional split conformal prediction by group; Lee "
             f"et al. 2023). An image is {found['rule']}: these figures follow that rule, as "
             "diascope predict does for new images."
@@ -73,3 +75,10 @@ def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
         f"an average over choices of the calibration {kinds}, {row['n_groups']} of this class; a "
         "single choice can miss it, and so can images of another source."
     )
+
+
+def _false_words(facts: Facts) -> str:
+    """Head the errors among images that are not referred."""
+    if facts.positive is None:
+        return "False reassurance: wrong, and not referred"
+    return "Not referred, and wrong: missed (false reassurance) first, then false positives"

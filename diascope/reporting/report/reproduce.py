@@ -60,7 +60,8 @@ def commands(facts: Facts) -> str:
             _prepare_command(facts),
             *_label_commands(facts),
             f"{shlex.join(train)} --out {run}",
-            f"diascope evaluate {run}",
+            f"diascope evaluate {run}" + (" --split val" if facts.split == "val" else ""),
+            *(f"diascope evaluate {run} --on {name}" for name in facts.external),
             f"diascope report {run}",
         ]
     )

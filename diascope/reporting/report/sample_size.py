@@ -59,7 +59,14 @@ def _row(name: str, estimate: Mapping[str, Any], facts: Facts) -> dict[str, Any]
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None or low is None or high is None:
         return {**row, "why_not": estimate["note"] or "no interval"}
-    now = Precision(value, low, high, estimate["n_groups"], facts.metrics["level"])
+    now = Precision(
+        value,
+        low,
+        high,
+        estimate["n_groups"],
+        facts.metrics["level"],
+        estimate.get("n_effective"),
+    )
     is_proportion = name.startswith(PROPORTIONS) and not now.all_agree
     effect = proportion_design_effect(now, estimate["n_images"]) if is_proportion else None
     return {

@@ -145,9 +145,10 @@ def _split_text(facts: Facts) -> str:
     if not facts.is_grouped:
         unit = "The unit is the image, exact duplicates kept together: they were assigned"
         alike = f"the same proportion of every class{seeded}"
+    has_test = (facts.manifest["split"] == "test").any()
     learned = (
-        "The network was trained on train, val was used for validation during training, and test "
-        "was kept sealed."
+        "The network was trained on train, val was used for validation during training, and "
+        f"{'test was kept sealed' if has_test else 'there are no test images'}."
     )
     if plan.members:
         learned = (
@@ -158,8 +159,9 @@ def _split_text(facts: Facts) -> str:
     if facts.run.is_cross_validation:
         scorer = f"an ensemble of {plan.members} networks" if plan.members else "a network"
         return (
-            f"{unit} to {facts.metrics['n_folds']} folds, so that every fold has {alike}. Each "
-            f"fold was scored once, by {scorer} that was trained on the others.{_sealed(facts)}"
+            f"{unit} to {facts.metrics['n_folds']} folds, so that every fold has about {alike}. "
+            f"Each fold was scored once, by {scorer} that was trained on the others."
+            f"{_sealed(facts)}"
         )
     if mode == "random":
         return f"The images were assigned to train, val and test at random{seeded}. {learned}"
@@ -169,7 +171,7 @@ def _split_text(facts: Facts) -> str:
             "The split is the one that comes with the data, and no image was moved."
             f"{val * bool(split.get('val_from_train'))} {learned}"
         )
-    return f"{unit} to train, val and test, so that each has {alike}. {learned}"
+    return f"{unit} to train, val and test, so that each has about {alike}. {learned}"
 
 
 def _sealed(facts: Facts) -> str:
@@ -183,13 +185,13 @@ def _sealed(facts: Facts) -> str:
 def _proof_text(facts: Facts) -> str:
     """Say what the counts of shared groups and pictures mean."""
     meaning = {
-        "grouped": "; there is no report of a run with any count above 0",
-        "official": f"; there is no report of a run whose parts share a {facts.group_kind}. "
+        "grouped": "; a report is refused where any count is above 0",
+        "official": f"; a report is refused where parts share a {facts.group_kind}. "
         "No image was moved because of shared pictures, as the split is given",
         "random": ": whatever is above 0 was seen in training before it was tested",
     }[facts.run.split_mode]
     return (
-        f"Counted from the manifest when this report was made{meaning}. Pictures are compared "
+        f"Counted from the manifest when this report was made{meaning}. Images are compared "
         "pixel by pixel, also rotated and mirrored; those of a single colour do not count."
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from diascope.metrics.caveats import PRECISE_FROM_GROUPS
 from diascope.reporting.measures import basis, estimate_text, measure
 from diascope.reporting.report.data import data_warnings
-from diascope.reporting.report.external import external_lines
+from diascope.reporting.report.external import external_lines, external_warnings
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.report.labels import label_warning
 from diascope.reporting.report.results import decision_rule
@@ -66,7 +66,13 @@ def warnings_about(facts: Facts) -> list[str]:
     others = [text for text in facts.metrics["warnings"] if text not in in_red]
     first = [text for text in others if text in of_split]
     others = [text for text in others if text not in of_split]
-    return [*first, *_about_test(facts), *data_warnings(facts.fingerprint), *others]
+    return [
+        *first,
+        *_about_test(facts),
+        *external_warnings(facts),
+        *data_warnings(facts.fingerprint),
+        *others,
+    ]
 
 
 def _about_test(facts: Facts) -> list[str]:
