@@ -96,7 +96,8 @@ def about_external(external: Prepared, overlap: Overlap) -> dict[str, Any]:
     """Return what metrics keep of an external data set, ready for JSON.
 
     ``name, title, modality, homepage, licence, is_synthetic``; ``n_images, n_groups``;
-    ``labelled_sha256`` of its images, labels and groups; ``is_partly`` external, and the fields of `Overlap`.
+    ``labelled_sha256`` of its images, labels and groups; ``is_partly`` external, and the fields
+    of `Overlap`.
     """
     card = external.dataset
     keys = ("name", "title", "modality", "homepage", "licence", "is_synthetic")

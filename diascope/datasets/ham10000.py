@@ -180,14 +180,14 @@ STORY = {
         "close-ups and overviews, other diagnoses, ambiguous histopathology, and images of poor "
         "quality. Malignant lesions are more frequent than in practice.",
         recruitment="Two archives as they were, not a consecutive series.",
-        data_selection="Dermatoscopic images were told from other kinds by a trained network and "
-        "by eye, cropped to the lesion in the middle and brought to 600 x 450 px. Some lesions "
+        data_selection="Dermatoscopic images were separated from other kinds by a trained "
+        "network and by eye, cropped to the lesion in the middle and brought to 600 x 450 px. Some lesions "
         "have up to six images.",
         acquisition="Several dermatoscopes and cameras; older images of Vienna are scanned "
-        "diapositives. Brightness and colours of some images were corrected by hand.",
-        reference_standard="One of seven diagnoses of each lesion: by histopathology for more than "
-        "half of the lesions, else by follow-up (naevi without change), by consensus of experts, "
-        "or by confocal microscopy in vivo. The column dx_type says which.",
+        "slides (transparencies). Brightness and colours of some images were corrected by hand.",
+        reference_standard="One of seven diagnoses of each lesion: by histopathology for 53 % "
+        "of the images (41 % of the lesions), else by follow-up (naevi without change), by "
+        "consensus of experts, or by confocal microscopy in vivo. The column dx_type says which.",
         reference_standard_reason="Lesions that are clearly benign are rarely excised: with "
         "histopathology alone they would be missing. So the certainty of the label depends on the "
         "diagnosis.",

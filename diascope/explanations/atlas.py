@@ -1,4 +1,4 @@
-"""Choose the cases of an atlas: the most confident correct, the worst error, the most uncertain."""
+"""Choose the cases of an atlas: the most confident correct, errors, the most uncertain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-KINDS = ("most confident correct", "worst error", "most uncertain")
+KINDS = ("most confident correct", "most confident error", "most uncertain")
 LEAST = 1e-12  # a probability, before its logarithm is taken
 
 
@@ -29,8 +29,8 @@ def choose_cases(
 ) -> list[list[Case]]:
     """Choose up to three images of each class (of the reference standard), each image once.
 
-    The most confident correct has the highest and the worst error the lowest probability of its
-    class. The most uncertain lies closest to the threshold, in log odds; where there is none, it
+    The most confident correct image and the most confident error have the highest probability of
+    the predicted class. The most uncertain lies closest to the threshold, in log odds; where there is none, it
     has the highest entropy. Of equal ones, the first is chosen.
 
     Parameters
@@ -51,9 +51,9 @@ def choose_cases(
     >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     >>> labels, predicted = np.array([0, 0, 0]), np.array([0, 0, 1])
     >>> [(case.kind, case.row) for case in choose_cases(probabilities, labels, predicted)[0]]
-    [('most confident correct', 0), ('worst error', 2), ('most uncertain', 1)]
+    [('most confident correct', 0), ('most confident error', 2), ('most uncertain', 1)]
     """
-    of_true = probabilities[np.arange(len(labels)), labels]
+    confidence = probabilities[np.arange(len(labels)), predicted]
     certainty = _certainty(probabilities, positive, thresholds)
     is_right = labels == predicted
     found = []
@@ -62,8 +62,8 @@ def choose_cases(
         right, wrong = rows[is_right[rows]], rows[~is_right[rows]]
         cases: list[Case] = []
         for kind, candidates, low_first in (
-            (KINDS[0], right, -of_true),
-            (KINDS[1], wrong, of_true),
+            (KINDS[0], right, -confidence),
+            (KINDS[1], wrong, -confidence),
             (KINDS[2], rows, certainty),
         ):
             left = np.setdiff1d(candidates, [case.row for case in cases])

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from diascope.errors import SettingsError
 from diascope.metrics.bootstrap import Resampling
+from diascope.metrics.confusion import decide
 from diascope.metrics.operating_point import Target, choose_threshold
+from diascope.metrics.per_group import group_values, mean_replicates_of_groups
 from diascope.metrics.replicates import estimates_of, model_replicates
 from diascope.metrics.scored import ScoredImages
 from diascope.metrics.thresholds import RATES, rates_at
@@ -92,7 +94,8 @@ def judge_class_groups(
     list of dict
         Of each group ``name, classes, n_images`` (of its classes), ``n_groups`` (with such images),
         ``estimates`` of `FIGURES`, and ``point``: null, or ``threshold, target``,
-        ``n_groups`` that it was chosen on, and the ``estimates`` of the rates at the threshold.
+        ``n_groups`` that it was chosen on, ``mean_of_groups`` (what is promised), and the
+        ``estimates`` of the rates at the threshold.
 
     Raises
     ------
@@ -169,5 +172,16 @@ def _point(
         "threshold": point.threshold,
         "target": asdict(target),
         "n_groups": point.n_groups,
+        "mean_of_groups": _mean_of_groups(two, point.threshold, target, resampling),
         "estimates": rates_at(two, [point.threshold], resampling)[0],
     }
+
+
+def _mean_of_groups(
+    two: ScoredImages, threshold: float, target: Target, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the mean over groups of the metric of a target, at a threshold: an estimate."""
+    called = decide(two.probabilities, positive_index=1, threshold=threshold)
+    at_point = two.with_answers(two.probabilities, called)
+    found = mean_replicates_of_groups(at_point, group_values(at_point), resampling)
+    return found[target.metric].estimate().to_dict()

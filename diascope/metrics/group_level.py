@@ -53,7 +53,7 @@ def most_certain_image(images: ScoredImages) -> NDArray[np.float64]:
 RULES = {
     "the mean of the log-odds of its images": mean_of_log_odds,
     "the mean of the probabilities of its images": mean_of_probabilities,
-    "its most certain image": most_certain_image,
+    "its most confident image": most_certain_image,
 }
 
 

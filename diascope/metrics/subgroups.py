@@ -77,9 +77,11 @@ def judge_subgroups(
                 "n_groups": int(np.unique(images.group_of[inside]).size),
                 "only_class": int(present[0]) if present.size == 1 else None,
                 "estimates": {metric: here[metric].estimate().to_dict() for metric in shown},
-                "differences": {metric: _difference(metric, *both) for metric in compared},
+                "differences": {
+                    metric: _tested(both[0][metric], both[1][metric]) for metric in compared
+                },
                 "recalls": [here[metric].estimate().to_dict() for metric in recalls],
-                "recall_differences": [_of_recall(here[name], rest[name]) for name in recalls],
+                "recall_differences": [_tested(here[name], rest[name]) for name in recalls],
             }
         )
     _correct([list(row["differences"].values()) for row in rows])
@@ -111,13 +113,13 @@ def as_condition(images: ScoredImages, condition: Collection[int], name: str) ->
     )
 
 
-def _of_recall(here: Replicates, rest: Replicates) -> dict[str, Any]:
-    """Return the difference of a recall; not tested where few groups of the class are on a side."""
-    if min(here.basis.n_groups, rest.basis.n_groups) < CARE_BELOW_GROUPS:
+def _tested(here: Replicates, rest: Replicates) -> dict[str, Any]:
+    """Return a difference; not tested where few groups of a class it rests on are on a side."""
+    if min(here.basis.n_independent, rest.basis.n_independent) < CARE_BELOW_GROUPS:
         value = None if np.isnan([here.value, rest.value]).any() else here.value - rest.value
         none = {"low": None, "high": None, "p": None, "error": None, "freedom": None}
         return {"value": value, **none, "note": TOO_FEW_OF_CLASS}
-    return _difference("recall", {"recall": here}, {"recall": rest})
+    return _difference(here, rest)
 
 
 def _with_common_classes(
@@ -145,10 +147,7 @@ def _with_common_classes(
     return averaged(here, rest), averaged(rest, here)
 
 
-def _difference(
-    metric: str, here: dict[str, Replicates], rest: dict[str, Replicates]
-) -> dict[str, Any]:
-    first, second = here[metric], rest[metric]
+def _difference(first: Replicates, second: Replicates) -> dict[str, Any]:
     found, p = difference(first, second)
     one = {"value": found.value, "low": found.low, "high": found.high, "p": p, "note": found.note}
     if p is None:
@@ -194,10 +193,12 @@ def _add_detectable(one: dict[str, Any], *, n_tests: int) -> None:
 
     It is ``(t(1 - 0.05 / 2m) + t(0.8)) * se``, with the standard error of the resamples and its
     degrees of freedom: the difference must stand out by itself after Holm's correction over m
-    tests. It tells how blind the test was, and nothing about the difference that there is.
+    tests. It tells how blind the test was, and nothing about the difference that there is. None
+    where no difference of two proportions is that large.
     """
     error, freedom = one.pop("error"), one.pop("freedom")
     one["detectable"] = None
     if error is not None and error > 0:
         limit = stdtrit(freedom, 1 - MOST_CHANCE / (2 * n_tests))
-        one["detectable"] = float((limit + stdtrit(freedom, POWER)) * error)
+        smallest = float((limit + stdtrit(freedom, POWER)) * error)
+        one["detectable"] = smallest if smallest < 1 else None

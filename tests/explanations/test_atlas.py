@@ -47,7 +47,11 @@ def test_each_network_has_its_own_threshold():
     found = choose_cases(
         probabilities, np.ones(3, int), predicted, positive=1, thresholds=thresholds
     )[1]
-    assert rows_of(found) == {"most confident correct": 2, "worst error": 0, "most uncertain": 1}
+    assert rows_of(found) == {
+        "most confident correct": 2,
+        "most confident error": 0,
+        "most uncertain": 1,
+    }
 
 
 def test_of_more_classes_the_most_uncertain_has_the_highest_entropy():
@@ -63,7 +67,7 @@ def test_no_image_is_chosen_twice_and_what_is_missing_is_left_out():
     found = choose_cases(probabilities, labels, np.array([1, 1]))[1]
     assert rows_of(found) == {"most confident correct": 0, "most uncertain": 1}
     only_one = choose_cases(probabilities[:1], labels[:1], np.array([0]))[1]
-    assert rows_of(only_one) == {"worst error": 0}
+    assert rows_of(only_one) == {"most confident error": 0}
 
 
 def test_of_equal_images_the_first_is_chosen():
@@ -77,4 +81,8 @@ def test_certainties_of_zero_and_one_are_ordered_without_a_warning():
     found = choose_cases(
         probabilities, np.ones(3, int), np.array([1, 0, 1]), positive=1, thresholds=np.full(3, 1.0)
     )[1]
-    assert rows_of(found) == {"most confident correct": 0, "worst error": 1, "most uncertain": 2}
+    assert rows_of(found) == {
+        "most confident correct": 0,
+        "most confident error": 1,
+        "most uncertain": 2,
+    }

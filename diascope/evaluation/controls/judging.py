@@ -249,7 +249,9 @@ def summarise(decisive: Mapping[str, Any], group_kind: str) -> str:
     if reached is None or minus["value"] is None:
         return "Whether the network is better than a simple control cannot be determined."
     verdict, name = decisive["verdict"], decisive["name"]
-    beginning = f"AUROC {reached + minus['value']:.3f}, and {reached:.3f} of the control ({name})"
+    beginning = (
+        f"AUROC {reached + minus['value']:.3f}, against {reached:.3f} of the control ({name})"
+    )
     if verdict == UNKNOWN:
         return f"{beginning}: which is better cannot be determined ({minus['note']})."
     interval = f"{minus['value']:+.3f} [{minus['low']:+.3f}, {minus['high']:+.3f}]"

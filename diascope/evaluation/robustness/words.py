@@ -111,6 +111,7 @@ def unseen_text(found: Mapping[str, Any]) -> str:
         (change["high"] - change["low"]) / 2
         for row in mildest(found["rows"])
         if (change := row["changes"]["balanced_accuracy"])["high"] is not None
+        and row["flipped"]["value"]  # where no prediction changes, the interval is of "none of n"
     ]
     if not halves:
         return ""

@@ -17,6 +17,7 @@ from diascope.bundle.cases import FILE, Cases
 from diascope.data.prepared import told_by_now
 from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.metrics.operating_point import OperatingPoint
+from diascope.metrics.prediction_sets import RULE
 from diascope.metrics.thresholds import RATES
 from diascope.models.spec import PRETRAINED, RANDOM
 from diascope.reporting.cards.markdown import (
@@ -338,9 +339,10 @@ def thresholds(card: Card) -> str:
         found.append("The probabilities are uncalibrated, as the network outputs them.")
     if card.prediction_sets is not None:
         found.append(
-            "Prediction sets aim to contain the true class of "
-            f"{card.prediction_sets.coverage:.0%} of the images of each class; an image with more "
-            "or fewer than one class in its set should be referred to a human."
+            f"Prediction sets: of a new {card.group_kind} with images of a class, the set of such "
+            "an image holds the class with a probability of at least "
+            f"{card.prediction_sets.coverage:.0%}, on average over draws of the calibration data. "
+            f"An image is {RULE}."
         )
     else:
         found.append(
@@ -361,10 +363,22 @@ def _chosen_for(point: OperatingPoint, card: Card, image: str) -> str:
 
 def _limits(run: Run, answers: Mapping[str, str]) -> str:
     found = bullets(
-        limits(run.dataset.group_kind, run.external_metrics(), is_cross_validation=False)
+        limits(
+            run.dataset.group_kind,
+            run.external_metrics(),
+            is_cross_validation=False,
+            has_groups=_has_group_level(run),
+        )
     )
     answer = answers.get("limitations")
     return f"{found}\n\n{paragraphs(answer)}" if answer else found
+
+
+def _has_group_level(run: Run) -> bool:
+    """Return whether whole groups were evaluated on the test images, besides single ones."""
+    if not run.metrics_path("test").is_file():
+        return False
+    return bool((run.metrics("test").get("group_level") or {}).get("rule"))
 
 
 def _licence(data: DatasetCard, answers: Mapping[str, str]) -> str:

@@ -26,6 +26,14 @@ def _is_tested(facts: Facts) -> bool:
     return facts.split == "test" or facts.run.is_cross_validation
 
 
+def _has_parts(facts: Facts) -> bool:
+    """Return whether performance was evaluated within groups, of whole groups, or of subgroups."""
+    metrics = facts.metrics
+    within = facts.is_grouped and any((metrics.get("per_group") or {}).values())
+    of_groups = bool((metrics.get("group_level") or {}).get("rule"))
+    return within or of_groups or bool((metrics.get("subgroups") or {}).get("divisions"))
+
+
 def _has_intervals(facts: Facts) -> bool:
     return any(one["low"] is not None for one in facts.metrics["estimates"].values())
 
@@ -91,8 +99,8 @@ EVIDENCE = {
     "by_group": Evidence(
         "performance by group",
         "by-group",
-        lambda facts: facts.is_grouped and any((facts.metrics.get("per_group") or {}).values()),
-        "Not done: performance within single groups was not evaluated.",
+        _has_parts,
+        "Not done: neither within groups nor by group or subgroup was performance evaluated.",
     ),
     "calibration": Evidence("calibration", "calibration", _has("calibration"), NOT_EVALUATED),
     "referral": Evidence(

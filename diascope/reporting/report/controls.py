@@ -20,11 +20,26 @@ def section(facts: Facts) -> dict[str, Any] | None:
     return {
         "why_not": "",
         "text": found["summary"],
+        "less_accurate": _less_accurate(found["rows"]),
         "metrics": METRICS,
         "rows": found["rows"],
         "basis": _basis_text(found, facts),
         "shuffled": _shuffled_text(found["shuffled"]),
     }
+
+
+def _less_accurate(rows: list[dict[str, Any]]) -> list[str]:
+    """Say of which controls the network is the less accurate, by the interval of the difference."""
+    found = []
+    for row in rows:
+        minus = row["network_minus"].get("accuracy")
+        if minus and minus["high"] is not None and minus["high"] < 0:
+            found.append(
+                f"It is less accurate than this control: {row['name']} ({minus['value']:+.3f} "
+                f"[{minus['low']:+.3f}, {minus['high']:+.3f}]); accuracy counts frequent classes "
+                "most."
+            )
+    return found
 
 
 def _basis_text(found: dict[str, Any], facts: Facts) -> str:

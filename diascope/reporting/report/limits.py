@@ -54,7 +54,7 @@ def limits(
         "The labels are taken as they are. Where they are wrong, a correct prediction counts as "
         "an error and vice versa.",
         "PPV, NPV and the probabilities hold for the class proportions of these images. Where the "
-        "positive class is rarer, the PPV is lower.",
+        "predicted class is rarer, the PPV is lower.",
         "A good figure does not show what the network looks at. Colour, size, frame or device may "
         "give a class away.",
         f"The intervals describe the sampling of {plural(group_kind)}. They do not cover another "

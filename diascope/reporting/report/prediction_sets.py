@@ -80,5 +80,5 @@ def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
 def _false_words(facts: Facts) -> str:
     """Head the errors among images that are not referred."""
     if facts.positive is None:
-        return "False reassurance: wrong, and not referred"
+        return "Wrong, and not referred"
     return "Not referred, and wrong: missed (false reassurance) first, then false positives"

@@ -60,11 +60,26 @@ def commands(facts: Facts) -> str:
             _prepare_command(facts),
             *_label_commands(facts),
             f"{shlex.join(train)} --out {run}",
-            f"diascope evaluate {run}" + (" --split val" if facts.split == "val" else ""),
+            f"diascope evaluate {run}"
+            + (" --split val" if facts.split == "val" else "")
+            + _class_groups(facts),
             *(f"diascope evaluate {run} --on {name}" for name in facts.external),
             f"diascope report {run}",
         ]
     )
+
+
+def _class_groups(facts: Facts) -> str:
+    """Return the options of the groups of classes that were evaluated, by the keys of classes."""
+    rows = facts.run.metrics(facts.split).get("class_groups") or []
+    words = [f"--group-classes={row['name']}={','.join(row['classes'])}" for row in rows]
+    targets = {
+        f"{row['point']['target']['metric']}={row['point']['target']['value']:g}"
+        for row in rows
+        if row["point"]
+    }
+    words += [f"--target={target}" for target in sorted(targets)]
+    return "".join(f" {word}" for word in map(shlex.quote, words))
 
 
 def _prepare_command(facts: Facts) -> str:

@@ -67,13 +67,14 @@ def _row(name: str, estimate: Mapping[str, Any], facts: Facts) -> dict[str, Any]
         facts.metrics["level"],
         estimate.get("n_effective"),
     )
+    is_of_one = facts.has_positive or name.startswith(PROPORTIONS)  # no mean over rare classes
     is_proportion = name.startswith(PROPORTIONS) and not now.all_agree
     effect = proportion_design_effect(now, estimate["n_images"]) if is_proportion else None
     return {
         **row,
         "width": high - low,
         "expected": now.width_with(TIMES * now.n_groups),
-        "needed": [_at_least(now.groups_for(width)) for width in WIDTHS],
+        "needed": [_at_least(now.groups_for(width)) if is_of_one else None for width in WIDTHS],
         "design_effect": effect,
     }
 

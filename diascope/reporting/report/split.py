@@ -263,5 +263,5 @@ def _near_duplicates_text(duplicates: Mapping[str, int], group_kind: str) -> str
     return (
         f"{counted(n_pairs, 'pair')} of near-duplicates in two {plural(group_kind)} (cropped, "
         "rotated, re-compressed or taken again) passed the check of geometry and aligned "
-        f"appearance; {n_labels} of them have two labels."
+        f"appearance; of these that the search found, {n_labels} have two labels."
     )

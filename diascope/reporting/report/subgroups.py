@@ -132,7 +132,11 @@ def _blindness(tested: Rows, names: Mapping[str, str]) -> list[str]:
     """Say which differences would have been found, from the best to the worst known subgroup."""
     parts = []
     for metric in tested[0]["differences"] if tested else ():
-        differences = [row["differences"][metric]["detectable"] for row in tested]
+        differences = [
+            smallest
+            for row in tested
+            if (smallest := row["differences"][metric]["detectable"]) is not None
+        ]
         known = sorted({f"{one:.2f}" for one in differences if one is not None}, key=float)
         if known:
             parts.append(f"{names[metric]} {' to '.join(dict.fromkeys((known[0], known[-1])))}")

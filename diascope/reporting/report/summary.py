@@ -101,11 +101,14 @@ def _protocol(facts: Facts) -> str:
             f"{plural(kind)} in training."
         )
     if facts.split == "test" and not facts.is_grouped:
-        return "Held-out test split: these images took no part in training or in any choice."
+        return (
+            "Held-out test split: these images took no part in training or in any choice of this "
+            "run."
+        )
     if facts.split == "test":
         return (
             f"Held-out test split by {kind}: no image of these {plural(kind)} took part in "
-            "training or in any choice."
+            "training or in any choice of this run."
         )
     has_test = (facts.manifest["split"] == "test").any()
     sealed = "The test split is still sealed." if has_test else "There is no test split."

@@ -41,7 +41,7 @@ def access_warnings(facts: Facts) -> list[str]:
     if openings.get("overlapping", 0):
         found.append(
             f"{counted(openings['overlapping'], 'opening')} of other test sets that share images "
-            "with this one are on record."
+            f"with this one {'is' if openings['overlapping'] == 1 else 'are'} on record."
         )
     return found
 
