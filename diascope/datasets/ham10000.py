@@ -181,8 +181,8 @@ STORY = {
         "quality. Malignant lesions are more frequent than in practice.",
         recruitment="Two archives as they were, not a consecutive series.",
         data_selection="Dermatoscopic images were separated from other kinds by a trained "
-        "network and by eye, cropped to the lesion in the middle and brought to 600 x 450 px. Some lesions "
-        "have up to six images.",
+        "network and by eye, cropped to the lesion in the middle and brought to 600 x 450 px. Some "
+        "lesions have up to six images.",
         acquisition="Several dermatoscopes and cameras; older images of Vienna are scanned "
         "slides (transparencies). Brightness and colours of some images were corrected by hand.",
         reference_standard="One of seven diagnoses of each lesion: by histopathology for 53 % "

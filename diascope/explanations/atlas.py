@@ -30,8 +30,8 @@ def choose_cases(
     """Choose up to three images of each class (of the reference standard), each image once.
 
     The most confident correct image and the most confident error have the highest probability of
-    the predicted class. The most uncertain lies closest to the threshold, in log odds; where there is none, it
-    has the highest entropy. Of equal ones, the first is chosen.
+    the predicted class. The most uncertain lies closest to the threshold, in log odds; where there
+    is none, it has the highest entropy. Of equal ones, the first is chosen.
 
     Parameters
     ----------

@@ -115,8 +115,9 @@ def as_condition(images: ScoredImages, condition: Collection[int], name: str) ->
 
 def _tested(here: Replicates, rest: Replicates) -> dict[str, Any]:
     """Return a difference; not tested where few groups of a class it rests on are on a side."""
-    if min(here.basis.n_independent, rest.basis.n_independent) < CARE_BELOW_GROUPS:
-        value = None if np.isnan([here.value, rest.value]).any() else here.value - rest.value
+    n_least = min(here.basis.n_independent, rest.basis.n_independent)
+    if n_least < CARE_BELOW_GROUPS and not np.isnan([here.value, rest.value]).any():
+        value = here.value - rest.value
         none = {"low": None, "high": None, "p": None, "error": None, "freedom": None}
         return {"value": value, **none, "note": TOO_FEW_OF_CLASS}
     return _difference(here, rest)

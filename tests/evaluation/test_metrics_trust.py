@@ -101,7 +101,9 @@ def test_a_temperature_that_makes_it_worse_is_said():
     assert found["changes"]["nll"]["low"] > 0
     (off, grown) = calibration_caveats(found, CLASSES)
     assert "calibration slope (ideal 1) of ill 0.3" in off
-    assert grown.startswith("Calibration made it worse on these images: negative log-likelihood (")
+    assert grown.startswith(
+        "Temperature scaling worsened calibration on these images: negative log-likelihood ("
+    )
 
 
 def test_three_classes_are_judged_by_the_most_probable():

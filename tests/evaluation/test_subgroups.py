@@ -85,7 +85,7 @@ def test_image_sizes_are_thirds_of_the_training_images():
     rows = table(width=[10, 20, 30, 40]).with_columns(height=pl.lit(5))
     known = table(width=[10, 11, 12, 20, 21, 22, 30, 31, 32]).with_columns(height=pl.lit(5))
     (found,), _ = find_divisions(rows, known, identities={})
-    assert (found.name, found.how) == ("image size", "thirds of the training images")
+    assert (found.name, found.how) == ("image size (long side)", "thirds of the training images")
     assert len(found.subgroups) == 3
 
 
@@ -300,3 +300,47 @@ def test_a_difference_that_is_called_detectable_is_found_about_four_times_in_fiv
     gap = float(np.mean([study(rng, 0.0)["detectable"] for _ in range(20)]))
     found = np.mean([study(rng, gap)["verdict"] == "worse" for _ in range(150)])
     assert 0.68 < found < 0.95, (gap, found)
+
+
+def test_two_subgroups_that_are_each_others_rest_are_one_test():
+    """A third one, which holds nothing of the class, does not make two tests of the one."""
+    rng = np.random.default_rng(0)
+    group_of = np.repeat(np.arange(60), 8)
+    labels = (group_of % 3 > 0).astype(int)
+    member_of = np.where(labels == 0, 2, group_of % 2)
+    scores = np.clip(labels * 0.3 + 0.15 * member_of * labels + rng.random(480) * 0.5, 0.01, 0.99)
+    images = ScoredImages.from_arrays(
+        labels,
+        np.stack([1 - scores, scores], axis=1),
+        (scores > 0.5).astype(int),
+        group_of,
+        task=Task(("well", "ill"), "ill"),
+        group_kind="patient",
+    )
+    rows = judge_subgroups(images, ("ring", "trophozoite", "none"), member_of, Resampling(200))
+    first, second = (row["differences"]["sensitivity"] for row in rows[:2])
+    assert first["value"] == pytest.approx(-second["value"])
+    assert first["p"] == pytest.approx(first["p_holm"])
+    assert first["p_holm"] == second["p_holm"]
+
+
+def test_few_groups_are_shown_and_not_tested():
+    rng = np.random.default_rng(1)
+    group_of = np.repeat(np.arange(60), 8)
+    labels = np.tile([0, 1], 240)
+    member_of = (group_of < 3).astype(int)
+    scores = np.clip(labels * 0.4 + rng.random(480) * 0.6, 0.01, 0.99)
+    scores[member_of == 1] = labels[member_of == 1] * 0.9 + 0.05
+    images = ScoredImages.from_arrays(
+        labels,
+        np.stack([1 - scores, scores], axis=1),
+        (scores > 0.5).astype(int),
+        group_of,
+        task=Task(("well", "ill"), "ill"),
+        group_kind="patient",
+    )
+    rows = judge_subgroups(images, ("others", "three patients"), member_of, Resampling(200))
+    one = rows[1]["differences"]["specificity"]
+    assert rows[1]["estimates"]["specificity"]["value"] == 1
+    assert (one["p"], one["low"]) == (None, None)
+    assert "fewer than 10 groups" in one["note"]

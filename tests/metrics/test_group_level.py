@@ -97,7 +97,7 @@ def test_the_rule_is_chosen_on_validation_and_not_on_the_images_judged():
 def test_groups_with_several_labels_or_single_images_are_not_judged():
     mixed = scored([0, 1, 0, 0], [0.1, 0.9, 0.2, 0.3], ["a", "a", "b", "b"])
     found = judge_groups(mixed, decide, Resampling(200), val=None)
-    assert found == {"why_not": "1 lesion has images of several classes, so no label of its own"}
+    assert found == {"why_not": "1 lesion has images of several classes, and so no single label"}
     single = scored([0, 1], [0.1, 0.9], ["a", "b"])
     assert judge_groups(single, decide, Resampling(200), val=None) == {
         "why_not": "each lesion has one image"

@@ -382,7 +382,7 @@ def test_a_model_that_knows_patients_only_has_no_auroc_within_them():
 
 def test_a_small_holdout_points_to_cross_validation():
     labels, probabilities, groups = study()
-    text = "a cross-validation should be the headline"
+    text = "a cross-validation, which tests on every one, should be preferred"
     assert any(text in warning for warning in evaluate(labels, probabilities, groups)["warnings"])
     folds = np.unique(groups, return_inverse=True)[1] % 5
     crossed = evaluate(labels, probabilities, groups, folds=folds)

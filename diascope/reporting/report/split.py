@@ -12,7 +12,7 @@ from diascope.data.manifest import SPLITS
 from diascope.data.spec import UNGROUPED
 from diascope.data.splits.folds import fold_column
 from diascope.errors import LeakageError
-from diascope.reporting.report.facts import Facts
+from diascope.reporting.report.facts import Facts, parts_of
 from diascope.system.words import counted, plural
 
 # Kinds of group that are a person, or as good as one
@@ -145,7 +145,7 @@ def _split_text(facts: Facts) -> str:
     if not facts.is_grouped:
         unit = "The unit is the image, exact duplicates kept together: they were assigned"
         alike = f"the same proportion of every class{seeded}"
-    has_test = (facts.manifest["split"] == "test").any()
+    has_test = "test" in parts_of(facts.manifest)
     learned = (
         "The network was trained on train, val was used for validation during training, and "
         f"{'test was kept sealed' if has_test else 'there are no test images'}."
