@@ -230,6 +230,11 @@ def test_sets_and_referrals_are_those_that_the_report_gives_the_figures_of(
     inside = np.array(
         [[name in row.split("|") for name in names] for row in table["prediction_set"]]
     )
+    page = report(trained).read_text("utf-8")
+    if any(row["n_wrong_kept"] for row in metrics["prediction_sets"]["by_class"]):
+        assert "<h3>Not referred, and wrong: missed (false reassurance) first" in page
+    for row in metrics["prediction_sets"]["by_class"]:
+        assert f"{row['wrong_kept']['value']:.3f}" in page
     found = metrics["prediction_sets"]
     held = inside[np.arange(len(files)), scored.labels]
     for label in (0, 1):

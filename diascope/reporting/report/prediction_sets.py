@@ -30,7 +30,7 @@ def section(facts: Facts) -> dict[str, Any] | None:
     return {
         "why_not": "",
         "is_in_sample": facts.split == "val",
-        "false": _false_words(facts),
+        "heading": _heading(facts),
         "text": (
             f"Each image gets a set of classes. For a new {kind} with images of a class, the set "
             "of such an image contains that class with a probability of at least "
@@ -77,7 +77,7 @@ def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
     )
 
 
-def _false_words(facts: Facts) -> str:
+def _heading(facts: Facts) -> str:
     """Head the errors among images that are not referred."""
     if facts.positive is None:
         return "Wrong, and not referred"
