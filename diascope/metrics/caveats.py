@@ -81,12 +81,17 @@ def calibration_caveats(calibration: Mapping[str, Any], classes: Sequence[str]) 
         for name, ideal in FIGURES.items()
     }
     if any(off.values()):
+        n_off = sum(map(len, off.values()))
+        n_all = len(FIGURES) * len(calibration["by_class"])
         parts = [
             f"{words[name]} of " + ", ".join(_with_interval(row, name, classes) for row in rows)
             for name, rows in off.items()
             if rows
         ]
-        found.append(f"Probabilities are miscalibrated, by 95 % intervals: {'; '.join(parts)}.")
+        found.append(
+            f"Probabilities are miscalibrated, by {n_off} of {n_all} intervals of 95 %: "
+            f"{'; '.join(parts)}."
+        )
     longer = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "calibration error"}
     grown = [
         f"{longer[name]} ({calibration['before'][name]['value']:.4f} before, "

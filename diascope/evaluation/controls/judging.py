@@ -33,7 +33,7 @@ MAJORITY = "majority class"
 WHAT = {
     MAJORITY: "predicts the most frequent class of train for every image",
     COLOURS: "sees how much there is of each colour, and not where",
-    OUTLINE: "sees the outline on a plain ground, filled in, and the size of the file in pixels",
+    OUTLINE: "sees the size of the file in pixels and, on a plain ground, the outline, filled in",
 }
 MOST_LEARNED = 10_000  # images of train that a control learns from
 N_SHUFFLES = 100

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from diascope.reporting.measures import is_synthetic
 from diascope.reporting.report.facts import Facts
 
 
@@ -112,8 +113,9 @@ EVIDENCE = {
     "external": Evidence(
         "external data",
         "external",
-        lambda facts: bool(facts.external),
-        "Not done: no external data were evaluated (diascope evaluate RUN --on DATA).",
+        lambda facts: not all(map(is_synthetic, facts.external.values())),
+        "Not done: no external data were evaluated (diascope evaluate RUN --on DATA); "
+        "computer-generated images validate nothing.",
     ),
     "robustness": Evidence(
         "robustness to image corruption",

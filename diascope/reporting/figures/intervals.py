@@ -109,7 +109,9 @@ def robustness_figure(rows: Sequence[Mapping[str, Any]], *, measures: Mapping[st
                 for level, (change, colour) in enumerate(
                     zip(changes, STRENGTHS.values(), strict=False)
                 ):
-                    _draw(axes, change, number + SPREAD * (1 - level), colour)
+                    # nothing changed in these images: no line, which would be that of "none of n"
+                    shown = {**change, "low": None} if change["value"] == 0 else change
+                    _draw(axes, shown, number + SPREAD * (1 - level), colour)
             name_rows(axes, names)
         for strength, colour in STRENGTHS.items():
             panels[-1].plot([], [], marker="o", color=colour, label=strength)

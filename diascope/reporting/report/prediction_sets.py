@@ -40,7 +40,15 @@ def section(facts: Facts) -> dict[str, Any] | None:
             "diascope predict does for new images."
         ),
         "rows": rows,
-        "off": [_off(row, wanted, kinds) for row in rows if excludes(row["coverage"], wanted)],
+        "off": [
+            text
+            for row in rows
+            for text in (
+                [_off(row, wanted, kinds)] * excludes(row["coverage"], wanted)
+                + [_off_images(row, wanted, kind)]
+                * (facts.is_grouped and excludes(row["of_images"], wanted))
+            )
+        ],
         "missed": [
             _missed(row) for row in _dangerous_first(rows, facts.positive) if row["n_wrong_kept"]
         ],
@@ -74,6 +82,16 @@ def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
         f"{one['value']:.3f} (95 % interval {one['low']:.3f} to {one['high']:.3f}). The promise is "
         f"an average over choices of the calibration {kinds}, {row['n_groups']} of this class; a "
         "single choice can miss it, and so can images of another source."
+    )
+
+
+def _off_images(row: dict[str, Any], wanted: float, kind: str) -> str:
+    """Say that images are covered less or more often than groups are promised to be."""
+    one, of_groups = row["of_images"], row["coverage"]
+    return (
+        f"{row['name']}: of images, {one['value']:.3f} (95 % interval {one['low']:.3f} to "
+        f"{one['high']:.3f}) are covered, which is not {wanted:.0%}; guaranteed is the mean over "
+        f"{plural(kind)}, {of_groups['value']:.3f}: it gives each {kind} the same weight."
     )
 
 
