@@ -29,7 +29,8 @@ def interruptible() -> Iterator[None]:
     """Let Ctrl-C end the block, and the program with it, in one line.
 
     Python drops an interrupt that lands where no exception can pass, such as the callback of a weak
-    reference; it is sent again until it gets through. Once the block has ended, Ctrl-C is ignored:
+    reference; it is sent again until it gets through, and so it is during an import: an exception
+    there makes the C++ code of torch abort. Once the block has ended, Ctrl-C is ignored:
     what was asked for is done. A program that was started deaf to Ctrl-C stays so.
 
     Raises
@@ -43,15 +44,17 @@ def interruptible() -> Iterator[None]:
     was_interrupted = False
     timers: list[threading.Timer] = []
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(_number: int, frame: FrameType | None) -> None:
         nonlocal was_interrupted
         was_interrupted = True
+        if _is_importing(frame):
+            timers.append(_send_soon())
+            return
         raise KeyboardInterrupt
 
     def send_again(lost: sys.UnraisableHookArgs) -> None:
         if lost.exc_type is KeyboardInterrupt:
-            timers.append(threading.Timer(AGAIN_SECONDS, _send))
-            timers[-1].start()
+            timers.append(_send_soon())
         elif not was_interrupted:
             usual_hook(lost)
 
@@ -64,14 +67,32 @@ def interruptible() -> Iterator[None]:
             raise
     finally:
         signal.signal(signal.SIGINT, _leave_at_once if was_interrupted else signal.SIG_IGN)
-    for timer in timers:
-        timer.cancel()
+    _cancel(timers)
     if was_interrupted:
         # An interrupt within `exec` of a text, as in `dataclass`, makes Python kill itself at its
         # end, caught or not; a later `exec` takes that back.
         exec("")  # noqa: S102
         print(LINE, file=sys.stderr)  # noqa: T201 - as `diascope.cli` prints
         sys.exit(INTERRUPTED)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def _send_soon() -> threading.Timer:
+    """Send Ctrl-C to the main thread in a moment."""
+    timer = threading.Timer(AGAIN_SECONDS, _send)
+    timer.start()
+    return timer
+
+
+def _cancel(timers: list[threading.Timer]) -> None:
+    for timer in timers:
+        timer.cancel()
 
 
 def _send() -> None:

@@ -328,6 +328,31 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line(tmp_path):
     assert (result.returncode, result.stderr) == (130, INTERRUPTED)
 
 
+def test_an_interrupt_waits_for_the_end_of_an_import(tmp_path):
+    """In torch, whose C++ code imports modules as well, an exception would abort the program."""
+    (tmp_path / "slow.py").write_text(
+        "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.3)\n"
+        "open('imported', 'w').close()\n"
+    )
+    script = (
+        "import time\nfrom diascope.__main__ import interruptible\n"
+        "with interruptible():\n    import slow\n    time.sleep(30)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(diascope.__file__).parent.parent)])
+    begun = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (result.returncode, result.stderr) == (130, INTERRUPTED)
+    assert (tmp_path / "imported").exists()
+    assert time.monotonic() - begun < 20
+
+
 def test_an_interrupt_after_the_work_is_done_changes_nothing(tmp_path):
     script = (
         "import signal\nfrom diascope.__main__ import interruptible\n"
