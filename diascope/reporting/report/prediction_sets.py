@@ -40,15 +40,7 @@ def section(facts: Facts) -> dict[str, Any] | None:
             "diascope predict does for new images."
         ),
         "rows": rows,
-        "off": [
-            text
-            for row in rows
-            for text in (
-                [_off(row, wanted, kinds)] * excludes(row["coverage"], wanted)
-                + [_off_images(row, wanted, kind)]
-                * (facts.is_grouped and excludes(row["of_images"], wanted))
-            )
-        ],
+        "off": [text for row in rows for text in _off_texts(row, wanted, facts)],
         "missed": [
             _missed(row) for row in _dangerous_first(rows, facts.positive) if row["n_wrong_kept"]
         ],
@@ -71,6 +63,16 @@ def _missed(row: dict[str, Any]) -> str:
         f"{row['name']}: {row['n_wrong_kept']:,} of {counted(row['n_kept'], 'image')} not referred "
         f"{verb} predicted as another class."
     )
+
+
+def _off_texts(row: dict[str, Any], wanted: float, facts: Facts) -> list[str]:
+    """Say where the coverage of a class is another than promised, by its intervals."""
+    found = []
+    if excludes(row["coverage"], wanted):
+        found.append(_off(row, wanted, plural(facts.group_kind)))
+    if facts.is_grouped and excludes(row["of_images"], wanted):
+        found.append(_off_images(row, wanted, facts.group_kind))
+    return found
 
 
 def _off(row: dict[str, Any], wanted: float, kinds: str) -> str:
