@@ -26,7 +26,7 @@ from diascope.metrics.class_groups import judge_class_groups
 from diascope.metrics.evaluation import evaluate_predictions
 from diascope.metrics.group_level import Decide, judge_groups
 from diascope.metrics.net_benefit import decision_curve, predictive_values
-from diascope.metrics.operating_point import Target
+from diascope.metrics.operating_point import OperatingPoint, Target
 from diascope.metrics.prediction_sets import judge_sets, risk_coverage
 from diascope.metrics.scored import ScoredImages
 from diascope.system.progress import Progress, ShowProgress, silent
@@ -39,6 +39,7 @@ class ClassGroups:
 
     members: Mapping[str, Sequence[str]] = field(default_factory=dict)  # classes by name
     target: Target | None = None  # What a threshold for each group is to promise
+    points: Mapping[str, OperatingPoint] = field(default_factory=dict)  # The thresholds, by name
 
     def numbers(self, task: Task) -> dict[str, list[int]]:
         """Return the class indices of each group."""
@@ -114,7 +115,7 @@ def judge(
         ),
         "group_level": judge_groups(scored, _decide_by(networks), resampling, val=val),
         "class_groups": judge_class_groups(
-            scored, classes.members, resampling, val=val, target=classes.target
+            scored, classes.members, resampling, points=classes.points
         ),
         "subgroups": subgroups_of(
             scored,
@@ -174,8 +175,8 @@ def _decide_by(networks: Sequence[Bundle]) -> Decide:
     def decide(
         probabilities: NDArray[np.float64], fold_of: NDArray[np.intp]
     ) -> NDArray[np.integer]:
-        rules = [network.card.decide(probabilities) for network in networks]
-        return np.choose(fold_of, rules) if len(rules) > 1 else rules[0]
+        rules = np.stack([network.card.decide(probabilities) for network in networks])
+        return rules[fold_of, np.arange(len(probabilities))] if len(rules) > 1 else rules[0]
 
     return decide
 

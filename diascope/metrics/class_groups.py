@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from diascope.errors import SettingsError
 from diascope.metrics.bootstrap import Resampling
 from diascope.metrics.confusion import decide
-from diascope.metrics.operating_point import Target, choose_threshold
+from diascope.metrics.operating_point import OperatingPoint, Target, choose_threshold
 from diascope.metrics.per_group import group_values, mean_replicates_of_groups
 from diascope.metrics.replicates import estimates_of, model_replicates
 from diascope.metrics.scored import ScoredImages
@@ -74,8 +74,7 @@ def judge_class_groups(
     groups: Mapping[str, Sequence[str]],
     resampling: Resampling,
     *,
-    val: ScoredImages | None = None,
-    target: Target | None = None,
+    points: Mapping[str, OperatingPoint] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge groups of classes, each against all other classes.
 
@@ -84,10 +83,8 @@ def judge_class_groups(
 
     Parameters
     ----------
-    val : ScoredImages, optional
-        Validation images, which a threshold for the ``target`` is chosen on.
-    target : Target, optional
-        What the threshold is to promise.
+    points : mapping of str to OperatingPoint, optional
+        From `choose_points`.
 
     Returns
     -------
@@ -96,13 +93,8 @@ def judge_class_groups(
         ``estimates`` of `FIGURES`, and ``point``: null, or ``threshold, target``,
         ``n_groups`` that it was chosen on, ``mean_of_groups`` (what is promised), and the
         ``estimates`` of the rates at the threshold.
-
-    Raises
-    ------
-    SettingsError
-        There are too few groups for the promise, or no validation images.
     """
-    rows = []
+    chosen, rows = points or {}, []
     for name, members in groups.items():
         two = as_two_classes(images, name, members)
         found = estimates_of(model_replicates(two, resampling))
@@ -114,7 +106,7 @@ def judge_class_groups(
                 "n_images": int(inside.sum()),
                 "n_groups": int(np.unique(two.group_of[inside]).size),
                 "estimates": {figure: found[figure].to_dict() for figure in FIGURES},
-                "point": target and _point(two, name, members, resampling, val=val, target=target),
+                "point": _point(two, chosen[name], resampling) if name in chosen else None,
             }
         )
     return rows
@@ -145,29 +137,37 @@ def has_target(row: Mapping[str, Any], target: Target) -> bool:
     return bool(point) and point["target"] == asdict(target)
 
 
-def _point(
-    two: ScoredImages,
-    name: str,
-    members: Sequence[str],
-    resampling: Resampling,
-    *,
-    val: ScoredImages | None,
-    target: Target,
-) -> dict[str, Any]:
+def choose_points(
+    val: ScoredImages | None, groups: Mapping[str, Sequence[str]], target: Target
+) -> dict[str, OperatingPoint]:
+    """Choose the threshold of each group of classes, on validation images.
+
+    Raises
+    ------
+    SettingsError
+        There are too few groups for the promise, or no validation images.
+    """
     if val is None:
         raise SettingsError(
             f"A threshold for {target} needs validation images of one network.",
             fix="Leave --target out, or train one network without --folds.",
         )
-    chosen_on = as_two_classes(val, name, members)
-    point = choose_threshold(
-        chosen_on.labels == 1,
-        chosen_on.probabilities[:, 1],
-        chosen_on.groups[chosen_on.group_of],
-        target,
-        class_name=name if target.metric == "sensitivity" else OTHERS,
-        group_kind=two.group_kind,
-    )
+    points = {}
+    for name, members in groups.items():
+        two = as_two_classes(val, name, members)
+        points[name] = choose_threshold(
+            two.labels == 1,
+            two.probabilities[:, 1],
+            two.groups[two.group_of],
+            target,
+            class_name=name if target.metric == "sensitivity" else OTHERS,
+            group_kind=two.group_kind,
+        )
+    return points
+
+
+def _point(two: ScoredImages, point: OperatingPoint, resampling: Resampling) -> dict[str, Any]:
+    target = Target(point.metric, point.value, point.confidence)
     return {
         "threshold": point.threshold,
         "target": asdict(target),

@@ -21,7 +21,8 @@ from diascope.metrics.scored import ScoredImages
 from diascope.metrics.weak_calibration import CERTAIN
 from diascope.system.words import counted, plural
 
-# Takes probabilities of groups (G, K) and the fold of each (G,); returns predicted classes (G,).
+# Takes probabilities of groups (G, K) and what the fold of each is called outside (G,); returns
+# predicted classes (G,).
 Decide = Callable[[NDArray[np.float64], NDArray[np.intp]], NDArray[np.integer]]
 MOST_MIXED = 0.05  # of the groups may have several labels, and are left out
 KEPT = ("estimates", "per_class", "confusion", "most_probable")
@@ -135,12 +136,13 @@ def as_groups(images: ScoredImages, rule: str, decide: Decide) -> ScoredImages:
     probabilities = RULES[rule](images)
     labels = np.zeros(images.n_groups, np.intp)
     labels[images.group_of] = images.labels
+    folds = images.folds[images.fold_of_group]
     return ScoredImages.from_arrays(
         labels,
         probabilities,
-        decide(probabilities, images.fold_of_group),
+        decide(probabilities, folds),
         images.groups,
-        folds=images.folds[images.fold_of_group],
+        folds=folds,
         task=images.task,
         group_kind=images.group_kind,
     )

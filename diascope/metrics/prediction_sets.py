@@ -15,6 +15,8 @@ from diascope.metrics.replicates import estimates_of, replicates_of
 from diascope.metrics.scored import ScoredImages
 from diascope.system.words import counted
 
+Part = tuple[NDArray[np.bool_], NDArray[np.bool_]]  # what happens, and among which images: (N,)
+
 COVERAGE = 0.9
 ANSWERED = (1.0, 0.9, 0.8, 0.7, 0.5)  # fractions of the images in `risk_coverage`
 RULE = "referred unless the set holds the predicted class, and no other"
@@ -222,14 +224,22 @@ def _by_class(
     return rows
 
 
+def _counts(
+    images: ScoredImages, parts: Sequence[Part]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how often each part happens in each group, and among how many images: (G, P) each."""
+    hits = [images.count_by_group(happens & among) for happens, among in parts]
+    totals = [images.count_by_group(among) for _, among in parts]
+    return np.stack(hits, axis=1), np.stack(totals, axis=1)
+
+
 def _means_of_groups(
     images: ScoredImages,
-    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    parts: Sequence[Part],
     resampling: Resampling,
 ) -> list[dict[str, Any]]:
     """Return the means over groups of the fractions within each: estimates, see `fractions`."""
-    hits = np.stack([images.count_by_group(happens & among) for happens, among in parts], axis=1)
-    totals = np.stack([images.count_by_group(among) for _, among in parts], axis=1)
+    hits, totals = _counts(images, parts)
     has = (totals > 0).astype(np.float64)
     within = np.nan_to_num(divide(hits, totals))
 
@@ -248,12 +258,11 @@ def _means_of_groups(
 
 def fractions(
     images: ScoredImages,
-    parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    parts: Sequence[Part],
     resampling: Resampling,
 ) -> list[dict[str, Any]]:
     """Return, for each (what happens, among which images), how often it does: estimates."""
-    hits = np.stack([images.count_by_group(happens & among) for happens, among in parts], axis=1)
-    totals = np.stack([images.count_by_group(among) for _, among in parts], axis=1)
+    hits, totals = _counts(images, parts)
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         found = divide(weights @ hits, weights @ totals)

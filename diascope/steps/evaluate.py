@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from diascope.evaluation.judging import ClassGroups, judge, operating_points
 from diascope.evaluation.operating_points import judge_points
 from diascope.evaluation.robustness import MOST_IMAGES, affordable_images
 from diascope.evaluation.robustness.judging import Sample, read_sample
-from diascope.metrics.class_groups import has_target, parse_class_groups
+from diascope.metrics.class_groups import choose_points, has_target, parse_class_groups
 from diascope.metrics.operating_point import Target, parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.reporting.dossier.questions import ANSWERS, read_answers
@@ -75,6 +76,10 @@ def evaluate(
     answers = read_answers(exam.run.folder / ANSWERS)
     networks = load_with_target(exam.run, wanted)
     points = points_to_judge(exam, networks, threshold)
+    val = val_that_calibrates(exam.run, networks)
+    if groups.target:
+        chosen = choose_points(val, groups.members, groups.target)
+        groups = replace(groups, points=chosen)
     cost = save_cost(exam.run.folder, networks[0], exam.run.network_folders[0])
     if robustness is None:
         sample = _affordable_sample(exam, most_images, cost["multiply_adds"])
@@ -83,7 +88,6 @@ def evaluate(
     predictions, opening = exam.score(networks, progress)
     save_points(exam.run, networks)
     training = _training_images(exam, progress)
-    val = val_that_calibrates(exam.run, networks)
     judged = judge(
         exam,
         predictions,
@@ -106,6 +110,8 @@ def _class_groups(exam: RunExam, texts: Sequence[str], target: Target | None) ->
     if exam.run.metrics_path(exam.name).is_file():
         stored = exam.run.metrics(exam.name).get("class_groups", [])
         members = {row["name"]: row["classes"] for row in stored}
+        before = [row["point"]["target"] for row in stored if row["point"]]
+        target = target or (Target(**before[0]) if before else None)
     members |= parse_class_groups(texts, exam.task.classes)
     if target is None or exam.task.positive is not None or not members:
         return ClassGroups(members)

@@ -11,6 +11,7 @@ from drawn.recount import Recount
 from PIL import Image
 
 from diascope.datasets.own.dataset import own_dataset
+from diascope.errors import SettingsError
 from diascope.steps.evaluate import evaluate
 from diascope.steps.prepare import prepare
 from diascope.steps.report import report
@@ -115,7 +116,16 @@ def test_a_cross_validation(cross_validated):
 @pytest.mark.slow
 def test_seven_classes_and_a_data_set_from_elsewhere(skin, tmp_path):
     wanted = ["malignant=mel,bcc,akiec", "melanoma=mel"]
+    with pytest.raises(SettingsError, match="cannot be promised"):
+        evaluate(skin, class_groups=wanted, target="sensitivity=0.99")
+    assert not skin.predictions_path("test").exists()  # refused before test was opened
+    assert skin.openings_now() is None
     evaluate(skin, class_groups=wanted, target="sensitivity=0.6")
+    first = skin.metrics("test")["class_groups"]
+    evaluate(skin, class_groups=["naevus=nv"])
+    again = {row["name"]: row for row in skin.metrics("test")["class_groups"]}
+    assert set(again) == {"malignant", "melanoma", "naevus"}
+    assert all(again[row["name"]] == row for row in first)  # what was asked for is kept
     assert check(skin, "test") > 130
     assert skin.metrics("test")["group_level"]["rule"]
     other = own_dataset(draw_skin(tmp_path / "elsewhere", 1), group_kind="lesion")

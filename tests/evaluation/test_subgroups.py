@@ -302,6 +302,17 @@ def test_a_difference_that_is_called_detectable_is_found_about_four_times_in_fiv
     assert 0.68 < found < 0.95, (gap, found)
 
 
+def of_two_classes(labels, scores, groups):
+    return ScoredImages.from_arrays(
+        labels,
+        np.stack([1 - scores, scores], axis=1),
+        (scores > 0.5).astype(int),
+        groups,
+        task=Task(("well", "ill"), "ill"),
+        group_kind="patient",
+    )
+
+
 def test_two_subgroups_that_are_each_others_rest_are_one_test():
     """A third one, which holds nothing of the class, does not make two tests of the one."""
     rng = np.random.default_rng(0)
@@ -309,14 +320,7 @@ def test_two_subgroups_that_are_each_others_rest_are_one_test():
     labels = (group_of % 3 > 0).astype(int)
     member_of = np.where(labels == 0, 2, group_of % 2)
     scores = np.clip(labels * 0.3 + 0.15 * member_of * labels + rng.random(480) * 0.5, 0.01, 0.99)
-    images = ScoredImages.from_arrays(
-        labels,
-        np.stack([1 - scores, scores], axis=1),
-        (scores > 0.5).astype(int),
-        group_of,
-        task=Task(("well", "ill"), "ill"),
-        group_kind="patient",
-    )
+    images = of_two_classes(labels, scores, group_of)
     rows = judge_subgroups(images, ("ring", "trophozoite", "none"), member_of, Resampling(200))
     first, second = (row["differences"]["sensitivity"] for row in rows[:2])
     assert first["value"] == pytest.approx(-second["value"])
@@ -331,14 +335,7 @@ def test_few_groups_are_shown_and_not_tested():
     member_of = (group_of < 3).astype(int)
     scores = np.clip(labels * 0.4 + rng.random(480) * 0.6, 0.01, 0.99)
     scores[member_of == 1] = labels[member_of == 1] * 0.9 + 0.05
-    images = ScoredImages.from_arrays(
-        labels,
-        np.stack([1 - scores, scores], axis=1),
-        (scores > 0.5).astype(int),
-        group_of,
-        task=Task(("well", "ill"), "ill"),
-        group_kind="patient",
-    )
+    images = of_two_classes(labels, scores, group_of)
     rows = judge_subgroups(images, ("others", "three patients"), member_of, Resampling(200))
     one = rows[1]["differences"]["specificity"]
     assert rows[1]["estimates"]["specificity"]["value"] == 1

@@ -8,7 +8,12 @@ from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 
 from diascope.errors import SettingsError
 from diascope.metrics.bootstrap import Resampling
-from diascope.metrics.class_groups import has_target, judge_class_groups, parse_class_groups
+from diascope.metrics.class_groups import (
+    choose_points,
+    has_target,
+    judge_class_groups,
+    parse_class_groups,
+)
 from diascope.metrics.operating_point import Target
 from diascope.metrics.scored import ScoredImages
 from diascope.task import Task
@@ -51,7 +56,8 @@ def test_a_threshold_is_chosen_on_validation_and_judged_on_the_others():
     rng = np.random.default_rng(1)
     images, val, target = study(rng), study(rng), Target("sensitivity", 0.9)
     groups = {"malignant": ("mel", "bcc")}
-    (row,) = judge_class_groups(images, groups, Resampling(200), val=val, target=target)
+    points = choose_points(val, groups, target)
+    (row,) = judge_class_groups(images, groups, Resampling(200), points=points)
     own = images.probabilities[:, [0, 2]].sum(axis=1) >= row["point"]["threshold"]
     inside = np.isin(images.labels, [0, 2])
     assert row["point"]["estimates"]["sensitivity"]["value"] == pytest.approx(own[inside].mean())
@@ -77,8 +83,5 @@ def test_what_is_no_group_of_classes_is_refused(text, problem):
 
 
 def test_a_promise_without_validation_images_is_refused():
-    images = study(np.random.default_rng(2))
     with pytest.raises(SettingsError, match="needs validation images"):
-        judge_class_groups(
-            images, {"a": ("mel",)}, Resampling(200), target=Target("sensitivity", 0.9)
-        )
+        choose_points(None, {"a": ("mel",)}, Target("sensitivity", 0.9))

@@ -126,3 +126,18 @@ def test_each_fold_is_called_by_its_own_network():
 
     found = judge_groups(images, by_fold, Resampling(200), val=None)
     assert found["confusion"] == [[1, 1], [0, 2]]
+
+
+def test_a_fold_keeps_its_number_where_another_has_no_group_left():
+    """All groups of fold 0 have several labels, and are left out: fold 1 is not the first now."""
+    labels = [0, 1] + [k % 2 for k in range(40) for _ in range(2)]
+    groups = ["mixed"] * 2 + [f"g{k:02}" for k in range(40) for _ in range(2)]
+    images = scored(labels, [0.4] * 82, groups, folds=[0] * 2 + [1] * 80)
+    seen = []
+
+    def decide_and_note(probabilities, fold_of):
+        seen.extend(np.unique(fold_of).tolist())
+        return probabilities.argmax(axis=1)
+
+    found = judge_groups(images, decide_and_note, Resampling(200), val=None)
+    assert (found["n_mixed"], found["n_groups"], seen) == (1, 40, [1])
