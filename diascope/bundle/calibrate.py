@@ -114,7 +114,8 @@ def target_classes(task: Task, target: Target) -> tuple[int, str]:
     if task.positive_index is None or task.positive is None:
         raise SettingsError(
             f"The target {target} needs two classes, one of them positive.",
-            fix="Leave --target out; prediction sets promise a coverage for each class.",
+            fix="Leave --target out, or evaluate with --group-classes as well; prediction sets "
+            "promise a coverage for each class.",
         )
     negative = task.classes[1 - task.positive_index]
     return task.positive_index, task.positive if target.metric == "sensitivity" else negative
