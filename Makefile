@@ -5,7 +5,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 AXE := tests/serving/node_modules/axe-core/axe.min.js
 
-.PHONY: demo serve test slow check setup docs pictures site clean
+.PHONY: demo serve test slow readers check setup docs pictures site clean
 
 demo: $(READY)  ## run the main job end to end on synthetic cells; ends with the path of report.html
 	$(BIN)/diascope demo
@@ -19,6 +19,10 @@ test: $(READY)  ## run the fast tests
 
 slow: $(READY) $(AXE)  ## run the longer tests; with DIASCOPE_TEST_DATA also those on real images
 	OMP_NUM_THREADS=1 $(PYTEST) --no-loadscope-reorder -m slow
+
+readers: $(READY)  ## install other people's readers of DICOM and MONAI for the longer tests; Debian's as root only
+	$(BIN)/python -m pip install --quiet '.[readers]' --constraint constraints.txt || echo "No readers from PyPI: what they judge is skipped"
+	apt-get update -qq && apt-get install -y -qq dcmtk orthanc orthanc-dicomweb || echo "No readers of Debian: what they judge is skipped"
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -1,8 +1,8 @@
 """The extras of the package, and what is said where one is not installed.
 
 ``pip install diascope`` brings what `predict` needs, ``diascope[train]`` what the other commands
-need, and ``diascope[serve]`` the server as well. ``pyproject.toml`` lists the packages; this is
-what they are imported as.
+need, and ``diascope[serve]`` the server as well; ``dicom`` and ``onnx`` are added to any of these.
+``pyproject.toml`` lists the packages; this is what they are imported as.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _SERVE = (
     *("fastapi", "h11", "markdown_it", "prometheus_client", "python_multipart", "starlette"),
     "uvicorn",
 )
-EXTRAS = {"timm": _TIMM, "train": _TRAIN, "serve": _SERVE}
+_DICOM = ("highdicom", "imagecodecs", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg")
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
+EXTRAS = {"timm": _TIMM, "train": _TRAIN, "serve": _SERVE, "dicom": _DICOM, "onnx": _ONNX}
 
 
 def is_installed(extra: str) -> bool:
