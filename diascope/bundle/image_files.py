@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diascope.data.decoder_processes import DecoderProcesses
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
 from diascope.data.pixels import Pixels
 from diascope.data.sources.folder import open_files
@@ -21,7 +22,11 @@ from diascope.data.sources.reading import read_file
 from diascope.errors import ImageError, SourceError
 from diascope.system.words import printable
 
+N_DECODERS = min(8, os.cpu_count() or 1)  # each may take the memory of a file of the largest kind
+DECODE_SECONDS = 60.0  # that one file may take
+
 ImageFile = tuple[str, Callable[[], bytes]]  # the path to show, and how to read it
+Decode = Callable[[bytes, Pixels], NDArray[np.uint8]]  # uint8 (S, S, 3); `ImageError` of `Pixels`
 
 
 def list_image_files(
@@ -94,18 +99,32 @@ def noting(image: ImageFile, digests: dict[str, str]) -> ImageFile:
     return path, read_and_note
 
 
+@contextmanager
+def decoders() -> Iterator[Decode]:
+    """Yield what decodes files of strangers: behind bounds on memory and time, in processes.
+
+    A file that hangs or crashes its decoder costs itself its pixels, and no other.
+    """
+    processes = DecoderProcesses(N_DECODERS, seconds=DECODE_SECONDS)
+    try:
+        yield processes.read
+    finally:
+        processes.close()
+
+
 def read_ahead(
-    pixels: Pixels, images: list[ImageFile], *, n_at_once: int
+    decode: Decode, pixels: Pixels, images: list[ImageFile], *, n_at_once: int
 ) -> Iterator[tuple[list[ImageFile], list[NDArray[np.uint8] | str]]]:
     """Yield the images in chunks, each read: the next one while the network works on the last.
 
     Of each image there are the pixels, uint8 (S, S, 3), or the reason why there are none.
     """
     chunks = [images[start : start + n_at_once] for start in range(0, len(images), n_at_once)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(N_DECODERS) as pool:
 
         def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
-            return [pool.submit(read_or_reason, pixels, read) for _, read in chunks[number]]
+            chunk = chunks[number]
+            return [pool.submit(read_or_reason, decode, pixels, read) for _, read in chunk]
 
         coming = begin(0)
         for number, chunk in enumerate(chunks):
@@ -113,10 +132,12 @@ def read_ahead(
             yield chunk, [one.result() for one in reading]
 
 
-def read_or_reason(pixels: Pixels, read: Callable[[], bytes]) -> NDArray[np.uint8] | str:
+def read_or_reason(
+    decode: Decode, pixels: Pixels, read: Callable[[], bytes]
+) -> NDArray[np.uint8] | str:
     """Return the pixels that the network sees, uint8 (S, S, 3), or why there are none."""
     try:
-        return pixels.read(read())
+        return decode(read(), pixels)
     except (ImageError, SourceError) as error:
         return error.problem
     except MemoryError:

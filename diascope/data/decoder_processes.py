@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import cache
 from queue import LifoQueue
 
 import numpy as np
@@ -31,18 +32,20 @@ class DecoderProcesses:
     Parameters
     ----------
     n_processes : int
-        How many files are decoded side by side.
+        How many files are decoded side by side, at most. One process starts at once, the others
+        when they are needed.
     seconds : float
         What one file may take.
     """
 
     def __init__(self, n_processes: int, *, seconds: float) -> None:
         self._seconds = seconds
-        self._idle: LifoQueue[_Decoder] = LifoQueue()
+        self._idle: LifoQueue[_Decoder | None] = LifoQueue()  # None has not been started yet
         self._busy: dict[_Decoder, float] = {}  # until when each may take
         self._is_closed = threading.Event()
-        for _ in range(n_processes):
-            self._idle.put(_Decoder())
+        for _ in range(n_processes - 1):
+            self._idle.put(None)
+        self._idle.put(_Decoder())
         threading.Thread(target=self._watch, name="decoders", daemon=True).start()
 
     def read(self, content: bytes, pixels: Pixels) -> NDArray[np.uint8]:
@@ -53,7 +56,7 @@ class DecoderProcesses:
         ImageError
             The file is refused, took too long, or ended its process.
         """
-        decoder = self._idle.get()
+        decoder = self._idle.get() or _Decoder()
         self._busy[decoder] = until = time.monotonic() + self._seconds
         try:
             return decoder.read(content, pixels)
@@ -80,7 +83,13 @@ class DecoderProcesses:
         """End the processes, when no thread uses them any more."""
         self._is_closed.set()
         while not self._idle.empty():
-            self._idle.get().kill()
+            if decoder := self._idle.get():
+                decoder.kill()
+
+
+@cache
+def _as_json(pixels: Pixels) -> bytes:
+    return json.dumps(asdict(pixels)).encode()
 
 
 class _DiedError(Exception):
@@ -104,7 +113,7 @@ class _Decoder:
 
     def read(self, content: bytes, pixels: Pixels) -> NDArray[np.uint8]:
         try:
-            write_frame(self._questions, json.dumps(asdict(pixels)).encode())
+            write_frame(self._questions, _as_json(pixels))
             write_frame(self._questions, content)
             self._questions.flush()
             kind, answer = read_frame(self._answers), read_frame(self._answers)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.card import Card
-from diascope.bundle.image_files import list_image_files, noting, read_ahead
+from diascope.bundle.image_files import decoders, list_image_files, noting, read_ahead
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdict
 from diascope.bundle.prediction_table import check_all_predicted
@@ -191,6 +191,7 @@ def write_explanations(
     listed: list[Listed] = []
     with ExitStack() as opened:
         images, left = list_image_files([Path(path) for path in paths], opened)
+        decode = opened.enter_context(decoders())
         folder = open_explanations(
             model,
             bundle,
@@ -198,14 +199,14 @@ def write_explanations(
             methods=methods,
             layer=layer,
             target=target,
-            given=lambda: sample_of(images, bundle.card.pixels),
+            given=lambda: sample_of(images, decode, bundle.card.pixels),
             progress=progress,
             say=say,
         )
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         files = [noting(image, digests) for image in images]
-        for chunk, read in read_ahead(bundle.card.pixels, files, n_at_once=AT_ONCE):
+        for chunk, read in read_ahead(decode, bundle.card.pixels, files, n_at_once=AT_ONCE):
             names = [path for path, _ in chunk]
             noted = [digests.pop(path, None) for path in names]
             n_learned += sum(known.get(one or "", NOT_KNOWN)[1] == "train" for one in noted)

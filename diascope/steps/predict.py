@@ -13,7 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
-from diascope.bundle.image_files import ImageFile, list_image_files, noting, read_ahead
+from diascope.bundle.image_files import (
+    Decode,
+    ImageFile,
+    decoders,
+    list_image_files,
+    noting,
+    read_ahead,
+)
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.prediction import NO_SCORE
 from diascope.bundle.prediction_table import (
@@ -102,6 +109,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     digests: dict[str, str] = {}
     with ExitStack() as opened:
         images, left = list_image_files([Path(path) for path in paths], opened)
+        decode = opened.enter_context(decoders())
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = groups_from([path for path, _ in images], group_from) if group_from else None
@@ -109,11 +117,11 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         folder = None
         if explain is not None:
             folder = _open_explanations(
-                model, bundle, Path(explain), images, progress=progress, say=say
+                model, bundle, Path(explain), images, decode, progress=progress, say=say
             )
         tables, listed = [], []
         n_done = 0
-        for chunk, read in read_ahead(bundle.card.pixels, images, n_at_once=CHUNK):
+        for chunk, read in read_ahead(decode, bundle.card.pixels, images, n_at_once=CHUNK):
             tables.append(_predict_chunk(bundle, chunk, read))
             if folder is not None:
                 names = [path for path, _ in chunk]
@@ -147,6 +155,7 @@ def _open_explanations(
     bundle: Bundle,
     path: Path,
     images: list[ImageFile],
+    decode: Decode,
     *,
     progress: ShowProgress,
     say: Callable[[str], None],
@@ -160,7 +169,7 @@ def _open_explanations(
         model,
         bundle,
         path,
-        given=lambda: sample_of(images, bundle.card.pixels),
+        given=lambda: sample_of(images, decode, bundle.card.pixels),
         progress=progress,
         say=say,
     )

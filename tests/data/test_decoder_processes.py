@@ -95,10 +95,10 @@ def test_a_file_that_takes_too_long_is_refused_and_the_next_is_read():
 def test_a_file_that_ends_its_process_costs_nobody_else_an_answer():
     processes = DecoderProcesses(2, seconds=30)
     content = encoded(noise("RGB", (2500, 2500)), "bmp")
-    victims = [decoder._process.pid for decoder in list(processes._idle.queue)]
-    killer = threading.Timer(0.05, lambda: os.kill(victims[-1], signal.SIGKILL))
+    victim = processes._idle.queue[-1]._process.pid  # the one that has started is next
+    killer = threading.Timer(0.05, lambda: os.kill(victim, signal.SIGKILL))
     try:
-        processes.read(FILES["grey"], PIXELS)  # both are up, and the last is next
+        processes.read(FILES["grey"], PIXELS)
         killer.start()
         with pytest.raises(ImageError) as refused:
             read_often(processes, content)
@@ -114,11 +114,24 @@ def test_a_file_that_ends_its_process_costs_nobody_else_an_answer():
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 def test_the_processes_have_a_bound_on_memory_and_may_write_no_file(processes):
     processes.read(FILES["grey"], PIXELS)
-    for decoder in list(processes._idle.queue):
-        limits = Path(f"/proc/{decoder._process.pid}/limits").read_text()
-        rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
-        assert int(rows["Max address space"]) < 5_000_000_000
-        assert rows["Max file size"] == "0"
+    decoder = processes._idle.queue[-1]
+    limits = Path(f"/proc/{decoder._process.pid}/limits").read_text()
+    rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
+    assert int(rows["Max address space"]) < 5_000_000_000
+    assert rows["Max file size"] == "0"
+
+
+def test_a_process_starts_when_it_is_needed():
+    processes = DecoderProcesses(3, seconds=30)
+    try:
+        for _ in range(5):
+            processes.read(FILES["grey"], PIXELS)
+        assert sum(decoder is not None for decoder in processes._idle.queue) == 1
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda _: read_often(processes, FILES["colours"]), range(3)))
+        assert all(processes._idle.queue)
+    finally:
+        processes.close()
 
 
 def test_closing_ends_the_processes():

@@ -168,7 +168,11 @@ def test_images_that_are_dropped_are_answered_in_their_order(visit, network):
         [str(number), name] for number, name in enumerate(names, 1)
     ]
     for seed in range(5):
-        image = read_or_reason(network.card.pixels, lambda seed=seed: grey(seed))
+        image = read_or_reason(
+            lambda content, pixels: pixels.read(content),
+            network.card.pixels,
+            lambda seed=seed: grey(seed),
+        )
         called = network.classes[predict_each(network, np.stack([image]))[0].predicted]
         assert results.nth(seed).locator("h3").inner_text().startswith(f"{called}, ")
     assert here.page.locator("#said").inner_text().startswith("Image ")
@@ -386,7 +390,11 @@ def test_the_csv_has_all_digits_and_no_formulas(visit, network):
         row, given = rows[number], json.loads(results.nth(number).get_attribute("data-row"))
         shown = {name: row[f"probability {name}"] for name in BINARY}
         assert shown == given["probabilities"]  # letter by letter, as the server gave them
-        image = read_or_reason(network.card.pixels, lambda number=number: contents[number])
+        image = read_or_reason(
+            lambda content, pixels: pixels.read(content),
+            network.card.pixels,
+            lambda number=number: contents[number],
+        )
         expected = predict_each(network, np.stack([image]))[0].probabilities
         # Images that are scored together may differ in the last digits.
         assert [float(shown[name]) for name in BINARY] == pytest.approx(expected, abs=1e-6)

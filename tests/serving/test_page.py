@@ -110,7 +110,11 @@ def test_no_page_has_a_style_or_script_inside(client):
 def test_the_page_gives_the_probabilities_of_the_bundle_to_the_last_digit(client, network):
     for seed in range(5):
         row = row_of(ask(client, "predict", grey(seed)).text)
-        image = read_or_reason(network.card.pixels, lambda seed=seed: grey(seed))
+        image = read_or_reason(
+            lambda content, pixels: pixels.read(content),
+            network.card.pixels,
+            lambda seed=seed: grey(seed),
+        )
         expected = predict_each(network, np.stack([image]))[0].probabilities
         shown = np.array([float(row["probabilities"][name]) for name in network.classes])
         assert (shown == expected).all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -229,20 +231,40 @@ def test_odd_files_are_rows_of_a_prediction(trained, cells, tmp_path):
     assert errors["gone.png"] == "It is a link that leads nowhere."
 
 
-def test_too_little_memory_for_one_file_is_a_row(trained, cells, tmp_path, monkeypatch):
-    from diascope.data import image
+DOOMED = """
+import hashlib, os, sys
+from diascope.data import decoder_child, pixels
+open_image = pixels.open_image
+def doomed(content):
+    if hashlib.sha256(content).hexdigest() == {digest!r}:
+        {does}
+    return open_image(content)
+pixels.open_image = doomed
+decoder_child.main()
+"""
 
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("raise MemoryError", "too big for the memory that is free"),
+        ("bytearray(1 << 33)", "too big for the memory that is free"),  # beyond its bound
+        ("os.abort()", "it ended the program that decodes images"),
+        ("import time; time.sleep(60)", "takes over 8 s to decode"),
+    ],
+)
+def test_what_a_file_does_to_its_decoder_is_a_row(
+    trained, cells, tmp_path, monkeypatch, does, reason
+):
     files = sorted(cells.rglob("*.png"))[:3]
-    bad, open_image = files[1].read_bytes(), image.open_image
-
-    def failing(content):
-        if content == bad:
-            raise MemoryError
-        return open_image(content)
-
-    monkeypatch.setattr("diascope.data.pixels.open_image", failing)
+    digest = hashlib.sha256(files[1].read_bytes()).hexdigest()
+    code = DOOMED.format(digest=digest, does=does)
+    monkeypatch.setattr("diascope.data.decoder_processes.COMMAND", [sys.executable, "-c", code])
+    monkeypatch.setattr(
+        "diascope.bundle.image_files.DECODE_SECONDS", 8.0 if "sleep" in does else 60.0
+    )
     table = pl.read_csv(predict(trained, files, out=tmp_path / "p.csv"))
-    assert table["error"].to_list() == [None, "too big for the memory that is free", None]
+    assert table["error"].to_list() == [None, reason, None]
 
 
 def test_files_are_images_by_their_content_in_a_folder_to_predict(trained, cells, tmp_path):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
-from diascope.bundle.image_files import ImageFile, read_or_reason
+from diascope.bundle.image_files import Decode, ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
 from diascope.data.manifest import label_indices
@@ -167,7 +167,7 @@ def _packed(
     return [] if packed is None else [np.asarray(packed[row]) for row in rows]
 
 
-def sample_of(files: Sequence[ImageFile], pixels: Pixels) -> NDArray[np.uint8]:
+def sample_of(files: Sequence[ImageFile], decode: Decode, pixels: Pixels) -> NDArray[np.uint8]:
     """Return images of files, uint8 (N, S, S, 3), spread evenly, at most `MOST_IMAGES`.
 
     Files that cannot be read are passed over.
@@ -176,7 +176,7 @@ def sample_of(files: Sequence[ImageFile], pixels: Pixels) -> NDArray[np.uint8]:
     others = sorted(set(range(len(files))) - set(first))
     found: list[NDArray[np.uint8]] = []
     for number in (*first, *others):
-        image = read_or_reason(pixels, files[number][1])
+        image = read_or_reason(decode, pixels, files[number][1])
         if not isinstance(image, str):
             found.append(image)
         if len(found) == MOST_IMAGES:
