@@ -54,7 +54,7 @@ class Bundle:
         self.module.eval().to(memory_format=torch.channels_last)  # the faster layout
 
     @cached_property
-    def _scoring_module(self) -> nn.Module:
+    def scoring_module(self) -> nn.Module:
         """The network as it is fastest to score with, made at its first use."""
         import torch
 
@@ -116,7 +116,7 @@ class Bundle:
         from diascope.bundle.preprocess import dihedral
         from diascope.system.device import full_precision
 
-        linear = [m for m in self._scoring_module.modules() if isinstance(m, torch.nn.Linear)]
+        linear = [m for m in self.scoring_module.modules() if isinstance(m, torch.nn.Linear)]
         last = linear[-1:] if keeps_features else []
         inputs: list[Tensor] = []  # of the last layer, for every view of a batch
         hooks = [m.register_forward_pre_hook(lambda _, x: inputs.append(x[0])) for m in last]
@@ -128,7 +128,7 @@ class Bundle:
                     batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
                     x = self.to_input(batch)
                     inputs.clear()
-                    views = [self._scoring_module(dihedral(x, view)) for view in range(n_views)]
+                    views = [self.scoring_module(dihedral(x, view)) for view in range(n_views)]
                     logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
                     features += [values.flatten(1).cpu().numpy() for values in inputs[:1]]
         finally:
