@@ -25,6 +25,7 @@ from diascope.bundle.cases import Cases
 from diascope.bundle.drift_reference import DriftReference
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdicts
+from diascope.bundle.onnx_network import OnnxNetwork
 from diascope.bundle.ood import OodDetector
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.predictions import is_finite, softmax
@@ -47,11 +48,15 @@ class Bundle:
     drift_reference: DriftReference | None = None
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
+    # Scores in place of this module, where it is chosen; see `diascope.bundle.onnx_engine`
+    onnx_network: OnnxNetwork | None = None
 
     def __post_init__(self) -> None:
         import torch
 
         self.module.eval().to(memory_format=torch.channels_last)  # the faster layout
+        if self.onnx_network and self.onnx_network.card_digest != self.card.digest:
+            raise ValueError("the ONNX graph was made for another card")
 
     @cached_property
     def scoring_module(self) -> nn.Module:
@@ -110,9 +115,11 @@ class Bundle:
     def _forward(
         self, images: NDArray[np.uint8], *, n_views: int, keeps_features: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the logits and, if they are kept, the features of the first view."""
+        """Return calibrated logits and, if they are kept, the features of the first view."""
         import torch
 
+        if len(images) and self.onnx_network and self.onnx_network.is_of(self.module, n_views):
+            return self.onnx_network.run(images)
         from diascope.bundle.preprocess import dihedral
         from diascope.system.device import full_precision
 

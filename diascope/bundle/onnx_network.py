@@ -146,17 +146,25 @@ class OnnxNetwork:
     """A graph of `onnx_graph` that ONNX Runtime runs."""
 
     session: InferenceSession
+    module: nn.Module  # that it was made of
     card_digest: str  # of the card whose prior and temperature are in it
     n_views: int  # inside: of many, fewer images are run at once
+
+    def is_of(self, module: nn.Module, n_views: int) -> bool:
+        """Whether a module with so many views is the one inside; tests of heat maps use others."""
+        return module is self.module and n_views == self.n_views
 
     def run(
         self, images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return calibrated logits (N, K) and features (N, D), or None, of uint8 (N, S, S, 3)."""
+        """Return calibrated logits (N, K) and features (N, D), or None, of uint8 (N, S, S, 3).
+
+        There has to be an image.
+        """
         n_at_once = max(1, RUN_AT_ONCE // self.n_views)
         parts = [
             self.session.run(None, {PIXELS: np.ascontiguousarray(images[at : at + n_at_once])})
-            for at in range(0, max(1, len(images)), n_at_once)
+            for at in range(0, len(images), n_at_once)
         ]
         logits, *features = (np.concatenate(part) for part in zip(*parts, strict=True))
         return logits, features[0] if features else None

@@ -24,6 +24,7 @@ from diascope.system.files import write_bytes, write_text
 from diascope.system.words import counted, first_of, printable
 
 README, MODEL_CARD = "README.md", "MODEL_CARD.md"
+BYTES_A_PIXEL = 50
 
 
 def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -> Exported:
@@ -45,74 +46,71 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     texts = {README: _readme(bundle.card, says), **({MODEL_CARD: card} if card else {})}
     for name, text in texts.items():
         write_text(folder / name, text)
-    return Exported((*models, *texts), says)
+    return Exported((*models, *texts), (*says, begins_at(bundle.card)))
 
 
-def _says(bundle: Bundle, found: Agreement) -> tuple[str, ...]:
-    """Return what was checked, and what differs by design."""
-    lines = [
-        f"Checked on {counted(found.n_images, 'image')}, by ONNX Runtime on the processor: the "
-        "pixels are equal to the byte, and so are the calls; the largest difference of a "
-        f"probability is {found.largest:.1g} ({TOLERANCE:g} is allowed)."
-    ]
+def _says(bundle: Bundle, found: Agreement) -> list[str]:
+    """Return what was checked, and what is left out."""
+    calls = "equal"
     if found.at_edge:
-        lines = [lines[0].replace(", and so are the calls", "")]
-        lines.append(
-            f"The calls are equal but for {counted(len(found.at_edge), 'image')} within "
-            f"{TOLERANCE:g} of the limit: {first_of(found.at_edge)}."
+        calls += (
+            f" but for {counted(len(found.at_edge), 'image')} within {TOLERANCE:g} of the limit "
+            f"({first_of(found.at_edge)})"
         )
-    lines.append(begins_at(bundle.card))
     left_out = [
         *(["prediction sets"] if bundle.card.prediction_sets else []),
-        *(["the detection of out-of-distribution images"] if bundle.ood else []),
+        *(["out-of-distribution scores"] if bundle.ood else []),
     ]
-    if left_out:
-        lines.append(
-            f"Not in the graph: {' and '.join(left_out)}. The bundle withholds or refers some "
-            "images, and the graph calls every one."
-        )
-    return tuple(lines)
+    return [
+        f"Checked on {counted(found.n_images, 'image')} by ONNX Runtime on the processor: pixels "
+        f"are equal, probabilities differ by at most {found.largest:.1g} ({TOLERANCE:g} is "
+        f"allowed), and predicted classes are {calls}.",
+        *(
+            [
+                f"Not in the graphs: {' and '.join(left_out)}. The bundle refers or withholds some "
+                "images; the graphs give a class for every one."
+            ]
+            if left_out
+            else []
+        ),
+    ]
 
 
 def _readme(card: Card, says: Sequence[str]) -> str:
     """Say in Markdown what the files take and give."""
     side, n_classes = card.size_px, len(card.classes)
-    classes = "\n".join(f"- {k}: {_in_markdown(name)}" for k, name in enumerate(card.classes))
+    classes = [f"- {k}: {_in_markdown(name)}" for k, name in enumerate(card.classes)]
+    lines = [
+        f"# {_in_markdown(card.data)} by {_in_markdown(card.model)}, in ONNX",
+        card.intended_use,
+        f"- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size. It gives `pixels`, "
+        f"uint8 (1, {side}, {side}, 3), which the network sees, and the following, of a batch of "
+        "1.\n"
+        f"- `{PIXELS_MODEL}` takes `pixels`, uint8 (B, {side}, {side}, 3), RGB. It gives `logits`, "
+        f"float32 (B, {n_classes}), calibrated; `probabilities`, float64 (B, {n_classes}); and "
+        "`predicted`, int64 (B,), the number of a class, or -1 where a score is not finite.",
+        f"The classes, in the order of the probabilities; predicted is {_rule(card)}:",
+        "\n".join(classes),
+        "The metadata of both files say the same in JSON: `diascope.classes`, "
+        "`diascope.threshold`, `diascope.card` and others.",
+        "## What comes before",
+        f"- `{IMAGE_MODEL}`: {begins_at(card)}\n- `{PIXELS_MODEL}`: {pixels_begin_at(card)}",
+        f"`{IMAGE_MODEL}` needs about {BYTES_A_PIXEL} bytes of memory for a pixel of the image. "
+        f"Resize very large images by Pillow, and use `{PIXELS_MODEL}`.",
+        "## What was checked",
+        "\n".join(f"- {printable(line)}" for line in says),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _rule(card: Card) -> str:
     if card.positive is None or card.threshold is None:
         weights = ", ".join(f"{weight:.6g}" for weight in card.decision_weights)
-        rule = f"that with the largest product of probability and decision weight ({weights})"
-    else:
-        rule = (
-            f"{_in_markdown(card.positive)} where its probability is at least {card.threshold:.6g},"
-            " else the other"
-        )
-    checked = "\n".join(f"- {printable(line)}" for line in says)
-    return f"""# {_in_markdown(card.data)}: {_in_markdown(card.model)} in ONNX
-
-{card.intended_use}
-
-- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size. It gives `pixels`, uint8
-  (1, {side}, {side}, 3), which is what the network sees, and the following, of a batch of 1.
-- `{PIXELS_MODEL}` takes `pixels`, uint8 (B, {side}, {side}, 3), RGB. It gives `logits`, float32
-  (B, {n_classes}), calibrated; `probabilities`, float64 (B, {n_classes}); and `predicted`, int64
-  (B,), the number of the class.
-
-The classes, in the order of the probabilities, are called as follows; {rule} is predicted. The
-number is -1 where the network gives no finite score.
-
-{classes}
-
-- {IMAGE_MODEL}: {begins_at(card)}
-- {PIXELS_MODEL}: {pixels_begin_at(card)}
-- {IMAGE_MODEL} needs memory for large images, about 50 bytes a pixel. Resize those by Pillow, and
-  use {PIXELS_MODEL}.
-- The metadata of both (`diascope.classes`, `diascope.threshold`, `diascope.card` and others) hold
-  the same in JSON.
-
-## Checked
-
-{checked}
-"""
+        return f"the one with the largest product of probability and decision weight ({weights})"
+    return (
+        f"{_in_markdown(card.positive)} where its probability is at least {card.threshold:.6g}, "
+        "else the other"
+    )
 
 
 def _in_markdown(name: str) -> str:
@@ -122,7 +120,7 @@ def _in_markdown(name: str) -> str:
 EXPORTERS = (
     Exporter(
         name="onnx",
-        summary="two ONNX graphs, with preprocessing and decision inside",
+        summary="two ONNX graphs, with preprocessing and decision rule inside",
         extra="onnx",
         export=export,
     ),
