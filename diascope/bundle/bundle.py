@@ -48,15 +48,13 @@ class Bundle:
     drift_reference: DriftReference | None = None
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
-    # Scores in place of this module, where it is chosen; see `diascope.bundle.onnx_engine`
+    # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
     onnx_network: OnnxNetwork | None = None
 
     def __post_init__(self) -> None:
         import torch
 
         self.module.eval().to(memory_format=torch.channels_last)  # the faster layout
-        if self.onnx_network and self.onnx_network.card_digest != self.card.digest:
-            raise ValueError("the ONNX graph was made for another card")
 
     @cached_property
     def scoring_module(self) -> nn.Module:
@@ -118,8 +116,9 @@ class Bundle:
         """Return calibrated logits and, if they are kept, the features of the first view."""
         import torch
 
-        if len(images) and self.onnx_network and self.onnx_network.is_of(self.module, n_views):
-            return self.onnx_network.run(images)
+        graph = self.onnx_network
+        if graph and len(images) and graph.is_of(self.module, self.card, n_views=n_views):
+            return graph.run(images)
         from diascope.bundle.preprocess import dihedral
         from diascope.system.device import full_precision
 

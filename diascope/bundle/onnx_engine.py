@@ -80,7 +80,7 @@ def _kept_graph(bundle: Bundle) -> bytes:
     path = home() / "onnx" / f"{key}.onnx"
     about = path.with_suffix(".json")
     try:
-        return read_named(path, read_sealed(about, fix="").get("sha256"), fix="")
+        return read_named(path, read_sealed(about, fix="").get("graph_sha256"), fix="")
     except RunError:  # missing or damaged: it is made again
         return _made_graph(bundle, path, about, facts)
 
@@ -91,7 +91,7 @@ def _made_graph(bundle: Bundle, path: Path, about: Path, facts: dict) -> bytes:
     _check_answers(bundle, content)
     with atomic_path(path, is_cache=True) as temporary:
         temporary.write_bytes(content)
-    write_sealed(about, {**facts, "sha256": file_digest(path)})
+    write_sealed(about, {**facts, "graph_sha256": file_digest(path)})
     return content
 
 

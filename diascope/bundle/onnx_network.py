@@ -150,9 +150,10 @@ class OnnxNetwork:
     card_digest: str  # of the card whose prior and temperature are in it
     n_views: int  # inside: of many, fewer images are run at once
 
-    def is_of(self, module: nn.Module, n_views: int) -> bool:
-        """Whether a module with so many views is the one inside; tests of heat maps use others."""
-        return module is self.module and n_views == self.n_views
+    def is_of(self, module: nn.Module, card: Card, *, n_views: int) -> bool:
+        """Whether it computes what a module and a card with so many views do."""
+        is_whole = module is self.module and n_views == self.n_views
+        return is_whole and card.digest == self.card_digest
 
     def run(
         self, images: NDArray[np.uint8]

@@ -24,7 +24,7 @@ from diascope.system.files import write_bytes, write_text
 from diascope.system.words import counted, first_of, printable
 
 README, MODEL_CARD = "README.md", "MODEL_CARD.md"
-BYTES_A_PIXEL = 50
+BYTES_A_PIXEL = 30
 
 
 def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -> Exported:
