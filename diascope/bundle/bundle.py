@@ -25,6 +25,7 @@ from diascope.bundle.cases import Cases
 from diascope.bundle.drift_reference import DriftReference
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdicts
+from diascope.bundle.onnx_network import OnnxNetwork
 from diascope.bundle.ood import OodDetector
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.predictions import is_finite, softmax
@@ -47,6 +48,8 @@ class Bundle:
     drift_reference: DriftReference | None = None
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
+    # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
+    onnx_network: OnnxNetwork | None = None
 
     def __post_init__(self) -> None:
         import torch
@@ -54,7 +57,7 @@ class Bundle:
         self.module.eval().to(memory_format=torch.channels_last)  # the faster layout
 
     @cached_property
-    def _scoring_module(self) -> nn.Module:
+    def scoring_module(self) -> nn.Module:
         """The network as it is fastest to score with, made at its first use."""
         import torch
 
@@ -110,13 +113,16 @@ class Bundle:
     def _forward(
         self, images: NDArray[np.uint8], *, n_views: int, keeps_features: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the logits and, if they are kept, the features of the first view."""
+        """Return calibrated logits and, if they are kept, the features of the first view."""
         import torch
 
+        graph = self.onnx_network
+        if graph and len(images) and graph.is_of(self.module, self.card, n_views=n_views):
+            return graph.run(images)
         from diascope.bundle.preprocess import dihedral
         from diascope.system.device import full_precision
 
-        linear = [m for m in self._scoring_module.modules() if isinstance(m, torch.nn.Linear)]
+        linear = [m for m in self.scoring_module.modules() if isinstance(m, torch.nn.Linear)]
         last = linear[-1:] if keeps_features else []
         inputs: list[Tensor] = []  # of the last layer, for every view of a batch
         hooks = [m.register_forward_pre_hook(lambda _, x: inputs.append(x[0])) for m in last]
@@ -128,7 +134,7 @@ class Bundle:
                     batch = np.ascontiguousarray(images[start : start + BATCH_SIZE])
                     x = self.to_input(batch)
                     inputs.clear()
-                    views = [self._scoring_module(dihedral(x, view)) for view in range(n_views)]
+                    views = [self.scoring_module(dihedral(x, view)) for view in range(n_views)]
                     logits.append(torch.stack(views).mean(dim=0).cpu().numpy())
                     features += [values.flatten(1).cpu().numpy() for values in inputs[:1]]
         finally:

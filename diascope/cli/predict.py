@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import RunOrBundle, say
+from diascope.cli.app import Engine, RunOrBundle, say
 
 
 def predict(
@@ -49,6 +49,7 @@ def predict(
             "its picture and the verdict on the heat map.",
         ),
     ] = None,
+    engine: Engine = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the table if it exists.")
     ] = False,
@@ -75,6 +76,7 @@ def predict(
             operating_point=operating_point,
             threshold=threshold,
             group_from=group_from,
+            engine=engine,
             overwrite=overwrite,
             explain=explain,
             progress=progress,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import say, say_aside
+from diascope.cli.app import Engine, say, say_aside
 
 
 def serve(
@@ -30,6 +30,7 @@ def serve(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1,
+    engine: Engine = "auto",
     keep: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +62,7 @@ def serve(
             host=host,
             token_file=token_file,
             workers=workers,
+            engine=engine,
             keep=keep,
             requests_a_minute=requests_a_minute,
             progress=progress,

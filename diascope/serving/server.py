@@ -47,6 +47,7 @@ class ServerSettings:
     token: str | None
     keep: Path | None
     workers: int
+    engine: str  # what computes, see `diascope.bundle.onnx_engine`
 
     def __repr__(self) -> str:
         return "ServerSettings(...)"  # it holds the token
@@ -133,12 +134,18 @@ def _app(settings: ServerSettings) -> ASGIApp:
     import torch
 
     from diascope.bundle.bundle import Bundle
+    from diascope.bundle.onnx_engine import with_engine
     from diascope.serving.asgi import Servable, app
 
     _log_to_standard_error()
     torch.set_num_threads(max(1, torch.get_num_threads() // settings.workers))
     return app(
-        [Servable(one.name, Bundle.load(one.folder), one.model_card) for one in settings.places],
+        [
+            Servable(
+                one.name, with_engine(Bundle.load(one.folder), settings.engine), one.model_card
+            )
+            for one in settings.places
+        ],
         limits=settings.limits,
         token=settings.token,
         hosts=settings.hosts,

@@ -42,6 +42,7 @@ def doctor() -> list[Finding]:
         _software(),
         _processor(),
         _gpu(),
+        _engines(),
         _memory(),
         _home(),
         *_extras(),
@@ -75,6 +76,14 @@ def _gpu() -> Finding:
         text = "there is an NVIDIA driver, and this PyTorch does not use it"
         return Finding("GPU", "missing", text, fix)
     return Finding("GPU", "ok", "none; small networks train well on the processor")
+
+
+def _engines() -> Finding:
+    """Say which engines `diascope.bundle.onnx_engine` finds here."""
+    found = "torch"
+    if is_installed("onnx"):
+        found += f", onnxruntime {version('onnxruntime')}"
+    return Finding("engines", "ok", f"{found}: for `diascope predict` and `serve`, by --engine")
 
 
 def _memory() -> Finding:

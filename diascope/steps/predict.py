@@ -21,6 +21,7 @@ from diascope.bundle.image_files import (
     noting,
     read_ahead,
 )
+from diascope.bundle.onnx_engine import AUTO, with_engine
 from diascope.bundle.operating_points import at_point, find_point
 from diascope.bundle.prediction import NO_SCORE
 from diascope.bundle.prediction_table import (
@@ -55,6 +56,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     operating_point: str | None = None,
     threshold: float | None = None,
     group_from: str | None = None,
+    engine: str = AUTO,
     overwrite: bool = False,
     explain: Path | str | None = None,
     progress: ShowProgress = silent,
@@ -81,6 +83,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         The probability, 0-1, from which on the positive class is called, without a guarantee.
     group_from : str, optional
         A regular expression that finds the group in a path, as in ``prepare``.
+    engine : str
+        ``"torch"``, ``"onnxruntime"`` or ``"auto"``, see `diascope.bundle.onnx_engine`.
     overwrite : bool
         Replace ``out`` where it exists.
     explain : path, optional
@@ -99,7 +103,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     out = Path(out)
     if out.suffix.lower() not in FORMATS:
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
-    bundle = open_bundle(model)
+    bundle = with_engine(open_bundle(model), engine)
     of_groups = groups_path(out, bundle.card.group_kind)
     _check_is_free(out, of_groups, overwrite=overwrite)
     point = find_point(bundle.card, name=operating_point, threshold=threshold)

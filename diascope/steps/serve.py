@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.onnx_engine import AUTO, with_engine
 from diascope.errors import SettingsError
 from diascope.explanations.map_testing import explainers_of
 from diascope.reporting.explain.verdicts import with_verdicts
@@ -36,6 +37,7 @@ def server_settings(
     host: str = "127.0.0.1",
     token_file: Path | None = None,
     workers: int = 1,
+    engine: str = AUTO,
     keep: Path | None = None,
     requests_a_minute: int | None = None,
     progress: ShowProgress = silent,
@@ -56,6 +58,8 @@ def server_settings(
         A file with the token; without it the environment variable ``DIASCOPE_TOKEN`` counts.
     workers : int
         Processes that answer.
+    engine : str
+        What computes, see `diascope.bundle.onnx_engine`.
     keep : path, optional
         A folder for the images that are sent and their predictions; without it nothing is stored.
     requests_a_minute : int, optional
@@ -80,7 +84,8 @@ def server_settings(
         requests_a_minute = 0 if is_loopback(host) else A_MINUTE
     names = names_for([Path(one).absolute() for one in models])
     for model in models:
-        _test_heat_maps(model, progress, say)
+        bundle = with_engine(open_bundle(model), engine)  # refused here, and not in a worker
+        _test_heat_maps(model, bundle, progress, say)
     folders = [bundle_folder(model).absolute() for model in models]
     return ServerSettings(
         places=tuple(Place(*one, _model_card(one[1])) for one in zip(names, folders, strict=True)),
@@ -89,12 +94,14 @@ def server_settings(
         token=token,
         keep=None if keep is None else Path(keep).absolute(),
         workers=workers,
+        engine=engine,
     )
 
 
-def _test_heat_maps(model: Path | str, progress: ShowProgress, say: Callable[[str], None]) -> None:
+def _test_heat_maps(
+    model: Path | str, bundle: Bundle, progress: ShowProgress, say: Callable[[str], None]
+) -> None:
     """Test the methods of a run that was never explained; of a bundle alone nothing can be said."""
-    bundle = open_bundle(model)
     if run_of(model) is None or (bundle.map_verdicts and bundle.map_verdicts.verdicts):
         return
     explainers = explainers_of(bundle)

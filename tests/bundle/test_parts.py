@@ -98,7 +98,8 @@ CHANGES = {
 
 def check_is_whole(found, folder):
     """Check that a changed bundle can be saved, read and monitored."""
-    assert all(getattr(found, field.name) is not None for field in fields(Bundle))
+    parts = {field.name for field in fields(Bundle)} - {"onnx_network"}  # of no file
+    assert all(getattr(found, name) is not None for name in parts)
     saved = found.save(folder)
     assert saved.card.ood_sha256
     assert saved.card.drift_reference_sha256
