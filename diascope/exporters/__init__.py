@@ -1,0 +1,1 @@
+"""Exporters: a bundle in other people's layouts; one file each, found by scanning."""
