@@ -71,6 +71,7 @@ class Card(BaseModel):
     ood_sha256: str = ""  # of the file, as the following; empty without one
     drift_reference_sha256: str = ""
     cases_sha256: str = ""
+    golden_sha256: str = ""  # see `diascope.bundle.golden`
     citation: str = ""  # of the images that the bundle holds, whose licence is the one above
     recalibration: Recalibration | None = None
     # Images, of groups not learned from, that temperature, threshold and sets were chosen on
@@ -79,6 +80,7 @@ class Card(BaseModel):
     fit: Fit
     alpha_background: AlphaBackground
     value_range: CheckedRange | None = None
+    pixel_rules: int = Field(default=0, ge=0)  # `RULES` of the decoder in training; 0 unknown
     # Per channel, of pixel values in 0-1
     mean: tuple[Fraction, ...] = Field(min_length=3, max_length=3)
     std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
@@ -161,6 +163,7 @@ class Card(BaseModel):
         Operating points and images to be shown do not change it.
         """
         others = {"threshold", "operating_point", "other_points", "cases_sha256", "citation"}
+        others.add("golden_sha256")
         content = self.model_dump_json(exclude=others, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

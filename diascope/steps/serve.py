@@ -61,7 +61,8 @@ def server_settings(
     requests_a_minute : int, optional
         Limit for each client; 0 is none. By default none on this machine alone, else 600.
     say : function
-        Called with a line on what was not tested.
+        Called with a line on what was not tested, and on a bundle whose golden images are not
+        answered here as where it was trained.
 
     Raises
     ------
@@ -79,8 +80,11 @@ def server_settings(
     if requests_a_minute is None:
         requests_a_minute = 0 if is_loopback(host) else A_MINUTE
     names = names_for([Path(one).absolute() for one in models])
-    for model in models:
-        _test_heat_maps(model, progress, say)
+    for name, model in zip(names, models, strict=True):
+        bundle = open_bundle(model)
+        if (golden := bundle.check_golden()) and not golden.is_equal:
+            say(f"{name}: {golden.words()}")
+        _test_heat_maps(model, bundle, progress, say)
     folders = [bundle_folder(model).absolute() for model in models]
     return ServerSettings(
         places=tuple(Place(*one, _model_card(one[1])) for one in zip(names, folders, strict=True)),
@@ -92,9 +96,10 @@ def server_settings(
     )
 
 
-def _test_heat_maps(model: Path | str, progress: ShowProgress, say: Callable[[str], None]) -> None:
+def _test_heat_maps(
+    model: Path | str, bundle: Bundle, progress: ShowProgress, say: Callable[[str], None]
+) -> None:
     """Test the methods of a run that was never explained; of a bundle alone nothing can be said."""
-    bundle = open_bundle(model)
     if run_of(model) is None or (bundle.map_verdicts and bundle.map_verdicts.verdicts):
         return
     explainers = explainers_of(bundle)
