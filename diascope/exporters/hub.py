@@ -7,7 +7,6 @@ measured: see `diascope.exporters.timm_network` for what is refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.errors import SettingsError
+from diascope.exporters.readme import before_the_network, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.files import write_json, write_text
 from diascope.system.words import counted
@@ -210,21 +210,15 @@ def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     """Return the model card with how timm uses the network in place of how diascope does."""
     from huggingface_hub import ModelCard, ModelCardData
 
-    if text.startswith("---\n"):
-        page = ModelCard(text)
-        data, body = page.data.to_dict(), page.text
-    else:
-        data, body = {}, f"# {card.model}\n\n{text}"
-    tags = [*(data.get("tags") or ["medical-imaging"]), "timm"]
+    known = ModelCard(text).data.to_dict() if text.startswith("---\n") else {}
+    tags = [*(known.get("tags") or ["medical-imaging"]), "timm"]
     wanted = {
-        **{"license": "other", "pipeline_tag": "image-classification", **data},
+        **{"license": "other", "pipeline_tag": "image-classification", **known},
         **{"library_name": "timm", "tags": list(dict.fromkeys(tags))},
     }
     front = ModelCardData(**wanted).to_yaml()
-    body = re.sub(r"^## How to use it\n.*?(?=^## |\Z)", "", body, flags=re.DOTALL | re.MULTILINE)
-    title, _, rest = body.strip().partition("\n")
-    parts = [f"---\n{front}\n---", title, _usage(card, says), rest.strip()]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    body = with_usage(text, title=card.model, usage=_usage(card, says))
+    return f"---\n{front}\n---\n\n{body}"
 
 
 def _usage(card: Card, says: Sequence[str]) -> str:
@@ -251,24 +245,15 @@ def _usage(card: Card, says: Sequence[str]) -> str:
     else:
         weights = ", ".join(repr(weight) for weight in card.decision_weights)
         call += f"called = (probabilities * torch.tensor([{weights}])).argmax(dim=1)\n"
-    notes = "\n".join(f"- {line}" for line in (*says, *_border(card)))
+    notes = "\n".join(
+        f"- {line}"
+        for line in (*says, *before_the_network(card.alpha_background, card.value_range))
+    )
     return (
         f"## How to use it with timm\n\n```python\n{load}{views}{call}```\n\n"
         "The probabilities are calibrated: prior and temperature are part of the last layer.\n\n"
         f"{notes}"
     )
-
-
-def _border(card: Card) -> list[str]:
-    """Say what lies before the network and is left to the caller."""
-    lines = [
-        "The transform begins at upright RGB of 8 bits. Before it lie what diascope does with "
-        f"EXIF orientation, and with alpha (laid over {card.alpha_background})."
-    ]
-    if card.value_range is not None:
-        black, white = card.value_range
-        lines.append(f"16-bit values are scaled to 8 bits first: {black} is 0, {white} is 255.")
-    return lines
 
 
 EXPORTERS = (
