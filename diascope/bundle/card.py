@@ -25,7 +25,9 @@ from diascope.task import Task
 WEIGHTS = "model.safetensors"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=1e12)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]
+Offset = Annotated[float, Field(ge=-1e4, le=1e4)]  # of logits
 Deviation = Annotated[float, Field(ge=0.001, le=1)]
 
 FIX = "Restore it from a copy, or train again with another --out."
@@ -47,7 +49,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     diascope: str  # the version that made it
-    model: str
+    model: str = Field(max_length=1000)
     data: str
     data_sha256: str  # of the training images
     group_kind: str
@@ -58,9 +60,9 @@ class Card(BaseModel):
     threshold: Fraction | None  # of two classes: the probability from which on it is positive
     prior: tuple[Fraction, ...]  # (K,): of the training images; probabilities refer to it
     # (K,): added to the logits of the network, so that they refer to the prior
-    logit_offset: tuple[float, ...]
+    logit_offset: tuple[Offset, ...]
     # The logits are divided by it after that, see `diascope.metrics.calibration`
-    temperature: Weight = 1.0
+    temperature: Temperature = 1.0
     # (K,): of more than two classes, that with the largest product with its probability is chosen
     decision_weights: tuple[Weight, ...]
     operating_point: OperatingPoint | None = None  # what the threshold promises, if it does

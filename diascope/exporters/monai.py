@@ -271,8 +271,8 @@ def _about_pickle(*, with_pickle: bool) -> str:
 
 def _usage(card: Card, says: Sequence[str]) -> str:
     run = (
-        "python -m monai.bundle run --config_file configs/inference.json "
-        "--meta_file configs/metadata.json --dataset_dir IMAGES"
+        "from monai.bundle import run\n\n"
+        f'run(config_file="{INFERENCE}", meta_file="{METADATA}", dataset_dir="IMAGES")\n'
     )
     if card.positive is not None and card.threshold is not None:
         rule = f"An image is called {card.title_of(card.positive)} from {card.threshold!r} on."
@@ -287,8 +287,8 @@ def _usage(card: Card, says: Sequence[str]) -> str:
     ]
     lines = "\n".join(f"- {note}" for note in notes)
     return (
-        f"## How to use it with MONAI\n\n```console\n$ {run}\n```\n\nIn the folder of the bundle; "
-        f"it prints a line for each PNG file: its path, and the probabilities.\n\n{lines}"
+        f"## How to use it with MONAI\n\n```python\n{run}```\n\nIn the folder of the bundle, this "
+        f"prints a line for each PNG file: its path, and the probabilities.\n\n{lines}"
     )
 
 
