@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diascope.steps.compare import compare
     from diascope.steps.evaluate import evaluate
     from diascope.steps.explain import explain
+    from diascope.steps.export import export
     from diascope.steps.monitor import monitor
     from diascope.steps.predict import predict
     from diascope.steps.prepare import prepare
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
     "load",
     "monitor",
     "predict",
@@ -55,6 +57,7 @@ _HOMES = {
     "compare": "diascope.steps.compare:compare",
     "evaluate": "diascope.steps.evaluate:evaluate",
     "explain": "diascope.steps.explain:explain",
+    "export": "diascope.steps.export:export",
     "load": "diascope.training.run:open_bundle",
     "monitor": "diascope.steps.monitor:monitor",
     "predict": "diascope.steps.predict:predict",

@@ -163,7 +163,7 @@ def test_help_and_doctor_work_with_the_slim_set(call_slim):
 
 def test_every_command_says_what_it_lacks_but_those_that_lack_nothing():
     assert {verb.__name__ for verb in ALWAYS} == {
-        *("doctor", "datasets", "models", "recipes", "weights", "predict")
+        *("doctor", "datasets", "models", "recipes", "exporters", "weights", "predict")
     }
     assert set(ALWAYS) < set(VERBS)
 

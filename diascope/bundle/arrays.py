@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from diascope.bundle.card import damaged
 from diascope.system.files import write_bytes
 
+MOST_BYTES = 1 << 30  # of a file: a longer one is not ours
+
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     """Write arrays as safetensors and return the SHA-256 of the file."""
@@ -24,19 +26,26 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def load_arrays(
-    path: Path, sha256: str, *, names: Collection[str], optional: Collection[str] = ()
+    path: Path,
+    sha256: str,
+    *,
+    names: Collection[str],
+    optional: Collection[str] = (),
+    most_bytes: int = MOST_BYTES,
 ) -> dict[str, NDArray[Any]]:
     """Read the arrays of a file.
 
     Raises
     ------
     RunError
-        The file is missing, has another SHA-256, or holds other arrays.
+        The file is missing, too long, has another SHA-256, or holds other arrays.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
+        if path.stat().st_size > most_bytes:
+            raise damaged(path.parent, f"{path.name} is over {most_bytes:,} bytes long")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise damaged(path.parent, f"{path.name} is not the file that the card names")

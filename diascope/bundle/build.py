@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from diascope.bundle.card import WEIGHTS, Card, damaged
 from diascope.errors import RunError
@@ -23,6 +23,7 @@ from diascope.models.weights import MEMBERS
 
 Shapes = dict[str, tuple[int, ...]]
 SHOWN = 200  # characters of what a library says
+MOST_HEADER_BYTES = 1 << 24  # of a file of weights: names and shapes of 200,000 tensors
 
 
 def load_network(card: Card, folder: Path) -> nn.Module:
@@ -31,7 +32,8 @@ def load_network(card: Card, folder: Path) -> nn.Module:
     Raises
     ------
     RunError
-        The weights are damaged or do not fit the card, or the card names a code file.
+        The weights are damaged, hold NaN or infinity, or do not fit the card; or the card names a
+        code file.
     UnknownNameError
         The model is not installed.
     """
@@ -49,7 +51,9 @@ def load_network(card: Card, folder: Path) -> nn.Module:
     try:
         _check_shapes(card, spec, folder)
         module = _build(card, spec)
-        module.load_state_dict(load_file(folder / WEIGHTS))
+        state = load_file(folder / WEIGHTS)
+        _check_numbers(module, state, folder)
+        module.load_state_dict(state)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         why = " ".join(str(error).split())[:SHOWN]
         raise damaged(folder, f"the weights do not fit the card ({why})") from error
@@ -65,6 +69,10 @@ def _build(card: Card, spec: ModelSpec) -> nn.Module:
 
 def _check_shapes(card: Card, spec: ModelSpec, folder: Path) -> None:
     """Check the tensors in the file against the card; only shapes are read."""
+    with (folder / WEIGHTS).open("rb") as file:
+        n_bytes = int.from_bytes(file.read(8), "little")
+    if n_bytes > MOST_HEADER_BYTES:
+        raise damaged(folder, f"{WEIGHTS} is not a safetensors file, or its header is too long")
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         found: Shapes = {
             name: tuple(file.get_slice(name).get_shape())
@@ -88,6 +96,23 @@ def _check_shapes(card: Card, spec: ModelSpec, folder: Path) -> None:
             f"{len(other)} tensors in {WEIGHTS} are not those that the card asks for, such as "
             f"{other[0]}",
         )
+
+
+def _check_numbers(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    """Check that weights are numbers of the kind that the network has, and finite."""
+    for name, own in module.state_dict().items():
+        found = state.get(name)
+        if found is None:
+            continue
+        if found.dtype != own.dtype:
+            kind = str(found.dtype).removeprefix("torch.")
+            raise damaged(folder, f"the tensor {name} in {WEIGHTS} holds {kind} numbers")
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            raise damaged(
+                folder,
+                f"the tensor {name} in {WEIGHTS} holds NaN or infinity: nothing can be "
+                "predicted with it",
+            )
 
 
 def _shapes_of(card: Card, spec: ModelSpec) -> Shapes | None:

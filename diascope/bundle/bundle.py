@@ -3,8 +3,9 @@
 Its files are ``model.safetensors``, ``card.json`` and, where there were enough images for them,
 ``ood.safetensors`` (to recognise images that are out of distribution) and
 ``drift_reference.safetensors`` (its predictions on validation images); ``cases.safetensors``
-(images to be shown) where a licence lets them be passed on; and ``explanations.json`` where heat
-maps were tested. What was trained is what is evaluated, predicted and served: the one preprocessing
+(images to be shown) where a licence lets them be passed on; ``golden.safetensors`` (images with the
+answers that other machines have to give); and ``explanations.json`` where heat maps were tested.
+What was trained is what is evaluated, predicted and served: the one preprocessing
 lives here. Nothing is pickled and no code is loaded.
 """
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from diascope.bundle.card import WEIGHTS, Card
 from diascope.bundle.cases import Cases
 from diascope.bundle.drift_reference import DriftReference
+from diascope.bundle.golden import Golden, GoldenCheck, check_golden, make_golden
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.onnx_network import OnnxNetwork
@@ -50,6 +52,7 @@ class Bundle:
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
     # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
     onnx_network: OnnxNetwork | None = None
+    golden: Golden | None = None  # made when it is first saved
 
     def __post_init__(self) -> None:
         import torch
@@ -216,13 +219,29 @@ class Bundle:
         point = find_point(self.card, name=operating_point, threshold=None)
         return replace(self, card=at_point(self.card, point))
 
+    def check_golden(self) -> GoldenCheck | None:
+        """Compare the answers of this machine with those of the one that trained.
+
+        None for a bundle without golden images.
+        """
+        if self.golden is None:
+            return None
+        return check_golden(self.golden, self.card, self.predict_logits)
+
     def save(self, folder: Path) -> Bundle:
-        """Write the files, ``card.json`` last; return the bundle with their digests in its card."""
+        """Write the files, ``card.json`` last; return the bundle with their digests in its card.
+
+        Golden images keep the answers that they had where the bundle was first saved.
+        """
         from safetensors.torch import save_file
 
         tensors = {name: t.detach().cpu() for name, t in self.module.state_dict().items()}
         with atomic_path(folder / WEIGHTS) as temporary:
             save_file({name: t.contiguous() for name, t in tensors.items()}, temporary)
+        golden = self.golden
+        if golden is None:
+            examples = list(self.cases.example_images) if self.cases else []
+            golden = make_golden(self.card, self.predict_logits, examples)
         digests = {
             "weights_sha256": file_digest(folder / WEIGHTS),
             "ood_sha256": self.ood.save(folder) if self.ood else "",
@@ -230,8 +249,9 @@ class Bundle:
                 self.drift_reference.save(folder) if self.drift_reference else ""
             ),
             "cases_sha256": self.cases.save(folder) if self.cases else "",
+            "golden_sha256": golden.save(folder) if golden else "",
         }
-        saved = replace(self, card=self.card.model_copy(update=digests))
+        saved = replace(self, golden=golden, card=self.card.model_copy(update=digests))
         saved.card.save(folder)
         if self.map_verdicts:
             self.map_verdicts.save(folder)
@@ -264,4 +284,5 @@ class Bundle:
             else None,
             MapVerdicts.load(folder, card.weights_sha256),
             Cases.load(folder, card) if card.cases_sha256 else None,
+            Golden.load(folder, card) if card.golden_sha256 else None,
         )

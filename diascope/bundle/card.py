@@ -25,7 +25,9 @@ from diascope.task import Task
 WEIGHTS = "model.safetensors"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=1e12)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1e6)]
+Offset = Annotated[float, Field(ge=-1e4, le=1e4)]  # of logits
 Deviation = Annotated[float, Field(ge=0.001, le=1)]
 
 FIX = "Restore it from a copy, or train again with another --out."
@@ -47,7 +49,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     diascope: str  # the version that made it
-    model: str
+    model: str = Field(max_length=1000)
     data: str
     data_sha256: str  # of the training images
     group_kind: str
@@ -58,9 +60,9 @@ class Card(BaseModel):
     threshold: Fraction | None  # of two classes: the probability from which on it is positive
     prior: tuple[Fraction, ...]  # (K,): of the training images; probabilities refer to it
     # (K,): added to the logits of the network, so that they refer to the prior
-    logit_offset: tuple[float, ...]
+    logit_offset: tuple[Offset, ...]
     # The logits are divided by it after that, see `diascope.metrics.calibration`
-    temperature: Weight = 1.0
+    temperature: Temperature = 1.0
     # (K,): of more than two classes, that with the largest product with its probability is chosen
     decision_weights: tuple[Weight, ...]
     operating_point: OperatingPoint | None = None  # what the threshold promises, if it does
@@ -71,6 +73,7 @@ class Card(BaseModel):
     ood_sha256: str = ""  # of the file, as the following; empty without one
     drift_reference_sha256: str = ""
     cases_sha256: str = ""
+    golden_sha256: str = ""  # see `diascope.bundle.golden`
     citation: str = ""  # of the images that the bundle holds, whose licence is the one above
     recalibration: Recalibration | None = None
     # Images, of groups not learned from, that temperature, threshold and sets were chosen on
@@ -79,6 +82,7 @@ class Card(BaseModel):
     fit: Fit
     alpha_background: AlphaBackground
     value_range: CheckedRange | None = None
+    pixel_rules: int = Field(default=0, ge=0)  # `RULES` of the decoder in training; 0 unknown
     # Per channel, of pixel values in 0-1
     mean: tuple[Fraction, ...] = Field(min_length=3, max_length=3)
     std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
@@ -161,6 +165,7 @@ class Card(BaseModel):
         Operating points and images to be shown do not change it.
         """
         others = {"threshold", "operating_point", "other_points", "cases_sha256", "citation"}
+        others.add("golden_sha256")
         content = self.model_dump_json(exclude=others, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -12,6 +12,7 @@ from diascope.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     folders,
     labels,
     lists,
@@ -28,12 +29,15 @@ from diascope.system.extras import check_extra
 
 VERBS = (  # in the order of --help
     *(demo.demo, doctor.doctor, lists.datasets, lists.models, lists.recipes, lists.weights),
+    lists.exporters,
     *(prepare.prepare, show.show, audit.audit, labels.labels, folders.folders, train.train),
     *(evaluate.evaluate, compare.compare, report.report),
     *(predict.predict, explain.explain, serve.serve, recalibrate.recalibrate, monitor.monitor),
+    export.export,
 )
 ALWAYS = (  # what an installation for prediction alone has
     *(doctor.doctor, lists.datasets, lists.models, lists.recipes, lists.weights),
+    lists.exporters,
     predict.predict,
 )
 

@@ -1,4 +1,4 @@
-"""List data sets, models, recipes and weights."""
+"""List data sets, models, recipes, exporters and weights."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ def recipes(as_json: AsJson = False) -> None:
     from diascope.cli.screen.lists import print_rows, recipe_rows
 
     rows = recipe_rows()
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows)
+
+
+def exporters(as_json: AsJson = False) -> None:
+    """List the formats of `diascope export`."""
+    from diascope.cli.screen.lists import exporter_rows, print_rows
+
+    rows = exporter_rows()
     if as_json:
         print_json(rows)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import Engine, RunOrBundle, say
+from diascope.cli.app import Engine, RunOrBundle, say, say_aside
 
 
 def predict(
@@ -68,6 +68,11 @@ def predict(
     from diascope.training.run import bundle_folder
 
     lines: list[str] = []
+
+    def warn(line: str) -> None:
+        say_aside(line)  # at once, and again below the result
+        lines.append(line)
+
     with progress_bars() as progress:
         path = step(
             model,
@@ -81,6 +86,7 @@ def predict(
             explain=explain,
             progress=progress,
             say=lines.append,
+            warn=warn,
         )
     card = Card.load(bundle_folder(model))
     print_predictions(path, why_no_sets=card.why_no_sets)

@@ -118,7 +118,10 @@ def timm_model(name: str, head: Head) -> ModelSpec:
     name = name.removeprefix(TIMM)
     if not timm.is_model(name):
         raise UnknownNameError("network in timm", name, timm.list_models())
-    facts = timm.get_pretrained_cfg(name)
+    try:
+        facts = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # weights of this name are not known
+        raise UnknownNameError("network in timm", name, timm.list_pretrained()) from error
     known: dict[str, Any] = facts.to_dict() if facts else {}
     first = known.get("first_conv") or ""
     first = first if isinstance(first, str) else first[0]

@@ -13,10 +13,12 @@ from typing import Literal
 
 import psutil
 
+from diascope.bundle.bundle import Bundle
 from diascope.models.pretrained import models_with_weights
 from diascope.system.environment import home, hub
 from diascope.system.extras import is_installed
 from diascope.system.machine import PACKAGES, look_at_machine, processor
+from diascope.training.run import Run, open_bundle
 
 HUB_SECONDS = 5
 LITTLE_MEMORY, LITTLE_DISK = 4 << 30, 5 << 30  # bytes; with less, large data sets will not fit
@@ -32,13 +34,20 @@ class Finding:
     fix: str = ""  # the line that brings what is missing
 
 
-def doctor() -> list[Finding]:
+def doctor(model: Run | Path | str | None = None) -> list[Finding]:
     """Look at this machine: software, processor, memory, disk, GPU, extras, weights and hub.
 
     One request is made, to the hub of pretrained weights; nothing is sent but its address. Where
-    training is not installed, weights and hub are left out.
+    training is not installed, weights and hub are left out. Of a run or a bundle, the golden images
+    are answered.
+
+    Raises
+    ------
+    DiascopeError
+        There is no such bundle, or it is damaged.
     """
     return [
+        *([] if model is None else [_golden(open_bundle(model))]),
         _software(),
         _processor(),
         _gpu(),
@@ -182,6 +191,19 @@ def _hub() -> Finding:
         return Finding("hub", "ok", f"{hub()} can be reached")
     text = f"{hub()} cannot be reached; `diascope weights MODEL` says how to go on without it"
     return Finding("hub", "missing", text, "export HF_ENDPOINT=https://a.mirror")
+
+
+def _golden(bundle: Bundle) -> Finding:
+    check = bundle.check_golden()
+    if check is None:
+        text = "it holds none (from an earlier version of diascope): nothing can be compared"
+        return Finding("golden images", "ok", text)
+    if check.is_equal:
+        return Finding("golden images", "ok", check.words())
+    fix = "install the versions of diascope, Pillow and torch with which the network was trained"
+    return Finding(
+        "golden images", "missing" if check.has_equal_calls else "broken", check.words(), fix
+    )
 
 
 def can_work(findings: list[Finding]) -> bool:

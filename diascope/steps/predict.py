@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -61,6 +62,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     explain: Path | str | None = None,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Path:
     """Write the predictions for images to a table and return its path.
 
@@ -92,6 +94,9 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         columns ``explanation`` and ``map_verdict``.
     say : function
         Called with a line that counts by kind which files of a folder were not taken, if any.
+    warn : function
+        Called with a line where this machine does not answer the golden images of the bundle as the
+        one that trained it; a Python warning by default. The predictions are written all the same.
 
     Raises
     ------
@@ -104,6 +109,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     if out.suffix.lower() not in FORMATS:
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
     bundle = with_engine(open_bundle(model), engine)
+    _check_golden(bundle, warn)
     of_groups = groups_path(out, bundle.card.group_kind)
     _check_is_free(out, of_groups, overwrite=overwrite)
     point = find_point(bundle.card, name=operating_point, threshold=threshold)
@@ -152,6 +158,13 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     if table["error"].null_count() == 0:
         check_all_predicted(out)
     return out
+
+
+def _check_golden(bundle: Bundle, warn: Callable[[str], None]) -> None:
+    """Say where this machine does not answer as the one that trained."""
+    golden = bundle.check_golden()
+    if golden is not None and not golden.is_equal:
+        warn(golden.words())
 
 
 def _open_explanations(

@@ -65,7 +65,8 @@ def server_settings(
     requests_a_minute : int, optional
         Limit for each client; 0 is none. By default none on this machine alone, else 600.
     say : function
-        Called with a line on what was not tested.
+        Called with a line on what was not tested, and on a bundle whose golden images are not
+        answered here as where it was trained.
 
     Raises
     ------
@@ -83,8 +84,10 @@ def server_settings(
     if requests_a_minute is None:
         requests_a_minute = 0 if is_loopback(host) else A_MINUTE
     names = names_for([Path(one).absolute() for one in models])
-    for model in models:
+    for name, model in zip(names, models, strict=True):
         bundle = with_engine(open_bundle(model), engine)  # refused here, and not in a worker
+        if (golden := bundle.check_golden()) and not golden.is_equal:
+            say(f"{name}: {golden.words()}")
         _test_heat_maps(model, bundle, progress, say)
     folders = [bundle_folder(model).absolute() for model in models]
     return ServerSettings(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,41 @@ def atomic_path(path: Path, *, is_cache: bool = False) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success.
+
+    What was at ``path`` is removed then, and is untouched where anything fails.
+
+    Raises
+    ------
+    SourceError
+        The disk is full, or the folder cannot be written to.
+    """
+    token = secrets.token_hex(4)
+    temporary, old = (path.with_name(f".{path.name}.{token}{end}") for end in ("", ".old"))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+    except OSError as error:
+        raise SourceError(
+            f"The folder could not be written: {error.strerror or error}.",
+            where=path,
+            fix="Make room or choose another folder, then run the same command again.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_on_disk(path: Path) -> None:

@@ -19,6 +19,7 @@ from diascope.bundle.prior import (
     two_class_threshold,
 )
 from diascope.data.fingerprint import channel_statistics
+from diascope.data.image import RULES
 from diascope.data.manifest import images_digest, label_indices, rows_of
 from diascope.data.pack import pack_folder
 from diascope.data.spec import DatasetCard
@@ -172,6 +173,7 @@ def card_of(
         fit=plan.pixels.fit,
         alpha_background=plan.pixels.alpha_background,
         value_range=plan.pixels.value_range,
+        pixel_rules=RULES,
         mean=ready.mean,
         std=ready.std,
         views=plan.views,

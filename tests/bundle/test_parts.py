@@ -19,6 +19,7 @@ from diascope.bundle.card import Card, Recalibration
 from diascope.bundle.cases import make_cases
 from diascope.bundle.drift_reference import make_drift_reference
 from diascope.bundle.ensemble import join_members
+from diascope.bundle.golden import make_golden
 from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.ood import fit_ood
 from diascope.bundle.prediction_table import with_failures, write_table
@@ -51,7 +52,9 @@ def with_parts(bare):
     labels = [BINARY[label] for label in SEEN.labels]
     table = pl.DataFrame({"label": labels, "group": SEEN.groups, "split": split})
     cases = make_cases(table, images, BINARY, found.features, seed=0)
-    return replace(found, drift_reference=reference, map_verdicts=verdicts, cases=cases)
+    golden = make_golden(found.card, found.predict_logits, list(cases.example_images))
+    parts = {"drift_reference": reference, "cases": cases, "golden": golden}
+    return replace(found, map_verdicts=verdicts, **parts)
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +107,14 @@ def check_is_whole(found, folder):
     assert saved.card.ood_sha256
     assert saved.card.drift_reference_sha256
     assert saved.card.cases_sha256
+    assert saved.card.golden_sha256
     again = Bundle.load(folder)
     assert again.card == saved.card
     assert again.map_verdicts == found.map_verdicts
     assert again.ood.limits.tolist() == found.ood.limits.tolist()
     for name, value in vars(found.cases).items():
         assert np.array_equal(getattr(again.cases, name), value), name
+    assert again.check_golden().is_equal
     table = reference_table(again.card, again.drift_reference)
     paths = [f"{group}_{k}.png" for k, group in enumerate(SEEN.groups)]
     path = write_table(with_failures(table, paths, [None] * len(paths)), folder / "p.csv")

@@ -1,4 +1,4 @@
-"""Print lists: data sets, models, recipes, weights, and the settings of a plan."""
+"""Print lists: data sets, models, recipes, exporters, weights, and the settings of a plan."""
 
 from __future__ import annotations
 
@@ -72,6 +72,14 @@ def recipe_rows() -> list[dict[str, Any]]:
     return [
         {"name": name, "title": recipe.title, "data": recipe.data, "model": recipe.model}
         for name, recipe in named_recipes().items()
+    ]
+
+
+def exporter_rows() -> list[dict[str, Any]]:
+    """Return name and summary of each exporter, and the extra of the package that it needs."""
+    return [
+        {"name": one.name, "summary": one.summary, "needs": one.extra}
+        for one in find_all("exporters").values()
     ]
 
 
