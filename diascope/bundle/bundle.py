@@ -50,9 +50,9 @@ class Bundle:
     drift_reference: DriftReference | None = None
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
+    golden: Golden | None = None  # made when it is first saved
     # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
     onnx_network: OnnxNetwork | None = None
-    golden: Golden | None = None  # made when it is first saved
 
     def __post_init__(self) -> None:
         import torch
