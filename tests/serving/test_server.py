@@ -97,6 +97,19 @@ def test_a_worker_that_is_killed_is_started_anew_and_the_next_request_works(fold
 
 
 @pytest.mark.slow
+def test_with_onnx_runtime_the_server_answers_as_with_torch(folder, home):
+    contents = [picture(seed) for seed in range(5)]
+    expected = Bundle.load(folder).predict_proba([decode_image(one) for one in contents])
+    with served(folder, "--engine", "onnxruntime", "--workers", 2) as (_, address):
+        for content, row in zip(contents, expected, strict=True):
+            answer = requests.post(f"{address}v1/predict", data=content, timeout=120).json()
+            found = answer["predictions"][0]["probabilities"]
+            np.testing.assert_allclose(list(found.values()), row, atol=1e-5)
+    assert len(list((home / "onnx").glob("*.onnx"))) == 1
+    assert "no engine named 'tensorrt'" in refused(folder, "--engine", "tensorrt")
+
+
+@pytest.mark.slow
 @needs_signals
 def test_what_was_accepted_is_answered_before_the_server_stops(folder):
     def ask(seed):
