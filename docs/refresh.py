@@ -22,7 +22,7 @@ ARCHITECTURE = ROOT / "tests" / "test_architecture.py"
 
 
 def reference() -> str:
-    """Return the page: commands, data sets, models, plan settings."""
+    """Return the page: commands, data sets, models, export formats, plan settings."""
     lines = ["# Reference", "", "Written by `make docs` from the code; do not edit.", ""]
     lines += ["## Commands", ""]
     for verb in VERBS:
@@ -39,6 +39,9 @@ def reference() -> str:
     models = find_all("models").values()
     lines += ["## Models", ""]
     lines += _table(("name", "what", "source"), [(m.name, m.title, m.source) for m in models])
+    exporters = find_all("exporters").values()
+    lines += ["## Export formats", ""]
+    lines += _table(("name", "what", "extra"), [(e.name, e.summary, e.extra or "") for e in exporters])
     lines += ["## Plan settings", "", "Change one with `--set name=value`.", ""]
     rows = [(name, value, reason) for name, (value, reason) in DEFAULTS.items()]
     lines += _table(("setting", "default", "why"), rows)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from diascope.bundle.card import WEIGHTS, Card
 from diascope.bundle.cases import Cases
 from diascope.bundle.drift_reference import DriftReference
-from diascope.bundle.golden import Golden, GoldenCheck, check_golden, make_golden
+from diascope.bundle.golden import FEW, Golden, GoldenCheck, check_golden, make_golden
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.onnx_network import OnnxNetwork
@@ -219,14 +219,14 @@ class Bundle:
         point = find_point(self.card, name=operating_point, threshold=None)
         return replace(self, card=at_point(self.card, point))
 
-    def check_golden(self) -> GoldenCheck | None:
+    def check_golden(self, *, n_scored: int = FEW) -> GoldenCheck | None:
         """Compare the answers of this machine with those of the one that trained.
 
-        None for a bundle without golden images.
+        None for a bundle without golden images; see `diascope.bundle.golden.check_golden`.
         """
         if self.golden is None:
             return None
-        return check_golden(self.golden, self.card, self.predict_logits)
+        return check_golden(self.golden, self.card, self.predict_logits, n_scored=n_scored)
 
     def save(self, folder: Path) -> Bundle:
         """Write the files, ``card.json`` last; return the bundle with their digests in its card.

@@ -14,6 +14,7 @@ from typing import Literal
 import psutil
 
 from diascope.bundle.bundle import Bundle
+from diascope.bundle.golden import MOST_IMAGES
 from diascope.models.pretrained import models_with_weights
 from diascope.system.environment import home, hub
 from diascope.system.extras import is_installed
@@ -194,16 +195,14 @@ def _hub() -> Finding:
 
 
 def _golden(bundle: Bundle) -> Finding:
-    check = bundle.check_golden()
+    check = bundle.check_golden(n_scored=MOST_IMAGES)
     if check is None:
         text = "it holds none (from an earlier version of diascope): nothing can be compared"
         return Finding("golden images", "ok", text)
     if check.is_equal:
         return Finding("golden images", "ok", check.words())
     fix = "install the versions of diascope, Pillow and torch with which the network was trained"
-    return Finding(
-        "golden images", "missing" if check.has_equal_calls else "broken", check.words(), fix
-    )
+    return Finding("golden images", "missing" if check.is_usable else "broken", check.words(), fix)
 
 
 def can_work(findings: list[Finding]) -> bool:

@@ -46,8 +46,8 @@ html_extra_path = ["index.html"]
 html_show_sourcelink = False
 
 PAGES = (
-    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "protocol"),
-    *("dossier", "formats", "reference", "api", "alternatives"),
+    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "export"),
+    *("protocol", "dossier", "formats", "reference", "api", "alternatives"),
 )
 CONTENTS = "\n".join(
     [

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pickle
+import resource
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from drawn import run_folders
 from drawn.seals import reseal
+from safetensors.torch import load_file, save
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
 from diascope.bundle.drift_reference import DriftReference
 from diascope.bundle.ood import FLOORS, OodDetector
-from diascope.errors import RunError, SettingsError
+from diascope.errors import RunError, SettingsError, UnknownNameError
 from diascope.reporting.dossier.questions import read_answers
 from diascope.system.sealed import read_sealed
 from diascope.system.yaml_text import parse_yaml
@@ -131,6 +138,121 @@ def test_a_changed_part_of_a_bundle_is_named(folder):
     Card.load(folder).model_copy(update={"ood_sha256": sha256}).save(folder)
     (folder / "ood.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(RunError, match=r"ood\.safetensors is not the file that the card names"):
+        Bundle.load(folder)
+
+
+def save_weights(folder, content):
+    """Put other weights into a bundle, whose card names them."""
+    (folder / "model.safetensors").write_bytes(content)
+    reseal(folder / "card.json", weights_sha256=hashlib.sha256(content).hexdigest())
+
+
+def changed_tensors(folder, **changes):
+    """Return the weights with other tensors; those that are None are left out."""
+    tensors = {**load_file(folder / "model.safetensors"), **changes}
+    return save({name: tensor for name, tensor in tensors.items() if tensor is not None})
+
+
+def header(text: str, n_bytes: int | None = None) -> bytes:
+    """Return a file of weights with this header, which states its length or another one."""
+    content = text.encode()
+    return struct.pack("<Q", len(content) if n_bytes is None else n_bytes) + content
+
+
+class Hostile:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch was-run",)
+
+
+def as_pickle(_folder):
+    return pickle.dumps(Hostile())
+
+
+def as_pickle_in_a_zip(folder):
+    torch.save(Hostile(), folder / "x.pt")
+    return (folder / "x.pt").read_bytes()
+
+
+TENSORS = {
+    f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(9)
+}
+HUGE = {"head.weight": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]}}
+NAN = torch.tensor([0.0, float("nan")])
+WEIGHTS = {
+    "a pickle": (as_pickle, "not a safetensors file, or its header is too long"),
+    "a pickle in a zip": (as_pickle_in_a_zip, "not a safetensors file, or its header is too long"),
+    "nothing": (lambda _: b"", "header too small"),
+    "a header of 4 EB": (lambda _: header("{}", 1 << 62), "its header is too long"),
+    "a header of 99 MB": (lambda _: header(" " * 99_000_000), "its header is too long"),
+    "a deep header": (lambda _: header('{"a":' * 100_000), "invalid JSON in header"),
+    "a huge tensor": (lambda _: header(json.dumps(HUGE)) + b"0000", "overflow"),
+    "other tensors": (lambda _: header(json.dumps(TENSORS)), "59 tensors in .* such as"),
+    "a missing tensor": (lambda f: changed_tensors(f, **{"head.bias": None}), "1 tensors in"),
+    "one more": (lambda f: changed_tensors(f, more=torch.zeros(3)), "such as more"),
+    "another shape": (lambda f: changed_tensors(f, **{"head.bias": torch.zeros(3)}), "head.bias"),
+    "NaN": (lambda f: changed_tensors(f, **{"head.bias": NAN}), "head.bias .* holds NaN or inf"),
+    "infinity": (lambda f: changed_tensors(f, **{"head.bias": 1 / torch.zeros(2)}), "NaN or inf"),
+    "integers": (lambda f: changed_tensors(f, **{"head.bias": torch.zeros(2).long()}), "int64"),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_that_are_something_else_are_refused_in_a_line(folder, monkeypatch, make, why):
+    monkeypatch.chdir(folder)
+    save_weights(folder, make(folder))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RunError, match=why) as refused:
+        Bundle.load(folder)
+    assert len(refused.value.problem.splitlines()) == 1
+    assert len(refused.value.problem) < 400
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kilobytes
+    assert not (folder / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../x", "/etc/passwd", "timm:../x", "hf-hub:a/b", "timm:hf-hub:a/b", "x\n\x1b[31m"),
+        *(
+            "local-dir:/tmp",
+            "timm:local-dir:/tmp",
+            "timm:resnet18.../../x",
+            "timm:",
+            "",
+            "a" * 10**6,
+        ),
+    ],
+    ids=lambda name: repr(name)[:30],
+)
+def test_a_model_that_is_called_like_a_path_is_refused_in_a_line(folder, name):
+    reseal(folder / "card.json", model=name)
+    with pytest.raises((UnknownNameError, RunError)) as refused:
+        Bundle.load(folder)
+    assert len(refused.value.problem.splitlines()) == 1
+    assert len(refused.value.problem) < 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"temperature": value} for value in (1e300, 1e-300, 0)),
+        *({"logit_offset": [value, 0]} for value in (1e308, -1e38)),
+        {"decision_weights": [1e308, 1e308]},
+        {"pixel_rules": -1},
+    ],
+    ids=str,
+)
+def test_numbers_that_no_training_gives_are_refused(folder, changes):
+    reseal(folder / "card.json", **changes)
+    with pytest.raises(RunError, match="the card is impossible"):
+        Bundle.load(folder)
+
+
+def test_a_part_of_a_bundle_that_is_too_long_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr("diascope.bundle.golden.MOST_FILE_BYTES", 1000)
+    with pytest.raises(RunError, match=r"golden\.safetensors is over 1,000 bytes long"):
         Bundle.load(folder)
 
 
