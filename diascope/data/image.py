@@ -20,10 +20,11 @@ What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
   profiles and the orientation of the patient are not used.
 - CMYK, YCbCr and LAB are converted to RGB. ICC profiles are ignored.
 - Of a JPEG camera file with several pictures (MPO) the first is taken.
-- Refused in words: several frames or pages of a file that is not DICOM; floating-point, signed, 12-bit and 32-bit pixels, for
-  which no file states what is black and what is white; what is beyond the budget of one file, see
-  `diascope.data.budget`; truncated files, though an end mark closes them; damaged ones, as far as
-  it shows: JPEG has no checksum, and its decoder bridges small damage.
+- Refused in words: several frames or pages of a file that is not DICOM; floating-point, signed,
+  12-bit and 32-bit pixels for which no file states what is black and what is white; what is beyond
+  the budget of one file, see `diascope.data.budget`; truncated files, though an end mark closes
+  them; damaged ones, as far as it shows: JPEG has no checksum, and its decoder bridges small
+  damage.
 
 Whatever the bytes are, the outcome is an array or an `ImageError` of one short line. The settings
 of Pillow are neither changed nor relied upon.

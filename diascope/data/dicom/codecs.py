@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.dicom.codestream import check_j2k, check_jpeg
@@ -31,9 +30,14 @@ _PLUGIN = "diascope"
 DECODER_DEPENDENCIES: dict[str, tuple[str, ...]] = {}  # that pydicom looks for in a plugin
 
 
+def is_decoded(syntax: Any) -> bool:
+    """Say whether a transfer syntax, by its UID, is one that is decoded."""
+    return str(syntax) in {*NATIVE, RLE, *_JPEG, *J2K}
+
+
 def check_syntax(syntax: Any) -> None:
     """Refuse a transfer syntax that is not decoded, by its name; ``ImageError``."""
-    if str(syntax) not in {*NATIVE, RLE, *_JPEG, *J2K}:
+    if not is_decoded(syntax):
         known = getattr(syntax, "name", "")
         name = known if known and not known[0].isdigit() else "an unknown transfer syntax"
         raise ImageError(f"not decoded: {name}")
@@ -120,14 +124,14 @@ def _decode_jpeg(frame: bytes, runner: DecodeRunner) -> bytes:
     return array.tobytes()
 
 
-def _decode_rle(frame: bytes, runner: DecodeRunner) -> bytes:
+def _decode_rle(frame: bytes, runner: DecodeRunner) -> bytearray:
     """Decode RLE into the room of the frame and no more: a run takes 64 times its bytes."""
     import imagecodecs
 
     n_bytes = runner.bits_allocated // 8
-    room = np.empty(runner.rows * runner.columns * runner.samples_per_pixel * n_bytes, np.uint8)
+    room = bytearray(runner.rows * runner.columns * runner.samples_per_pixel * n_bytes)
     decoded = imagecodecs.dicomrle_decode(frame, f"<u{n_bytes}", out=room)
     if len(decoded) < len(room):
         raise ImageError("truncated")
     runner.set_option("planar_configuration", 1)
-    return room.tobytes()
+    return room

@@ -38,13 +38,10 @@ def check_jpeg(frame: bytes, numbers: Numbers) -> Codestream:
 def check_j2k(frame: bytes, numbers: Numbers) -> Codestream:
     """Check a JPEG 2000 frame, with boxes around it or without, against the header."""
     at = frame.find(J2K_SIZE, 0, 4096)
-    try:
-        sizes = struct.unpack_from(">8L", frame, at + 8)
-        n_samples, precision = struct.unpack_from(">HB", frame, at + 40)
-    except struct.error:
-        at = -1
-    if at == -1:
+    if at == -1 or len(frame) < at + 43:
         raise ImageError("damaged (no JPEG 2000 data)")
+    sizes = struct.unpack_from(">8L", frame, at + 8)
+    n_samples, precision = struct.unpack_from(">HB", frame, at + 40)
     found = Codestream(
         rows=sizes[1] - sizes[3],
         columns=sizes[0] - sizes[2],

@@ -22,14 +22,17 @@ STRIP_VALUES = 1_000_000
 MAX_LUT_BITS = 16
 
 
+Values = NDArray[np.floating[Any]]
+
+
 class Lut(NamedTuple):
     """A lookup table of a file."""
 
     first: int  # the value that is mapped to the first entry
-    entries: NDArray[np.float64]
+    entries: Values
     n_bits: int
 
-    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, values: NDArray[Any]) -> Values:
         """Return the entries of values; those outside have the first and the last."""
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
         return self.entries[index.astype(np.intp)]
@@ -73,8 +76,8 @@ def _levels(
     modality = frame_module(dataset, "PixelValueTransformationSequence")
     lut = read_lut(modality, "ModalityLUTSequence", dataset, is_signed=numbers.is_signed)
     slope, intercept = _number(modality, "RescaleSlope", 1), _number(modality, "RescaleIntercept")
-    values = lut(stored) if lut else stored * slope + intercept
-    shown = None if window == FULL else _shown(values, dataset, numbers, window)
+    values = lut(stored) if lut else stored.astype(np.float64) * slope + intercept
+    shown = None if window == FULL else _shown(values, dataset, window)
     if shown is None:
         shown = (
             _full_range(values, lut)
@@ -90,9 +93,7 @@ def _levels(
     return levels
 
 
-def _shown(
-    values: NDArray[np.float64], dataset: Dataset, numbers: Numbers, window: str
-) -> NDArray[np.float64] | None:
+def _shown(values: Values, dataset: Dataset, window: str) -> Values | None:
     """Return values in a window as 0-255; None where the file states none."""
     if fixed := fixed_window(window):
         return _linear(values, *fixed)
@@ -110,7 +111,7 @@ def _shown(
     return _linear(values, centre, width) if width >= 1 else None  # as of a window of 0
 
 
-def _linear(values: NDArray[np.float64], centre: float, width: float) -> NDArray[np.float64]:
+def _linear(values: Values, centre: float, width: float) -> Values:
     if width == 1:
         return np.where(values > centre - 0.5, 255.0, 0.0)
     return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1) * 255
@@ -130,11 +131,11 @@ def colour_levels(stored: NDArray[Any], numbers: Numbers) -> NDArray[np.uint8]:
     return levels
 
 
-def _full_range(entries: NDArray[np.float64], lut: Lut) -> NDArray[np.float64]:
+def _full_range(entries: Values, lut: Lut) -> Values:
     return _high_byte(entries.astype(np.int64), lut.n_bits)
 
 
-def _high_byte(values: NDArray[np.int64], n_bits: int) -> NDArray[np.float64]:
+def _high_byte(values: NDArray[np.int64], n_bits: int) -> Values:
     if n_bits >= 8:
         return (values >> (n_bits - 8)).astype(np.float64)
     return values * (255 / ((1 << n_bits) - 1))

@@ -20,7 +20,7 @@ _DISCRETE, _LINEAR = 0, 1
 
 def palette_colours(stored: NDArray[Any], dataset: Dataset, numbers: Numbers) -> NDArray[np.uint8]:
     """Return the colours of stored values (H, W): uint8 (H, W, 3)."""
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     if numbers.bits_stored > 16:
         raise ImageError(f"a palette of {numbers.bits_stored} bits")

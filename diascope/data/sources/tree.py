@@ -51,9 +51,9 @@ class FileTree(ABC):
     def read(self, name: str) -> bytes:
         """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
 
-    def read_start(self, name: str) -> bytes:
-        """Return the first `FIRST_BYTES` of a file, or all that there are; errors as of `read`."""
-        return self.read(name)[:FIRST_BYTES]
+    def read_start(self, name: str, n_bytes: int = FIRST_BYTES) -> bytes:
+        """Return the first bytes of a file, or all that there are; errors as of `read`."""
+        return self.read(name)[:n_bytes]
 
     def is_image(self, name: str) -> bool:
         """Say whether a file is an image: by the ending of its name, or else by its content.
