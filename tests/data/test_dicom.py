@@ -138,7 +138,11 @@ def test_the_window_of_the_file_is_taken_in_units_after_the_rescale():
 
 @pytest.mark.parametrize(
     ("function", "expected"),
-    [("LINEAR", [0, 0, 128, 255]), ("LINEAR_EXACT", [0, 0, 127, 255]), ("SIGMOID", [0, 30, 127, 250])],
+    [
+        ("LINEAR", [0, 0, 128, 255]),
+        ("LINEAR_EXACT", [0, 0, 127, 255]),
+        ("SIGMOID", [0, 30, 127, 250]),
+    ],
 )
 def test_windows_are_of_three_functions(function, expected):
     values = np.array([[0, 100, 200, 399]], np.uint16)

@@ -133,7 +133,9 @@ def element(tag: int, vr: bytes, value: bytes, *, length: int | None = None) -> 
     n_bytes = len(value) if length is None else length
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr)
     is_long = vr in (b"OB", b"OW", b"SQ", b"UN", b"UT")
-    return head + (struct.pack("<HL", 0, n_bytes) if is_long else struct.pack("<H", n_bytes)) + value
+    return (
+        head + (struct.pack("<HL", 0, n_bytes) if is_long else struct.pack("<H", n_bytes)) + value
+    )
 
 
 def draw_dicom_folder(root: Path, *, n_patients: int = 12, suffix: str = "", **tags: Any) -> Path:
@@ -155,6 +157,3 @@ def draw_dicom_folder(root: Path, *, n_patients: int = 12, suffix: str = "", **t
                 )
             )
     return root
-
-
-
