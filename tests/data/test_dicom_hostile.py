@@ -25,8 +25,8 @@ from diascope.data.pixels import Pixels
 from diascope.errors import ImageError
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 52), np.uint8)
-SECRET = "Roe^Richard"
-WHOLE = dicom(GREY, PatientName=SECRET, PatientID="ID-4711")
+NAME = "Roe^Richard"
+WHOLE = dicom(GREY, PatientName=NAME, PatientID="ID-4711")
 PIXELS = Pixels(32, "pad", "black")
 DEFLATED = dicom(GREY, syntax=NATIVE["deflated"])
 MAX_NEW_BYTES = 700_000_000
@@ -81,7 +81,7 @@ def many_elements(n_elements: int) -> bytes:
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("sixteenths", range(16))
 def test_a_truncated_file_is_refused_wherever_it_ends(syntax, sixteenths):
-    content = dicom(GREY, syntax=SYNTAXES[syntax], PatientName=SECRET, PatientID="ID-4711")
+    content = dicom(GREY, syntax=SYNTAXES[syntax], PatientName=NAME, PatientID="ID-4711")
     refusal(content[: len(content) * sixteenths // 16])
     refusal(content[: len(content) - 2 - sixteenths])  # the last byte may be a filler
 
@@ -150,7 +150,7 @@ def test_lengths_that_do_not_fit_are_refused():
 
 def test_random_damage_is_refused_or_read():
     rng = np.random.default_rng(0)
-    files = [dicom(GREY, syntax=syntax, PatientName=SECRET) for syntax in SYNTAXES.values()]
+    files = [dicom(GREY, syntax=syntax, PatientName=NAME) for syntax in SYNTAXES.values()]
     for content in files:
         for _ in range(40):
             damaged = bytearray(content)
@@ -255,5 +255,5 @@ def test_pydicom_neither_warns_nor_logs_and_its_settings_stay(caplog):
 
 
 def test_without_the_extra_the_install_line_is_said(monkeypatch):
-    monkeypatch.setattr("diascope.data.dicom.header.is_installed", lambda extra: False)
+    monkeypatch.setattr("diascope.data.dicom.header.is_installed", lambda _: False)
     assert "pip install 'diascope[dicom]'" in refusal(WHOLE)

@@ -14,8 +14,8 @@ import pydicom
 import pytest
 from drawn.dicom_files import SYNTAXES, dicom, draw_dicom_folder, written
 from drawn.own_images import CLASSES
-from pydicom.fileset import FileSet
 from pydicom.filebase import DicomBytesIO
+from pydicom.fileset import FileSet
 
 from diascope.bundle.image_files import list_image_files
 from diascope.data.dicom.groups import groups_from_tag

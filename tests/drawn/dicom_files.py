@@ -10,6 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pydicom
+from drawn.own_images import CLASSES, picture
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -25,8 +26,6 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
-
-from drawn.own_images import CLASSES, picture
 
 NATIVE = {
     "little endian": ExplicitVRLittleEndian,
