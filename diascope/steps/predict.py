@@ -35,7 +35,9 @@ from diascope.bundle.prediction_table import (
 )
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.bundle.predictions_by_group import by_group, groups_path
+from diascope.data.dicom.groups import groups_from_tag, tag_of
 from diascope.data.grouping import groups_from
+from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import SettingsError
 from diascope.system.extras import check_extra
@@ -57,6 +59,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     operating_point: str | None = None,
     threshold: float | None = None,
     group_from: str | None = None,
+    frames: str = "all",
     engine: str = AUTO,
     overwrite: bool = False,
     explain: Path | str | None = None,
@@ -84,7 +87,10 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     threshold : float, optional
         The probability, 0-1, from which on the positive class is called, without a guarantee.
     group_from : str, optional
-        A regular expression that finds the group in a path, as in ``prepare``.
+        A regular expression that finds the group in a path, or ``"dicom:PatientID"``, as in
+        ``prepare``.
+    frames : str
+        Which frames of DICOM files are predicted: ``"all"``, ``"first"`` or ``"middle"``.
     engine : str
         ``"torch"``, ``"onnxruntime"`` or ``"auto"``, see `diascope.bundle.onnx_engine`.
     overwrite : bool
@@ -118,11 +124,13 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     known = known_images(model)
     digests: dict[str, str] = {}
     with ExitStack() as opened:
-        images, left = list_image_files([Path(path) for path in paths], opened)
+        images, left = list_image_files(
+            [Path(path) for path in paths], opened, frames=check_frames(frames)
+        )
         decode = opened.enter_context(decoders())
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
-        groups = groups_from([path for path, _ in images], group_from) if group_from else None
+        groups = _groups(images, group_from, say) if group_from else None
         images = [noting(image, digests) for image in images]
         folder = None
         if explain is not None:
@@ -143,7 +151,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         pl.concat(tables),
         bundle.card,
         point,
-        groups=[group for group, _ in found] if groups is None else groups.to_list(),
+        groups=[group for group, _ in found] if groups is None else groups,
         splits=[split for _, split in found],
     )
     if folder is not None:
@@ -165,6 +173,16 @@ def _check_golden(bundle: Bundle, warn: Callable[[str], None]) -> None:
     golden = bundle.check_golden()
     if golden is not None and not golden.is_equal:
         warn(golden.words())
+
+
+def _groups(images: list[ImageFile], group_from: str, say: Callable[[str], None]) -> list[str]:
+    tag = tag_of(group_from)
+    if tag is None:
+        return groups_from([path for path, _ in images], group_from).to_list()
+    groups, remarks = groups_from_tag(dict(images), tag)
+    for remark in remarks:
+        say(remark)
+    return groups
 
 
 def _open_explanations(
