@@ -1,0 +1,1 @@
+"""DICOM files: headers and pixels of strangers, judged before and while pydicom reads them."""
