@@ -1,11 +1,9 @@
 """One opened image file: its header is read and judged, and its pixels are there when asked for.
 
-Two kinds share what they offer: files that Pillow reads, and Netpbm, which is read here.
+Three kinds share what they offer: files that Pillow reads, Netpbm, which is read here, and DICOM.
 """
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
 
 import cv2
 import numpy as np
@@ -26,6 +24,8 @@ from PIL.ImageFile import ImageFile
 
 from diascope.data import jpeg, netpbm, png
 from diascope.data.budget import TimedFile, check_memory, check_size
+from diascope.data.dicom.opened import DicomImage
+from diascope.data.opened import OpenedImage
 from diascope.errors import ImageError
 
 # The readers are called by name, and not through Image.open, which warns about big images by a
@@ -54,29 +54,6 @@ STRIP_PIXELS = 1_000_000  # converted at a time, so that a large image is not in
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 _BESIDES = {"WEBP": 16, "AVIF": 16, "JPEG 2000": 20, "TIFF": 4}
 _RESULT = 3  # bytes a pixel
-
-
-class OpenedImage(ABC):
-    """An image whose header was read; all that can be told by it has been judged.
-
-    Everything may raise `ImageError`, and what hostile bytes make Pillow raise.
-    """
-
-    width: int
-    height: int
-    is_deep: bool  # 16 bits a sample, of which no file says how many are used
-    decoded_bytes: int  # memory that decoding takes, at most, with the file
-
-    @abstractmethod
-    def rgb(self, background: int) -> NDArray[np.uint8]:
-        """Return the pixels of an image of 8 bits over a grey of 0-255: uint8 (H, W, 3)."""
-
-    @abstractmethod
-    def values(self) -> NDArray[np.uint16]:
-        """Return the samples of an image of 16 bits: uint16 (H, W, C), C from 1 to 4.
-
-        One is grey, three are colours; the last of two or of four is alpha.
-        """
 
 
 class NetpbmImage(OpenedImage):
@@ -283,6 +260,9 @@ def _in_rgb(image: Image.Image, background: int | None) -> tuple[Image.Image, in
 
 def open_kind(content: bytes, kind: str) -> OpenedImage:
     """Read the header of a file of this kind, see `diascope.data.formats.kind_of`."""
-    opened = NetpbmImage(content) if kind == "PNM" else PillowImage(content, kind)
+    if kind == "DICOM":
+        opened = DicomImage(content)
+    else:
+        opened = NetpbmImage(content) if kind == "PNM" else PillowImage(content, kind)
     check_memory(opened.width, opened.height, opened.decoded_bytes)
     return opened

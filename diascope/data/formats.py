@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 
 FIRST_BYTES = 512  # as many tell what a file is
 
@@ -20,12 +21,15 @@ IMAGE_KINDS = {
     "AVIF": ".avif",
     "PNM": ".pnm",
     "TGA": ".tga",
+    "DICOM": ".dcm",
 }
+DICOM_SUFFIXES = (".dcm", ".dicom")
 # A file with one of these endings is taken for an image: if it is none, that is said of it.
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c"),
     *(".bmp", ".dib", ".tif", ".tiff", ".gif", ".webp", ".avif", ".avifs", ".tga"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".pam"),
+    *DICOM_SUFFIXES,
 )
 
 _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, what is there
@@ -36,7 +40,7 @@ _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, 
     ("GIF", 0, (b"GIF87a", b"GIF89a")),
     ("JPEG XL image", 0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     ("Photoshop image", 0, (b"8BPS",)),
-    ("DICOM", 128, (b"DICM",)),
+    ("DICOM without its first 132 bytes", 0, (b"\2\0\0\0UL\4\0", b"\x08\0\0\0\4\0\0\0")),
     ("NIfTI", 344, (b"n+1\0", b"ni1\0")),
     ("NRRD", 0, (b"NRRD0",)),
     ("HDF5 or MATLAB", 0, (b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0")),
@@ -53,6 +57,15 @@ _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, 
     ),
     ("other archive", 257, (b"ustar",)),
     ("program", 0, (b"\x7fELF", b"MZ\x90\0")),
+)
+DICOMDIR, NO_DICOM_IMAGE = "DICOMDIR", "DICOM without an image"
+_DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+_SOP_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
+# Waveforms, presentation states, palettes, registrations, raw data, reports, documents, plans
+# and records of a treatment.
+_NO_IMAGE_CLASSES = re.compile(
+    r"1\.2\.840\.10008\.5\.1\.4\."
+    r"(?:1\.1\.(?:9|11|66$|66\.[1-36]$|67|68|78|79|80|88|104|481\.[35-9]|481\.1\d|200)|34|38|39|4[345])(?:\.|$)"
 )
 _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"hevc", b"heim", b"mif1"}
 _BITMAP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}
@@ -75,6 +88,8 @@ def kind_of(first_bytes: bytes) -> str:
     """
     if not first_bytes:
         return "empty file"
+    if first_bytes.startswith(b"DICM", 128):
+        return _kind_of_dicom(first_bytes)
     for kind, at, signatures in _SIGNATURES:
         if first_bytes.startswith(signatures, at):
             return kind
@@ -108,6 +123,27 @@ def has_image_suffix(name: str) -> bool:
 def is_text(first_bytes: bytes) -> bool:
     """Say whether a file is text, so far as its first bytes tell."""
     return all(byte >= 32 or byte in b"\t\n\r\f" for byte in first_bytes[:FIRST_BYTES])
+
+
+def is_image_file(name: str, first_bytes: Callable[[], bytes]) -> bool:
+    """Say whether a file is an image: by the ending of its name, or else by its content.
+
+    DICOM files are often not images, such as reports and plans: there the content decides.
+    """
+    if not has_image_suffix(name):
+        return is_image_content(first_bytes())
+    if not name.rstrip(" .").lower().endswith(DICOM_SUFFIXES):
+        return True
+    return kind_of(first_bytes()) not in (DICOMDIR, NO_DICOM_IMAGE)
+
+
+def _kind_of_dicom(first_bytes: bytes) -> str:
+    """Tell what a DICOM file is by the class of its object, which stands near its beginning."""
+    found = _SOP_CLASS.search(first_bytes, 132)
+    uid = found[1].decode() if found else ""
+    if uid == _DICOMDIR_CLASS:
+        return DICOMDIR
+    return NO_DICOM_IMAGE if _NO_IMAGE_CLASSES.match(uid) else "DICOM"
 
 
 def _kind_of_container(first_bytes: bytes) -> str | None:

@@ -2,8 +2,8 @@
 
 What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
 
-- Formats: PNG, JPEG, JPEG 2000, BMP and DIB, TIFF, GIF, WEBP, AVIF, TGA, and PBM, PGM, PPM and PAM,
-  recognised by content, never by extension.
+- Formats: PNG, JPEG, JPEG 2000, BMP and DIB, TIFF, GIF, WEBP, AVIF, TGA, PBM, PGM, PPM and PAM,
+  and DICOM, recognised by content, never by extension.
 - The EXIF orientation is applied: the picture is upright.
 - PPM and PAM values are scaled by the maximum that the file states.
 - A palette is expanded to its colours; a transparent palette entry is alpha.
@@ -12,12 +12,19 @@ What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
 - 1-bit pixels become 0 and 255. Grey becomes three equal channels.
 - 16-bit pixels are scaled by the range of their data set, see `diascope.data.value_range`; where
   none is given they keep their high byte (``x >> 8``). Nothing is ever stretched by image.
+- DICOM, with the extra ``dicom``: grey values go through the modality LUT or rescale, then, as the
+  rule of the data set says (`diascope.data.window`), through the first VOI LUT or window that the
+  file states, a fixed window, or the whole range of the stored bits; then MONOCHROME1 is inverted.
+  Padding becomes black. Palettes and YBR become RGB. Of several frames, each is an image of its
+  own, ``path#frame=3``, see `diascope.data.sources.dicom`. Overlays, presentation states, ICC
+  profiles and the orientation of the patient are not used.
 - CMYK, YCbCr and LAB are converted to RGB. ICC profiles are ignored.
 - Of a JPEG camera file with several pictures (MPO) the first is taken.
-- Refused in words: several frames or pages; floating-point, signed, 12-bit and 32-bit pixels, for
-  which no file states what is black and what is white; what is beyond the budget of one file, see
-  `diascope.data.budget`; truncated files, though an end mark closes them; damaged ones, as far as
-  it shows: JPEG has no checksum, and its decoder bridges small damage.
+- Refused in words: several frames or pages of a file that is not DICOM; floating-point, signed,
+  12-bit and 32-bit pixels for which no file states what is black and what is white; what is beyond
+  the budget of one file, see `diascope.data.budget`; truncated files, though an end mark closes
+  them; damaged ones, as far as it shows: JPEG has no checksum, and its decoder bridges small
+  damage.
 
 Whatever the bytes are, the outcome is an array or an `ImageError` of one short line. The settings
 of Pillow are neither changed nor relied upon.
@@ -37,9 +44,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diascope.data.budget import ROOM
-from diascope.data.decoders import OpenedImage, open_kind, over_background
+from diascope.data.decoders import open_kind, over_background
+from diascope.data.dicom.opened import DicomImage
 from diascope.data.formats import FIRST_BYTES, IMAGE_KINDS, kind_of
+from diascope.data.opened import OpenedImage
 from diascope.data.value_range import ALL_BITS, ValueRange, Values, to_8_bits, values_of
+from diascope.data.window import FILE, check_window
 from diascope.errors import ImageError, UnknownNameError
 
 RULES = 3  # raise it when the same file would give other pixels
@@ -51,7 +61,9 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 _NOT_IMAGES = {  # by `kind_of`
     "empty file": "empty file",
-    "DICOM": "a DICOM file, not a picture file",
+    "DICOMDIR": "an index of DICOM files (DICOMDIR), not an image",
+    "DICOM without an image": "a DICOM file without an image",
+    "DICOM without its first 132 bytes": "DICOM without the 132 bytes that begin a file",
     "HEIC image": "a HEIC image: save it as PNG or JPEG",
     "text": "not an image (text)",
 }
@@ -80,8 +92,10 @@ class Decoding:
 
     alpha_background: str = "black"  # what shows through transparent pixels, or ``"white"``
     value_range: ValueRange | None = None  # of 16-bit values; None where the data set has none
+    window: str = FILE  # of DICOM values, see `diascope.data.window`
 
     def __post_init__(self) -> None:
+        check_window(self.window)
         if self.alpha_background not in ALPHA_BACKGROUNDS:
             raise UnknownNameError("alpha background", self.alpha_background, ALPHA_BACKGROUNDS)
 
@@ -101,6 +115,8 @@ class Decoding:
     @_refused_in_words
     def pixels(self, image: OpenedImage) -> NDArray[np.uint8]:
         """Return the pixels of an opened file: uint8 (H, W, 3); ``ImageError`` as of `read`."""
+        if isinstance(image, DicomImage):
+            return image.shown(self.window)
         background = ALPHA_BACKGROUNDS[self.alpha_background]
         if not image.is_deep:
             return image.rgb(background)
@@ -130,7 +146,11 @@ def values_in(image: OpenedImage) -> Values:
 
 
 def decode_image(
-    content: bytes, *, alpha_background: str = "black", value_range: ValueRange | None = None
+    content: bytes,
+    *,
+    alpha_background: str = "black",
+    value_range: ValueRange | None = None,
+    window: str = FILE,
 ) -> NDArray[np.uint8]:
     """Decode one image file by the rules of this module.
 
@@ -144,6 +164,8 @@ def decode_image(
         What shows through transparent pixels: ``"black"`` or ``"white"``.
     value_range : ValueRange, optional
         The 16-bit values that become black and white; the lowest and highest of all by default.
+    window : str
+        The DICOM values that do, see `diascope.data.window.check_window`.
 
     Returns
     -------
@@ -157,7 +179,7 @@ def decode_image(
     UnknownNameError
         There is no such background.
     """
-    return Decoding(alpha_background, value_range).read(content)
+    return Decoding(alpha_background, value_range, window).read(content)
 
 
 def fit_image(image: NDArray[np.uint8], size_px: int, *, fit: str) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from diascope.data.image import (
     values_in,
 )
 from diascope.data.value_range import CheckedRange
+from diascope.data.window import FILE, Window
 from diascope.errors import ImageError
 
 LEAST_DEEP = 4096  # 16-bit values that stay below it are of 12 bits or fewer
@@ -32,11 +33,12 @@ class Pixels:
     fit: Fit  # ``"pad"``: the long side becomes S and the rest is black; ``"stretch"``: squeezed
     alpha_background: AlphaBackground  # what shows through transparent pixels
     value_range: CheckedRange | None = None  # of 16-bit values, measured over the data set
+    window: Window = FILE  # of DICOM values, see `diascope.data.window`
 
     @property
     def decoding(self) -> Decoding:
         """How files become pixels before they are fitted."""
-        return Decoding(self.alpha_background, self.value_range)
+        return Decoding(self.alpha_background, self.value_range, self.window)
 
     def read(self, content: bytes) -> NDArray[np.uint8]:
         """Decode and fit one file that was not prepared: uint8 (S, S, 3), 0-255.

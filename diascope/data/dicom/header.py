@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from diascope.data.budget import check_size
 from diascope.data.dicom.quiet import quiet_pydicom
-from diascope.data.dicom.structure import DEFLATED, PixelPlace, inflated, read_meta, walk
+from diascope.data.dicom.structure import DEFLATED, Place, inflated, read_meta, walk
 from diascope.errors import ImageError
 from diascope.system.extras import is_installed
 
@@ -130,7 +130,7 @@ def kind_of_object(dataset: Dataset) -> str:
     return name if name and not name[:1].isdigit() else "of an unknown kind"
 
 
-def _judged(dataset: Dataset, place: PixelPlace) -> Numbers:
+def _judged(dataset: Dataset, place: Place) -> Numbers:
     """Return the numbers of the header; ``ImageError`` for one that is impossible or too much."""
     rows, columns = _number(dataset, "Rows"), _number(dataset, "Columns")
     if rows < 1 or columns < 1:
@@ -160,7 +160,7 @@ def _check_samples(numbers: Numbers) -> None:
         raise ImageError(f"{numbers.bits_stored} bits stored in {numbers.bits_allocated}")
 
 
-def _check_frames(numbers: Numbers, place: PixelPlace) -> None:
+def _check_frames(numbers: Numbers, place: Place) -> None:
     """Check that there may be as many frames as are promised."""
     if not 1 <= numbers.n_frames <= MAX_FRAMES:
         raise ImageError(f"{numbers.n_frames:,} frames; at most {MAX_FRAMES:,} are read")
@@ -175,11 +175,17 @@ def _check_frames(numbers: Numbers, place: PixelPlace) -> None:
 
 def _number(dataset: Dataset, name: str, default: int | None = None) -> int:
     """Return a whole number of the header; the first one where there are several."""
-    value: Any = dataset.get(name)
+    try:
+        value: Any = dataset.get(name)
+    except ValueError:
+        raise ImageError(f"{name} is not a whole number") from None
     if isinstance(value, MutableSequence) and value:
         value = value[0]
     if value is None or value == "":
         if default is None:
             raise ImageError(f"DICOM without {name}")
         return default
-    return int(str(value))
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ImageError(f"{name} is not a whole number") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from diascope.data.budget import MAX_FILE_BYTES
@@ -36,9 +37,10 @@ class Meta(NamedTuple):
     end: int
 
 
-class PixelPlace(NamedTuple):
-    """Where the pixel data of a file lie."""
+class Place(NamedTuple):
+    """Where a value of a file lies, such as its pixels."""
 
+    at: int
     n_bytes: int
     n_fragments: int | None  # of encapsulated pixel data, without their table; None of native
 
@@ -97,7 +99,7 @@ def inflated(content: bytes, meta: Meta) -> tuple[bytes, Meta]:
     return b"".join((head, dataset)), meta._replace(syntax=EXPLICIT_LITTLE)
 
 
-def walk(content: bytes, meta: Meta) -> PixelPlace | None:
+def walk(content: bytes, meta: Meta) -> Place | None:
     """Walk all elements of a file; return where its pixel data lie, None without any.
 
     Raises
@@ -106,8 +108,27 @@ def walk(content: bytes, meta: Meta) -> PixelPlace | None:
         The file is cut off, is deeper than `MAX_DEPTH`, has over `MAX_ELEMENTS` elements, or its
         lengths do not fit together.
     """
+    pixels = None
+    for tag, place in _elements(content, meta):
+        pixels = place if tag == PIXEL_DATA else pixels
+    return pixels
+
+
+def find_value(head: bytes, meta: Meta, wanted: int) -> bytes | None:
+    """Return the value of an element from the beginning of a file; None where it is not there.
+
+    Nothing behind it is read. ``ImageError`` as of `walk`, also where the beginning is too short.
+    """
+    for tag, place in _elements(head, meta):
+        if tag >= wanted:
+            return head[place.at : place.at + place.n_bytes] if tag == wanted else None
+    raise ImageError("truncated")
+
+
+def _elements(content: bytes, meta: Meta) -> Iterator[tuple[int, Place]]:
+    """Yield tag and place of every value that is in no sequence, and walk through all of them."""
     order = ">" if meta.syntax == EXPLICIT_BIG else "<"
-    at, n_elements, pixels = meta.end, 0, None
+    at, n_elements = meta.end, 0
     is_implicit = _is_implicit(content, at, is_expected=meta.syntax == IMPLICIT_LITTLE)
     levels = [_Level(len(content), False, is_implicit)]
     while levels:
@@ -118,29 +139,28 @@ def walk(content: bytes, meta: Meta) -> PixelPlace | None:
             continue
         if end - at < 8:
             raise ImageError("truncated")
-        at, inner, place = _step(content, at, level, order)
+        at, inner, found = _step(content, at, level, order)
         if at > end or (inner and inner.end is not None and inner.end > end):
             raise ImageError("truncated")
-        n_elements += 1 + (place.n_fragments or 0 if place else 0)
+        n_elements += 1 + (found[1].n_fragments or 0 if found else 0)
         if n_elements > MAX_ELEMENTS:
             raise ImageError(f"over {MAX_ELEMENTS:,} DICOM elements")
-        if place and len(levels) == 1:
-            pixels = place
+        if found and len(levels) == 1:
+            yield found
         if inner is None:
             levels.pop()
         elif inner is not level:
             levels.append(inner)
         if len(levels) > 2 * MAX_DEPTH:
             raise ImageError(f"DICOM sequences over {MAX_DEPTH} deep")
-    return pixels
 
 
 def _step(
     content: bytes, at: int, level: _Level, order: str
-) -> tuple[int, _Level | None, PixelPlace | None]:
+) -> tuple[int, _Level | None, tuple[int, Place] | None]:
     """Read one element, or what begins or ends an item.
 
-    Returns where to go on; the level there, None if this one has ended; and the place of pixels.
+    Returns where to go on; the level there, None if this one has ended; tag and place of a value.
     """
     if level.is_sequence:
         return *_item(content, at, level, order), None
@@ -150,7 +170,7 @@ def _step(
     if is_sequence(tag, vr, length):
         return at, _Level(None if length == UNDEFINED else at + length, True, vr is None), None
     place, at = _value(content, at, length, order)
-    return at, level, place if tag == PIXEL_DATA else None
+    return at, level, (tag, place)
 
 
 def _is_filler(content: bytes, at: int) -> bool:
@@ -210,10 +230,10 @@ def _closing(level: _Level, tag: int) -> None:
         raise ImageError("damaged (a delimiter that delimits nothing)")
 
 
-def _value(content: bytes, at: int, length: int, order: str) -> tuple[PixelPlace, int]:
+def _value(content: bytes, at: int, length: int, order: str) -> tuple[Place, int]:
     """Pass over a value; return its size and where it ends."""
     if length != UNDEFINED:
-        return PixelPlace(length, None), at + length
+        return Place(at, length, None), at + length
     start, n_fragments = at, 0
     while True:
         if len(content) - at < 8:
@@ -221,7 +241,7 @@ def _value(content: bytes, at: int, length: int, order: str) -> tuple[PixelPlace
         group, element, length = struct.unpack_from(f"{order}HHL", content, at)
         at += 8
         if (group << 16 | element) == _END_OF_SEQUENCE:
-            return PixelPlace(at - start, max(0, n_fragments - 1)), at
+            return Place(start, at - start, max(0, n_fragments - 1)), at
         if (group << 16 | element) != _ITEM:
             raise ImageError("damaged (fragments of pixels)")
         n_fragments, at = n_fragments + 1, at + length

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from diascope.data.formats import FIRST_BYTES
+from diascope.data.sources.dicom import DicomFiles
 from diascope.data.sources.npz import NpzFiles, holds_images
 from diascope.data.sources.reading import kind_of_entry, read_file, unreadable
 from diascope.data.sources.tree import FileTree, is_skipped, name_problem
@@ -32,6 +33,7 @@ def open_files(path: Path) -> FileTree:
     In a folder, ``.zip`` files and, at the top level, ``.npz`` files of images are read as if they
     were folders of the same name (``cell_images.zip/cell_images/...``). Below the top level, a
     ``.zip`` that is refused, or one beyond the first `MAX_ARCHIVES_BELOW`, is a file like others.
+    DICOM files of several frames are listed by frame, see `diascope.data.sources.dicom`.
 
     Raises
     ------
@@ -41,10 +43,14 @@ def open_files(path: Path) -> FileTree:
     """
     path = Path(path)
     if path.is_dir():
-        return FolderFiles(path)
+        return DicomFiles(FolderFiles(path))
     if path.is_file():
-        return NpzFiles(path) if path.suffix.lower() == ".npz" else ZipFiles(path)
+        return DicomFiles(_open_archive(path))
     raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
+
+
+def _open_archive(path: Path) -> FileTree:
+    return NpzFiles(path) if path.suffix.lower() == ".npz" else ZipFiles(path)
 
 
 class FolderFiles(FileTree):
@@ -71,7 +77,7 @@ class FolderFiles(FileTree):
         try:
             for name in self._scan():
                 if "/" not in name and _is_archive(root / name):
-                    self._archives[name] = open_files(root / name)
+                    self._archives[name] = _open_archive(root / name)
                 else:
                     self._files.add(name)
             self._open_archives_below()
@@ -140,11 +146,11 @@ class FolderFiles(FileTree):
             return found[0].read(found[1])
         return read_file(self._path(name))
 
-    def read_start(self, name: str) -> bytes:
+    def read_start(self, name: str, n_bytes: int = FIRST_BYTES) -> bytes:
         """Return the first bytes of a file; errors as of `read`."""
         if found := self._in_archive(name):
-            return found[0].read_start(found[1])
-        return read_file(self._path(name), FIRST_BYTES)
+            return found[0].read_start(found[1], n_bytes)
+        return read_file(self._path(name), n_bytes)
 
     def local_path(self, name: str) -> Path | None:
         """Return where a file lies on disk by itself; None for a member of an archive."""

@@ -23,7 +23,7 @@ HOW = {
     THUMBNAIL: "list them in a table, or move them to a folder of their own",
     "archive": "unpack it",
     "table": "prepare the table itself",
-    "DICOM": "save them as PNG",
+    "DICOM without its first 132 bytes": "write them whole, as `dcmconv` of DCMTK does",
     "unreadable": "see to their permissions",
 }
 TABLES = (".csv", ".tsv", ".tab", ".xlsx", ".xls", ".ods", ".parquet", ".json", ".jsonl")

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diascope.data.formats import FIRST_BYTES, has_image_suffix, is_image_content
+from diascope.data.formats import FIRST_BYTES, is_image_file
 
 _CONTROL, _SURROGATE = re.compile(r"[\x00-\x1f\x7f]"), re.compile("[\ud800-\udfff]")
 # What desktops, network storage and their thumbnailers leave behind.
@@ -51,9 +51,9 @@ class FileTree(ABC):
     def read(self, name: str) -> bytes:
         """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
 
-    def read_start(self, name: str) -> bytes:
-        """Return the first `FIRST_BYTES` of a file, or all that there are; errors as of `read`."""
-        return self.read(name)[:FIRST_BYTES]
+    def read_start(self, name: str, n_bytes: int = FIRST_BYTES) -> bytes:
+        """Return the first bytes of a file, or all that there are; errors as of `read`."""
+        return self.read(name)[:n_bytes]
 
     def is_image(self, name: str) -> bool:
         """Say whether a file is an image: by the ending of its name, or else by its content.
@@ -63,7 +63,7 @@ class FileTree(ABC):
         SourceError
             The name does not tell, and the file cannot be read.
         """
-        return has_image_suffix(name) or is_image_content(self.read_start(name))
+        return is_image_file(name, lambda: self.read_start(name))
 
     def local_path(self, name: str) -> Path | None:  # noqa: ARG002 - for trees that have one
         """Return where a file lies on disk by itself; None for a member of an archive."""

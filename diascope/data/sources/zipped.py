@@ -85,10 +85,10 @@ class ZipFiles(FileTree):
             content.write(piece)
         return content.getvalue()
 
-    def read_start(self, name: str) -> bytes:
+    def read_start(self, name: str, n_bytes: int = FIRST_BYTES) -> bytes:
         """Return the first bytes of a member; only they are unpacked, and nothing is checked."""
         try:
-            return next(self._unpacked(self._member(name), FIRST_BYTES), b"")[:FIRST_BYTES]
+            return next(self._unpacked(self._member(name), n_bytes), b"")[:n_bytes]
         except (OSError, struct.error, zlib.error) as error:
             raise self._damaged(name) from error
 
