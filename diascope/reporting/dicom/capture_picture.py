@@ -42,7 +42,7 @@ from diascope.reporting.figures.style import styled
 from diascope.system.words import printable
 
 WIDTH_PX, HEIGHT_PX, DOTS_PER_INCH = 1600, 900, 100
-GROUND, INK, SOFT, FAINT = "#0f1419", "#f2f5f8", "#a9b4c0", "#2b343e"
+GROUND, PANEL, INK, SOFT, FAINT = "#0f1419", "#1a212a", "#f2f5f8", "#a9b4c0", "#2b343e"
 AMBER, BLUE = "#ffb454", "#5cb3ff"
 LEVELS = {"pass": "#63d297", "weak": AMBER, "fail": "#ff8078", "not tested": SOFT}
 MOST_CLASSES = 8  # that have a bar
@@ -105,17 +105,18 @@ class _Page:
         self.figure.text(x / self.width, y / self.height, shown, size=size, color=colour, **placed)
 
     def paragraph(
-        self, x: float, y: float, text: str, size: float, colour: str, width: float
+        self, x: float, y: float, text: str, size: float, colour: str, width: float, floor: float
     ) -> float:
         """Write a text in lines of at most ``width``; return where the next one may begin.
 
-        What would come below `FLOOR`, or of the foot below the page, is left out, and dots say so.
+        What would come below ``floor`` is left out, and dots say so.
         """
-        step, floor = size * 1.42 / 72, FLOOR if y > FLOOR else 0.2
+        step = size * 1.42 / 72
         lines = wrapped(printable(text), size, width)
         n_lines = max(0, int((y - floor) / step))
         if len(lines) > n_lines:
-            lines = [*lines[: max(0, n_lines - 1)], "…"] if n_lines else []
+            last = lines[n_lines - 1].rpartition(" ")[0] if n_lines else ""
+            lines = [*lines[: n_lines - 1], f"{last} …"] if n_lines else []
         for line in lines:
             self.text(x, y, line, size, colour)
             y -= step
@@ -142,6 +143,7 @@ class _Page:
                 height / self.height,
                 facecolor=colour,
                 edgecolor="none",
+                zorder=-1,
                 transform=self.figure.transFigure,
             )
         )
@@ -185,6 +187,7 @@ def _head(page: _Page, prediction: Prediction, card: Card) -> None:
     call = headline(prediction, card) if is_called else "Indeterminate: refer to a person"
     call = "Prediction withheld: refer to a person" if prediction.is_withheld else call
     why = prediction.refer_reason or "class called by the network, and its probability"
+    why = "out of distribution: unlike what the network knows" if prediction.is_withheld else why
     page.text(
         LEFT,
         8.62,
@@ -212,14 +215,15 @@ def _source(page: _Page, source: NDArray[np.uint8]) -> None:
     height, width = source.shape[:2]
     page.text(LEFT, 7.52, "Source image", 12, INK, weight="bold")
     page.text(LEFT + SIDE, 7.5, f"{width} x {height} px", 10.5, SOFT, ha="right")
+    page.box(LEFT, TOP - SIDE, SIDE, SIDE, PANEL)
     page.picture(LEFT, TOP, source, SIDE)
 
 
 def _map(page: _Page, capture: Capture, card: Card) -> None:
     one = capture.heat_map
+    page.box(SECOND, TOP - SIDE, SIDE, SIDE, PANEL)
     if one is None:
         page.text(SECOND, 7.52, "No heat map", 12, INK, weight="bold")
-        page.box(SECOND, TOP - SIDE, SIDE, SIDE, "#171d24")
         why = (
             "The prediction is withheld, and nothing of it is explained."
             if capture.prediction.is_withheld
@@ -253,7 +257,7 @@ def _map(page: _Page, capture: Capture, card: Card) -> None:
         f"Evidence for {title}, in {unit_of(one.method)}s, over what the network sees "
         f"({card.size_px} x {card.size_px} px); {one.side} x {one.side} places are told apart."
     )
-    page.paragraph(SECOND, TOP - SIDE - 0.12, about, 10.5, SOFT, SIDE + 0.3)
+    page.paragraph(SECOND, TOP - SIDE - 0.12, about, 10.5, SOFT, SIDE + 0.3, FLOOR - 0.1)
 
 
 def _words(page: _Page, prediction: Prediction, card: Card) -> None:
@@ -262,17 +266,16 @@ def _words(page: _Page, prediction: Prediction, card: Card) -> None:
         title = "Calibrated probabilities" if card.n_calibrated else "Probabilities, not calibrated"
         page.text(COLUMN, y, title, 12, INK, weight="bold")
         y = _bars(page, y - 0.36, prediction, card) - 0.12
-    for text in (decision_text(prediction, card), set_text(prediction, card), ood_text(prediction)):
+    for text in (decision_text(prediction, card), ood_text(prediction), set_text(prediction, card)):
         if text:
-            y = page.paragraph(COLUMN, y, text, 10.5, INK, COLUMN_WIDTH) - 0.12
+            y = page.paragraph(COLUMN, y, text, 10.5, INK, COLUMN_WIDTH, FLOOR) - 0.12
 
 
 def _bars(page: _Page, y: float, prediction: Prediction, card: Card) -> float:
     order = np.argsort(-prediction.probabilities, kind="stable")
     for index in order[:MOST_CLASSES]:
         value = float(prediction.probabilities[index])
-        is_in = prediction.in_set is not None and bool(prediction.in_set[index])
-        name = card.title_of(card.classes[index]) + (" (in the set)" if is_in else "")
+        name = card.title_of(card.classes[index])
         page.text(COLUMN, y, fitting(printable(name), 10.5, COLUMN_WIDTH - 0.85), 10.5, INK)
         page.text(COLUMN + COLUMN_WIDTH, y, percent(value), 10.5, INK, ha="right")
         page.box(COLUMN, y - 0.27, COLUMN_WIDTH, 0.07, FAINT)
@@ -290,7 +293,10 @@ def _foot(page: _Page, card: Card, point: NamedPoint | None) -> None:
     page.box(LEFT, 1.18, page.width - 2 * LEFT, 0.012, FAINT)
     at = "" if point is None else f", operating point {point.name}"
     network = f"{algorithm_name(card)}, bundle {card.digest}{at}."
-    width = page.width - 2 * LEFT
-    y = page.paragraph(LEFT, 1.02, f"Network: {network}", 10, SOFT, width)
-    y = page.paragraph(LEFT, y, f"Intended use: {card.intended_use}", 10, SOFT, width)
-    page.paragraph(LEFT, y, f"Made by a program, verified by nobody. {OF_DATES}", 10, SOFT, width)
+    y = 1.02
+    for text in (
+        f"Made by a program, verified by nobody. {OF_DATES}",
+        f"Network: {network}",
+        f"Intended use: {card.intended_use}",
+    ):
+        y = page.paragraph(LEFT, y, text, 10, SOFT, page.width - 2 * LEFT, 0.2)
