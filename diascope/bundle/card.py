@@ -15,6 +15,7 @@ from diascope.data.codes import Code, code_of
 from diascope.data.image import AlphaBackground, Fit
 from diascope.data.pixels import Pixels
 from diascope.data.value_range import CheckedRange
+from diascope.data.window import FILE, Window
 from diascope.errors import DataError, RunError
 from diascope.metrics.operating_point import OperatingPoint
 from diascope.metrics.prediction_sets import PredictionSets
@@ -77,10 +78,11 @@ class Card(BaseModel):
     recalibration: Recalibration | None = None
     # Images, of groups not learned from, that temperature, threshold and sets were chosen on
     n_calibrated: int = Field(default=0, ge=0)
-    size_px: int = Field(ge=8, le=2048)  # these four: see `diascope.data.pixels.Pixels`
+    size_px: int = Field(ge=8, le=2048)  # these five: see `diascope.data.pixels.Pixels`
     fit: Fit
     alpha_background: AlphaBackground
     value_range: CheckedRange | None = None
+    window: Window = FILE
     # Per channel, of pixel values in 0-1
     mean: tuple[Fraction, ...] = Field(min_length=3, max_length=3)
     std: tuple[Deviation, ...] = Field(min_length=3, max_length=3)
@@ -183,7 +185,7 @@ class Card(BaseModel):
     @property
     def pixels(self) -> Pixels:
         """How an image becomes the square that the network sees."""
-        return Pixels(self.size_px, self.fit, self.alpha_background, self.value_range)
+        return Pixels(self.size_px, self.fit, self.alpha_background, self.value_range, self.window)
 
     def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the predicted class indices (N,) of probabilities (N, K)."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
 from diascope.data.pixels import Pixels
+from diascope.data.sources.dicom import (
+    OTHER_FRAME,
+    FrameReader,
+    Frames,
+    choose_frames,
+    frame_of,
+    frames_in,
+)
 from diascope.data.sources.folder import open_files
-from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images
+from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images, not_taken
 from diascope.data.sources.reading import read_file
 from diascope.errors import ImageError, SourceError
 from diascope.system.words import printable
@@ -25,7 +33,7 @@ ImageFile = tuple[str, Callable[[], bytes]]  # the path to show, and how to read
 
 
 def list_image_files(
-    paths: list[Path], opened: ExitStack
+    paths: list[Path], opened: ExitStack, *, frames: Frames = "all"
 ) -> tuple[list[ImageFile], list[NotTaken]]:
     """List what is to be read, each file once, and what is left.
 
@@ -35,6 +43,8 @@ def list_image_files(
         Images; folders and ZIP archives, in which every image is taken.
     opened : ExitStack
         Keeps the folders and archives open.
+    frames : str
+        Which frames of DICOM files are taken, see `diascope.data.sources.dicom.choose_frames`.
 
     Raises
     ------
@@ -47,10 +57,13 @@ def list_image_files(
         raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
     images: dict[Path, ImageFile] = {}  # by where they really lie: each once
     left: list[NotTaken] = []
+    reader = opened.enter_context(closing(FrameReader()))
     for path in paths:
         shown = printable(path.as_posix())
         if not (path.is_dir() or path.suffix.lower() == ".zip"):
-            images.setdefault(path.resolve(), (shown, partial(read_file, path)))
+            listed, others = _of_file(path, shown, reader, frames)
+            images.update({key: image for key, image in listed.items() if key not in images})
+            left += others
             continue
         try:
             files = opened.enter_context(open_files(path))
@@ -59,8 +72,9 @@ def list_image_files(
                 raise
             images.setdefault(path.resolve(), (shown, partial(_refuse, error.problem)))
             continue
-        found, others = list_images(files)
-        left += others
+        listed, others = list_images(files)
+        found = choose_frames(listed, frames)
+        left += [*others, *_other_frames(listed, found)]
         for name in found:
             image = (f"{shown}/{name}", partial(files.read, name))
             images.setdefault((path / name).resolve(), image)
@@ -76,6 +90,26 @@ def list_image_files(
             fix=f"Name image files, or folders with them: {', '.join(IMAGE_KINDS)}.",
         )
     return list(images.values()), left
+
+
+def _of_file(
+    path: Path, shown: str, reader: FrameReader, frames: Frames
+) -> tuple[dict[Path, ImageFile], list[NotTaken]]:
+    """Return the images in one file by where they lie, and the frames that were not asked for."""
+    read = partial(read_file, path)
+    names = frames_in(shown, lambda n_bytes: read_file(path, n_bytes), read)
+    chosen = choose_frames(names, frames)
+    images = {}
+    for name in chosen:
+        number = frame_of(name) if name != shown else None
+        get = read if number is None else partial(reader.read, str(path), number, read)
+        images[path.resolve().with_name(f"{path.name}{name[len(shown) :]}")] = (name, get)
+    return images, _other_frames(names, chosen)
+
+
+def _other_frames(names: list[str], chosen: list[str]) -> list[NotTaken]:
+    others = sorted(set(names) - set(chosen))
+    return [not_taken(OTHER_FRAME, others)] if others else []
 
 
 def _refuse(problem: str) -> bytes:

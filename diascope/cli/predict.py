@@ -40,9 +40,16 @@ def predict(
         typer.Option(
             metavar="REGEX",
             help="Regular expression that finds the group (patient) in a file name, or in its "
-            "path; a second table then has a row per group.",
+            "path, or dicom:PatientID, dicom:StudyInstanceUID or dicom:SeriesInstanceUID; a second "
+            "table then has a row per group.",
         ),
     ] = None,
+    frames: Annotated[
+        str,
+        typer.Option(
+            metavar="WHICH", help="DICOM files of several frames: all, first or middle of them."
+        ),
+    ] = "all",
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -101,6 +108,7 @@ def predict(
             operating_point=operating_point,
             threshold=threshold,
             group_from=group_from,
+            frames=frames,
             overwrite=overwrite,
             explain=explain,
             sr=sr,

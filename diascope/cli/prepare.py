@@ -41,7 +41,7 @@ def prepare(
         typer.Option(
             metavar="REGEX",
             help="Your own data: regular expression that finds the group in a file name, or in "
-            "its path.",
+            "its path; or dicom:PatientID, dicom:StudyInstanceUID, dicom:SeriesInstanceUID.",
         ),
     ] = None,
     group: Annotated[
@@ -84,6 +84,21 @@ def prepare(
             help="Your own data: treat spellings of one class, group or file name as the same.",
         ),
     ] = False,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Your own DICOM files: file (the default) shows the first VOI LUT or window of "
+            "each file, full all stored values, centre/width such as 40/400 a fixed window.",
+        ),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Your own DICOM files of several frames: all (the default), first or middle.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +148,8 @@ def prepare(
         "on": on,
         "class_level": class_level,
         "accept_spellings": accept_spellings or None,
+        "window": window,
+        "frames": frames,
     }
     dataset = _own_or_name(data, source, own_options)
     with progress_bars() as progress:

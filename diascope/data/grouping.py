@@ -1,9 +1,13 @@
 """Groups out of file names, by a rule.
 
 A rule is a regular expression; the group is its first pair of brackets, or the whole match. It is
-searched in the file name, and in the whole path if it holds a ``/``. The engine is that of Rust:
-its time grows with the length of the name and no faster, so no rule can hang; look-around and
-back-references are not known to it.
+searched in the file name, and in the whole path if it holds a ``/``; of the frames of a DICOM file,
+in the name of the file, so that they are of one group. The engine is that of Rust: its time grows
+with the length of the name and no faster, so no rule can hang; look-around and back-references are
+not known to it.
+
+A rule such as ``dicom:PatientID`` reads the headers of DICOM files instead, see
+`diascope.data.dicom.groups`.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from diascope.data.dicom.groups import PREFIX
+from diascope.data.sources.dicom import file_of
 from diascope.errors import SettingsError
 
 LONGEST_RULE = 500
@@ -52,7 +58,9 @@ def search_groups(paths: Sequence[str], rule: str) -> pl.Series:
     """
     if len(rule) > LONGEST_RULE:
         raise SettingsError(f"An expression for groups has at most {LONGEST_RULE} letters.")
-    names = pl.Series("path", list(paths), dtype=pl.String)
+    if rule.startswith(PREFIX):
+        raise SettingsError(f"{rule} reads DICOM files, and here are only names.")
+    names = pl.Series("path", list(map(file_of, paths)), dtype=pl.String)
     if "/" not in rule:
         names = names.str.split("/").list.last()
     try:

@@ -22,6 +22,7 @@ from diascope.data.image import Decoding, open_image, values_in
 from diascope.data.sources.folder import FileTree
 from diascope.data.value_range import SeenValues, Values
 from diascope.data.visible import Look, Visible, look_at
+from diascope.data.window import FILE
 from diascope.errors import DataError, ImageError, SourceError
 from diascope.system.progress import Progress, ShowProgress, silent
 
@@ -75,6 +76,7 @@ def inspect_images(
     table: pl.DataFrame,
     *,
     alpha_background: str,
+    window: str = FILE,
     see: See | None = None,
     progress: ShowProgress = silent,
 ) -> Inspected:
@@ -88,7 +90,7 @@ def inspect_images(
         Is given each image that can be read, from several threads: its path and its pixels,
         uint8 (H, W, 3), 0-255.
     """
-    paths, decoding = table["path"].to_list(), Decoding(alpha_background)
+    paths, decoding = table["path"].to_list(), Decoding(alpha_background, window=window)
     visible, seen = Visible(), SeenValues()
 
     def look(path: str) -> _Facts | Values | Rejected:
@@ -114,7 +116,7 @@ def inspect_images(
     found = look_at_all(paths, "checking images")
     deep = [row for row, one in enumerate(found) if one is None]
     if deep:
-        decoding = Decoding(alpha_background, seen.value_range)
+        decoding = Decoding(alpha_background, seen.value_range, window)
         again = look_at_all([paths[row] for row in deep], "scaling 16-bit images")
         for row, one in zip(deep, again, strict=True):
             found[row] = one

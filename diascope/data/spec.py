@@ -14,6 +14,7 @@ from diascope.data.image import Decoding
 from diascope.data.sources.tree import FileTree
 from diascope.data.story import Statement
 from diascope.data.value_range import ValueRange, check_range
+from diascope.data.window import FILE, check_window
 from diascope.errors import DataError, SettingsError
 from diascope.task import Task
 
@@ -61,6 +62,9 @@ class DatasetCard:
     alpha_background: str = "black"
     # The 16-bit values that are black and white, as measured; None where no image has 16 bits.
     value_range: ValueRange | None = None
+    # The values of DICOM files that are: ``"file"``, ``"full"`` or ``"40/400"``, see
+    # `diascope.data.window`.
+    window: str = FILE
     # Plan settings that suit these images: ``{name: (value, reason)}``.
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     # What pages and pictures call the classes whose names are codes: ``{"mel": "melanoma"}``.
@@ -78,7 +82,7 @@ class DatasetCard:
     @property
     def decoding(self) -> Decoding:
         """How its files become pixels."""
-        return Decoding(self.alpha_background, self.value_range)
+        return Decoding(self.alpha_background, self.value_range, self.window)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values for JSON, with ``classes`` and ``positive`` instead of ``task``."""
@@ -108,6 +112,7 @@ class DatasetCard:
             }
             if rest.get("value_range") is not None:
                 rest["value_range"] = check_range(ValueRange(*map(int, rest["value_range"])))
+            check_window(rest.get("window", FILE))
             story = {
                 key: Statement(**statement)
                 for key, statement in dict(rest.pop("story", {})).items()

@@ -25,7 +25,9 @@ from diascope.bundle.prediction_table import (
 )
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.bundle.predictions_by_group import by_group, groups_path
+from diascope.data.dicom.groups import groups_from_tag, tag_of
 from diascope.data.grouping import groups_from
+from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import SettingsError
 from diascope.reporting.beside_predictions import dicom_settings_of, open_beside
@@ -44,6 +46,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     operating_point: str | None = None,
     threshold: float | None = None,
     group_from: str | None = None,
+    frames: str = "all",
     overwrite: bool = False,
     explain: Path | str | None = None,
     sr: bool = False,
@@ -73,7 +76,10 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     threshold : float, optional
         The probability, 0-1, from which on the positive class is called, without a guarantee.
     group_from : str, optional
-        A regular expression that finds the group in a path, as in ``prepare``.
+        A regular expression that finds the group in a path, or ``"dicom:PatientID"``, as in
+        ``prepare``.
+    frames : str
+        Which frames of DICOM files are predicted: ``"all"``, ``"first"`` or ``"middle"``.
     overwrite : bool
         Replace ``out`` where it exists.
     explain : path, optional
@@ -117,10 +123,12 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     known = known_images(model)
     digests: dict[str, str] = {}
     with ExitStack() as opened:
-        images, left = list_image_files([Path(path) for path in paths], opened)
+        images, left = list_image_files(
+            [Path(path) for path in paths], opened, frames=check_frames(frames)
+        )
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
-        groups = groups_from([path for path, _ in images], group_from) if group_from else None
+        groups = _groups(images, group_from, say) if group_from else None
         images = [noting(image, digests) for image in images]
         beside = open_beside(
             model,
@@ -145,7 +153,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         pl.concat(tables),
         bundle.card,
         point,
-        groups=[group for group, _ in found] if groups is None else groups.to_list(),
+        groups=[group for group, _ in found] if groups is None else groups,
         splits=[split for _, split in found],
     )
     write_table(beside.finish(table), out)
@@ -157,6 +165,16 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     if wanted is not None and beside.dicom is not None:
         wanted.send(beside.dicom, out, progress=progress, say=say)
     return out
+
+
+def _groups(images: list[ImageFile], group_from: str, say: Callable[[str], None]) -> list[str]:
+    tag = tag_of(group_from)
+    if tag is None:
+        return groups_from([path for path, _ in images], group_from).to_list()
+    groups, remarks = groups_from_tag(dict(images), tag)
+    for remark in remarks:
+        say(remark)
+    return groups
 
 
 def _check_is_free(*paths: Path, overwrite: bool) -> None:

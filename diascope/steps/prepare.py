@@ -91,6 +91,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
             files,
             rows,
             alpha_background=spec.alpha_background,
+            window=spec.window,
             see=described.see if described else None,
             progress=progress,
         )

@@ -127,6 +127,7 @@ def _decide(
         class_counts=tuple(counts),
         alpha_background=prepared.dataset.alpha_background,
         value_range=prepared.dataset.value_range,
+        window=prepared.dataset.window,
         settings=prepared.dataset.settings,
     )
     return derive_plan(recipe, data, look_at_machine(), weights_sha256=weights_sha256)

@@ -173,6 +173,7 @@ def card_of(
         fit=plan.pixels.fit,
         alpha_background=plan.pixels.alpha_background,
         value_range=plan.pixels.value_range,
+        window=plan.pixels.window,
         mean=ready.mean,
         std=ready.std,
         views=plan.views,

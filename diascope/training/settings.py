@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import ValidationError
 
 from diascope.data.value_range import ValueRange
+from diascope.data.window import FILE
 from diascope.errors import SettingsError, UnknownNameError
 from diascope.models.find import find_model
 from diascope.models.spec import PRETRAINED, RANDOM, Head, ModelSpec
@@ -78,6 +79,7 @@ class DataFacts:
     class_counts: tuple[int, ...]  # training images of each class, of the first fold
     alpha_background: str = "black"
     value_range: ValueRange | None = None
+    window: str = FILE
     settings: Settings = field(default_factory=dict)  # that suit these images
 
 
@@ -163,6 +165,8 @@ def allowed(name: str) -> str:
         kind, *notes = get_args(kind)
     if name == "value_range":
         return "none, or two whole numbers such as [0, 4095]: the 16-bit values of black and white"
+    if name == "window":
+        return "file, full, or centre/width such as 40/400: the DICOM values of black and white"
     if get_origin(kind) is Literal:
         *words, last = map(str, get_args(kind))
         return f"{', '.join(words)} or {last}"
@@ -189,6 +193,7 @@ def _from_data(data: DataFacts) -> Settings:
             data.value_range,
             "measured over the data set" if data.value_range else "no image has 16 bits",
         ),
+        "window": (data.window, "set when the data set was prepared"),
         "max_epochs": (
             epochs,
             f"{n_train:,} training images, {epochs * n_train:,} seen in total",

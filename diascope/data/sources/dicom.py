@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,7 +17,7 @@ from diascope.data.dicom.frames import HEAD_BYTES, count_frames, is_single, sing
 from diascope.data.dicom.header import Numbers, read_with_numbers
 from diascope.data.formats import DICOM_SUFFIXES, FIRST_BYTES, has_image_suffix, kind_of
 from diascope.data.sources.tree import FileTree
-from diascope.errors import ImageError, SourceError
+from diascope.errors import ImageError, SourceError, UnknownNameError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,6 +38,14 @@ def file_of(name: str) -> str:
     """
     found = _FRAME.fullmatch(name)
     return found[1] if found else name
+
+
+def check_frames(frames: str) -> Frames:
+    """Return a choice of frames that somebody gives; ``UnknownNameError`` if there is none."""
+    for one in FRAMES:
+        if one == frames:
+            return one
+    raise UnknownNameError("choice of frames", frames, FRAMES)
 
 
 def choose_frames(names: Sequence[str], frames: Frames) -> list[str]:
@@ -62,8 +71,27 @@ def choose_frames(names: Sequence[str], frames: Frames) -> list[str]:
     return [name for name in names if name in wanted or file_of(name) == name]
 
 
-def frame_names(name: str, n_frames: int) -> list[str]:
-    """Return the names of the images in a file of so many frames."""
+def frame_of(name: str) -> int | None:
+    """Return the number of a frame, from 1; None of the name of a file."""
+    found = _FRAME.fullmatch(name)
+    return int(found[2]) if found else None
+
+
+def frames_in(
+    name: str, read_start: Callable[[int], bytes], read: Callable[[], bytes]
+) -> list[str]:
+    """Return the names of the images in a file: its own, or those of its frames.
+
+    ``read_start`` returns so many of the first bytes of the file, and ``read`` all of them.
+    """
+    if has_image_suffix(name) and not name.rstrip(" .").lower().endswith(DICOM_SUFFIXES):
+        return [name]
+    try:
+        if kind_of(read_start(FIRST_BYTES)) != "DICOM" or is_single(read_start(HEAD_BYTES)):
+            return [name]
+        n_frames = count_frames(read())
+    except SourceError:  # what is wrong with it is said when it is read
+        return [name]
     return [name] if n_frames == 1 else [f"{name}#frame={n + 1}" for n in range(n_frames)]
 
 
@@ -156,13 +184,6 @@ class DicomFiles(FileTree):
         return True
 
     def _frames_of(self, name: str) -> list[str]:
-        if has_image_suffix(name) and not name.rstrip(" .").lower().endswith(DICOM_SUFFIXES):
-            return [name]
-        try:
-            if kind_of(self._files.read_start(name)) != "DICOM":
-                return [name]
-            if is_single(self._files.read_start(name, HEAD_BYTES)):
-                return [name]
-            return frame_names(name, count_frames(self._files.read(name)))
-        except SourceError:  # what is wrong with it is said when it is read
-            return [name]
+        return frames_in(
+            name, partial(self._files.read_start, name), partial(self._files.read, name)
+        )

@@ -12,12 +12,20 @@ from pathlib import Path
 
 import polars as pl
 
+from diascope.data.sources.dicom import Frames, check_frames, file_of
 from diascope.data.sources.folder import FileTree, open_files
 from diascope.data.sources.tables import check_is_table
 from diascope.data.spec import DatasetSpec
 from diascope.data.spellings import with_one_spelling
+from diascope.data.window import FILE, check_window
 from diascope.datasets.own.columns import parse_columns
 from diascope.datasets.own.folder import read_folder
+from diascope.datasets.own.frames import (
+    check_groups_of_frames,
+    files_of_frames,
+    other_frames,
+    with_frames,
+)
 from diascope.datasets.own.groups import ask_for_groups, kind_of_groups, with_groups
 from diascope.datasets.own.layout import LEVEL_OPTION, split_of
 from diascope.datasets.own.paths import place_paths
@@ -45,6 +53,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     groups_table: Path | str | None = None,
     on: str | None = None,
     accept_spellings: bool = False,
+    window: str | None = None,
+    frames: Frames | None = None,
     progress: ShowProgress = silent,
 ) -> DatasetSpec:
     """Declare the user's own images as a data set.
@@ -63,7 +73,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     group_kind : str, optional
         What a group is, such as ``"patient"``.
     group_from : str, optional
-        The rule that finds the group in a file name, see `diascope.data.grouping`.
+        The rule that finds the group in a file name, or the tag of DICOM headers that is the group,
+        such as ``"dicom:PatientID"``; see `diascope.data.grouping`.
     ungrouped : bool
         Take every image as independent of all others.
     columns : sequence of str
@@ -75,6 +86,10 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         that holds the group.
     accept_spellings : bool
         Take the spellings of one class or group as one, and of a file name the file.
+    window : str, optional
+        Which values of DICOM files are black and white, see `diascope.data.window.check_window`.
+    frames : str, optional
+        Which frames of DICOM files are images: ``"all"``, the default, ``"first"``, ``"middle"``.
 
     Raises
     ------
@@ -86,18 +101,23 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     """
     path = Path(path)
     _check_options(path, columns, class_level, groups_table, on)
+    chosen = _check_dicom(window, frames)
     root = _root(path, source)
     if path.is_dir():
-        read = read_folder(path, class_level=class_level)
+        read = read_folder(path, class_level=class_level, frames=chosen)
     else:
         read = read_table(path, parse_columns(columns))
     table, remarks = read.table, list(read.remarks)
     _check_number_of_classes(table, path)
     with open_files(root) as files:
-        table, notes = _placed(table, files, accept=accept_spellings)
+        table, notes = _placed(table, files, accept=accept_spellings, frames=chosen)
         remarks += notes
+        passed = read.passed
+        if chosen != "all":
+            passed = passed | other_frames(files.names(), table["path"].to_list())
         if group_from is not None or ungrouped or groups_table is None:
-            table = with_groups(table, group_from, ungrouped=ungrouped)
+            table, notes = with_groups(table, group_from, ungrouped=ungrouped, files=files)
+            remarks += notes
         if groups_table is not None and on is not None:
             table, notes = join_patients(table, Path(groups_table), on, accept=accept_spellings)
             remarks += notes
@@ -109,6 +129,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         task = _task(table, positive)
         if "group" not in table.columns:
             raise ask_for_groups(files, table, path, n_classes=task.n_classes, progress=progress)
+        check_groups_of_frames(table, where=path)
+        has_frames = len(set(map(file_of, table["path"]))) < table.height
 
     options = {
         "--name": name,
@@ -119,6 +141,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         LEVEL_OPTION: class_level,
         "--groups-table": groups_table,
         "--on": on,
+        "--window": window,
+        "--frames": frames,
     }
     return DatasetSpec(
         name=_name(path) if name is None else name,
@@ -126,7 +150,11 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         modality="modality not stated",
         task=task,
         group_kind=kind_of_groups(
-            group_kind, column=on or parse_columns(columns).get("group"), ungrouped=ungrouped
+            group_kind,
+            column=on or parse_columns(columns).get("group"),
+            ungrouped=ungrouped,
+            group_from=group_from,
+            has_frames=has_frames,
         ),
         licence="the user's own images, none stated",
         citation="",
@@ -135,7 +163,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         path=path.resolve(),
         options=_words(options, columns, accept_spellings=accept_spellings),
         remarks=(*remarks, *_remarks(task)),
-        passed=read.passed,
+        passed=passed,
+        window=window or FILE,
     )
 
 
@@ -161,6 +190,15 @@ def _check_options(
             "column that names the group.",
             fix="Pass both, such as --groups-table patients.csv --on patient_id.",
         )
+
+
+def _check_dicom(window: str | None, frames: str | None) -> Frames:
+    """Check the options for DICOM files; return which frames are taken."""
+    try:
+        check_window(window or FILE)
+    except ValueError as error:
+        raise SettingsError(f"--window {error}, not {window!r}.") from error
+    return check_frames(frames or "all")
 
 
 def _root(path: Path, source: Path | str | None) -> Path:
@@ -198,11 +236,17 @@ def _check_number_of_classes(table: pl.DataFrame, path: Path) -> None:
 
 
 def _placed(
-    table: pl.DataFrame, files: FileTree, *, accept: bool = False
+    table: pl.DataFrame, files: FileTree, *, accept: bool = False, frames: Frames = "all"
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows with the paths of the files that are there, and an id for each."""
-    paths, remarks = place_paths(table["path"], files.names(), root=files.root, accept=accept)
-    table = table.with_columns(paths)
+    """Return the rows with the paths of the files that are there, and an id for each.
+
+    A DICOM file of several frames becomes a row a frame.
+    """
+    names = files.names()
+    known = [*names, *files_of_frames(names)]
+    paths, remarks = place_paths(table["path"], known, root=files.root, accept=accept)
+    table = with_frames(table.with_columns(paths), names, frames)
+    paths = table["path"]
     if "image_id" not in table.columns:
         table = table.with_columns(image_id=paths)
     return table, remarks

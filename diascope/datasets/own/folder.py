@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
+from diascope.data.sources.dicom import Frames, choose_frames
 from diascope.data.sources.folder import open_files
 from diascope.data.sources.listing import describe_not_taken, list_images
 from diascope.datasets.own.copies import find_copies
@@ -34,7 +35,7 @@ class Reading:
     passed: dict[str, list[str]] = field(default_factory=dict)
 
 
-def read_folder(path: Path, *, class_level: int | None = None) -> Reading:
+def read_folder(path: Path, *, class_level: int | None = None, frames: Frames = "all") -> Reading:
     """List the images of a folder by class.
 
     Parameters
@@ -43,6 +44,8 @@ def read_folder(path: Path, *, class_level: int | None = None) -> Reading:
         The folder.
     class_level : int, optional
         The level of folders that are the classes, 1 for the top; found if not given.
+    frames : str
+        Which frames of DICOM files are taken, see `diascope.data.sources.dicom.choose_frames`.
 
     Returns
     -------
@@ -59,6 +62,7 @@ def read_folder(path: Path, *, class_level: int | None = None) -> Reading:
     """
     with open_files(path) as files:
         found, left = list_images(files)
+        found = choose_frames(found, frames)
         copies = find_copies(files, found)
         others = [name for name in files.names() if not has_image_suffix(name)]
     images = [name for name in found if name not in copies]

@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
+from diascope.data.dicom.groups import (
+    group_sizes,
+    groups_from_tag,
+    has_dicom,
+    kind_of_tag,
+    tag_of,
+)
 from diascope.data.duplicates.equal import join_duplicates
 from diascope.data.grouping import groups_from
 from diascope.data.inspect import inspect_images
 from diascope.data.proposals import Pattern, find_patterns
+from diascope.data.sources.dicom import file_of
 from diascope.data.sources.tree import FileTree
 from diascope.data.spec import UNGROUPED
-from diascope.errors import GroupsUnknownError, SettingsError
+from diascope.errors import GroupsUnknownError, SettingsError, SourceError
 from diascope.system.progress import ShowProgress
 from diascope.system.words import counted
 
+BY_PATIENT = "dicom:PatientID"
 KINDS = r"patient|subject|participant|person|case|lesion|slide|specimen"
 
 
-def with_groups(table: pl.DataFrame, group_from: str | None, *, ungrouped: bool) -> pl.DataFrame:
-    """Return the table with ``group`` where the user or the table says what it is.
+def with_groups(
+    table: pl.DataFrame, group_from: str | None, *, ungrouped: bool, files: FileTree
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the table with ``group`` where the user or the table says what it is, and remarks.
+
+    Frames of a DICOM file are of one group, also where images are taken as independent.
 
     Raises
     ------
     SettingsError
         It is said twice, or the rule does not suit every name.
+    DataError
+        Frames of a file, or the images of a study, are of more than one group or patient.
     """
     given = {
         "--group-from": group_from is not None,
@@ -37,12 +53,26 @@ def with_groups(table: pl.DataFrame, group_from: str | None, *, ungrouped: bool)
     if sum(given.values()) > 1:
         twice = " and ".join(name for name, is_given in given.items() if is_given)
         raise SettingsError(f"The groups are given twice: {twice}.", fix="Keep one of them.")
-    if group_from is not None:
-        return table.with_columns(group=groups_from(table["path"].to_list(), group_from))
-    return table.with_columns(group="path") if ungrouped else table
+    paths, remarks = table["path"].to_list(), []
+    if group_from is not None and (tag := tag_of(group_from)):
+        images = {path: partial(files.read, file_of(path)) for path in paths}
+        groups, remarks = groups_from_tag(images, tag)
+        table = table.with_columns(group=pl.Series(groups, dtype=pl.String))
+    elif group_from is not None:
+        table = table.with_columns(group=groups_from(paths, group_from))
+    elif ungrouped:
+        table = table.with_columns(group=pl.Series(map(file_of, paths), dtype=pl.String))
+    return table, remarks
 
 
-def kind_of_groups(group_kind: str | None, *, column: str | None, ungrouped: bool) -> str:
+def kind_of_groups(
+    group_kind: str | None,
+    *,
+    column: str | None,
+    ungrouped: bool,
+    group_from: str | None = None,
+    has_frames: bool = False,
+) -> str:
     """Return what a group is, in one word.
 
     ``column`` is the one that names the group; where the user does not say what a group is, its
@@ -51,7 +81,9 @@ def kind_of_groups(group_kind: str | None, *, column: str | None, ungrouped: boo
     if ungrouped:
         if group_kind is not None:
             raise SettingsError("--group-kind says what a group is, and there are --group none.")
-        return UNGROUPED
+        return "file" if has_frames else UNGROUPED
+    if group_kind is None and group_from is not None and (tag := tag_of(group_from)):
+        return kind_of_tag(tag)
     if group_kind is None:
         found = re.search(KINDS, column.lower()) if column else None
         return found[0] if found else "group"
@@ -82,11 +114,15 @@ def ask_for_groups(
         looked_at.select("path", "pixel_digest"), on="path", how="left", maintain_order="left"
     )
     others = table.drop("path", "label", "image_id", "split", "folder", strict=False)
-    patterns = find_patterns(
-        table["path"].to_list(), n_classes, columns=others, pictures=digests["pixel_digest"]
-    )
+    paths = table["path"].to_list()
+    names = [file_of(path) for path in paths]
+    patterns = find_patterns(names, n_classes, columns=others, pictures=digests["pixel_digest"])
     where = "In the names and columns" if others.width else "In the names"
     lines = [f"Say it. {where} {'there is:' if patterns else 'nothing shows.'}"]
+    by_tag = _proposed_tag(files, paths)
+    if by_tag:
+        lines[0] = "Say it. In the DICOM headers and the names there is:"
+        lines += by_tag
     for pattern in patterns:
         lines += [f"  {words_of(pattern)}", f"    {pattern}"]
     lines += [
@@ -101,9 +137,25 @@ def ask_for_groups(
         "slide. With such images in train and in test, every figure would be too good.",
         where=path,
         fix="\n    ".join(lines),
-        group_from=patterns[0].rule if patterns else None,
-        column=patterns[0].column if patterns else None,
+        group_from=BY_PATIENT if by_tag else patterns[0].rule if patterns else None,
+        column=patterns[0].column if patterns and not by_tag else None,
     )
+
+
+def _proposed_tag(files: FileTree, paths: list[str]) -> list[str]:
+    """Return the lines that propose the patients of DICOM headers; none where some have none."""
+    if not has_dicom(partial(files.read_start, path) for path in paths[:1]):
+        return []
+    try:
+        images = {path: partial(files.read, file_of(path)) for path in paths}
+        groups, _ = groups_from_tag(images, "PatientID")
+    except (SettingsError, SourceError):
+        return []
+    n_groups, smallest, largest = group_sizes(groups)
+    return [
+        f"  --group-from {BY_PATIENT}",
+        f"    {n_groups:,} patients of {smallest:,} to {largest:,} images each, kept as digests",
+    ]
 
 
 def words_of(pattern: Pattern) -> str:
