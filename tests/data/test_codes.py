@@ -9,7 +9,6 @@ from conftest import SMALL
 from drawn.run_folders import bundle as draw_bundle
 from pydicom.sr._concepts_dict import concepts
 
-from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
 from diascope.data.about import about_path
 from diascope.data.codes import PRIVATE, Code, code_of, parse_code
@@ -19,6 +18,7 @@ from diascope.errors import DataError, RunError, SettingsError
 from diascope.reporting.dicom import secondary_capture, structured_report
 from diascope.steps.train import train
 from diascope.system.plugins import find, find_all
+from diascope.training.run import open_bundle
 
 ALL_CODES = [
     *structured_report.CODES,
@@ -89,7 +89,7 @@ def test_a_network_has_the_codes_that_people_state_of_their_data(prepared, tmp_p
     stated = 'codes:\n  parasitized: "P1, 99LOCAL, Plasmodium, any"\n'
     about_path("malaria").write_text(stated, "utf-8")
     run = train("malaria", out=tmp_path / "run", settings=SMALL)
-    card = Bundle.load(run.bundle).card
+    card = open_bundle(run).card
     assert card.codes == {"parasitized": Code("P1", "99LOCAL", "Plasmodium, any")}
     assert card.code_of("uninfected") == Code("uninfected", PRIVATE, "uninfected")
 

@@ -243,7 +243,20 @@ def test_names_in_any_letters_arrive_unchanged(bundle, tmp_path, charset, name):
     table, _ = predicted(bundle, [path], tmp_path / "p.csv", sr=True)
     report = pydicom.dcmread(table["sr"][0])
     assert str(report.PatientName) == name
-    assert report.SpecificCharacterSet == "ISO_IR 192"
+    assert (report.SpecificCharacterSet or "") == charset
+
+
+def test_titles_that_the_letters_of_the_source_lack_are_written_in_utf_8(tmp_path):
+    model = save_bundle(tmp_path / "named", title="感染細胞")
+    source = photograph()
+    table, _ = predicted(
+        model, [write(tmp_path / "photo.dcm", source)], tmp_path / "p.csv", sr=True, sc=True
+    )
+    report, capture = pydicom.dcmread(table["sr"][0]), pydicom.dcmread(table["sc"][0])
+    assert report.SpecificCharacterSet == capture.SpecificCharacterSet == "ISO_IR 192"
+    assert str(report.PatientName) == str(capture.PatientName) == "Müller^Zoë"
+    assert "感染細胞" in items(report, "Comment")[0].TextValue
+    assert "感染細胞" in capture.DerivationDescription
 
 
 def test_the_folder_is_kept_from_mixing_instances_of_two_runs(bundle, tmp_path):

@@ -12,12 +12,13 @@ from diascope.data.dicom.header import dicom_errors, read_dataset
 from diascope.errors import ImageError
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 FRAME = re.compile(r"#frame=([1-9][0-9]*)$")  # how a frame of a file is named
 ANY_KIND = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture, until the kind itself is stated
 NO_DATE, NO_TIME = "19700101", "000000"  # of a source without any date: a report must have one
 _DATES = ("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")
+_TEXTS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 # The attributes that instances of one study share: the modules Patient, Clinical Trial Subject,
 # General Study, Patient Study and Clinical Trial Study, and in which time zone all times are.
@@ -109,10 +110,14 @@ class SourceImage:
     def copy_study(self, derived: Dataset) -> None:
         """Give a derived instance the attributes that all instances of the study share.
 
-        They are copied as they are, in the letters of UTF-8; those that must be there and are not
-        are empty.
+        They are copied as they are, in the character set of the source, where the texts of the
+        derived instance are ASCII; else in UTF-8. Those that must be there and are not are empty.
         """
-        derived.SpecificCharacterSet = "ISO_IR 192"
+        own = {text for one in derived.iterall() if one.VR in _TEXTS for text in _values(one)}
+        if all(text.isascii() for text in own):
+            derived.pop("SpecificCharacterSet", None)
+            if "SpecificCharacterSet" in self.header:
+                derived["SpecificCharacterSet"] = self.header["SpecificCharacterSet"]
         for keyword in OF_STUDY:
             if keyword in self.header:
                 derived[keyword] = copy.deepcopy(self.header[keyword])
@@ -166,6 +171,10 @@ def read_source(name: str, content: bytes) -> SourceImage:
             raise ImageError(f"DICOM with a {keyword} that is no UID")
     frame = FRAME.search(name)
     return SourceImage(header, int(frame[1]) if frame else None)
+
+
+def _values(element: DataElement) -> list[str]:
+    return [str(one) for one in (element.value if element.VM > 1 else [element.value])]
 
 
 def _is_date(text: str) -> bool:
