@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import SMALL
@@ -39,6 +40,11 @@ def test_the_reference_data_sets_have_their_worked_examples():
     assert set(find("datasets", "breast_idc").codes) == {"idc"}
     assert set(find("datasets", "ham10000").codes) == {"mel"}
     assert not find("datasets", "malaria").codes
+    page = (Path(__file__).parents[2] / "docs" / "dicom.md").read_text("utf-8")
+    for spec in find_all("datasets").values():
+        for name, code in spec.codes.items():
+            row = f"| `{name}` | {code.value} | {code.scheme} | {code.meaning} |"
+            assert any(f"`{spec.name}`" in line and row in line for line in page.splitlines())
 
 
 def test_a_code_that_dicom_cannot_hold_is_refused():

@@ -309,6 +309,47 @@ def test_a_header_of_a_stranger_never_ends_in_a_trace(bundle, tmp_path):
     assert table["dicom_error"].null_count() == 1
 
 
+ODD = {
+    "SeriesNumber": ["2147483647", "-3", "", "1\\\\2"],
+    "InstanceNumber": ["2147483647", "-3", "", "1\\\\2", "0"],
+    "StudyInstanceUID": ["1.02.3", "1." * 31 + "1", "0", "1..2"],
+    "PatientID": ["", "x" * 64, "P\\\\Q"],
+    "PatientName": ["", "A^B=C^D", "^^^^^", "x" * 300],
+    "PatientSex": ["", "female", "M\\\\F"],
+    "PatientBirthDate": ["1970", "", "31.01.1970", "19700231"],
+    "ContentDate": ["2024-02-29", "20240230", "", "20240229\\\\20240229"],
+    "ContentTime": ["25", "101112.1234567", "10:11"],
+    "PatientAge": ["42", "042Y"],
+    "PatientSize": ["1,80", "1e400"],
+    "Laterality": ["B", "left", ""],
+    "TimezoneOffsetFromUTC": ["+25:00", "Z"],
+    "SpecificCharacterSet": ["ISO_IR 999", "ISO 2022 IR 6\\\\ISO 2022 IR 87", "utf8"],
+}
+
+
+@pytest.mark.slow
+def test_odd_values_of_a_header_give_an_instance_or_a_reason(bundle, tmp_path):
+    paths = []
+    for keyword, values in ODD.items():
+        for number, value in enumerate(values):
+            content = io.BytesIO()
+            source = photograph(study=len(paths) + 1)
+            tag = pydicom.datadict.tag_for_keyword(keyword)
+            vr = pydicom.datadict.dictionary_VR(tag)
+            source[tag] = pydicom.dataelem.RawDataElement(
+                pydicom.tag.Tag(tag), vr, len(value), value.encode(), 0, False, True
+            )
+            source.save_as(content, enforce_file_format=True)
+            path = tmp_path / f"{keyword}{number}.dcm"
+            path.write_bytes(content.getvalue())
+            paths.append(path)
+    table, _ = predicted(bundle, paths, tmp_path / "p.csv", sr=True)
+    for row in table.iter_rows(named=True):
+        assert (row["sr"] is None) == (row["dicom_error"] is not None), row
+    refused = table.drop_nulls("dicom_error")["path"].to_list()
+    assert len(refused) < 12, table.drop_nulls("dicom_error")["path", "dicom_error"].to_dicts()
+
+
 def test_uids_follow_from_what_they_name_alone():
     uid = derived_uid("series", "1.2", 0.5, None)
     assert uid == "2.25.242711732179489306774323495227528912329"

@@ -6,6 +6,7 @@ Its ground is dark, as reading rooms are. Nothing that names the patient is draw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,14 +156,15 @@ def wrapped(text: str, size: float, width: float) -> list[str]:
     Call it inside `diascope.reporting.figures.style.styled`.
     """
     lines: list[str] = []
-    line = ""
+    line, used, space = "", 0.0, _inches("n n", size) - _inches("nn", size)
     for given in text.split():
         word = fitting(given, size, width)
-        longer = f"{line} {word}".strip()
-        if line and _inches(longer, size) > width:
+        wide = _inches(word, size)
+        if line and used + space + wide > width:
             lines.append(line)
-            longer = word
-        line = longer
+            line, used = word, wide
+        else:
+            line, used = f"{line} {word}".strip(), used + bool(line) * space + wide
     return [*lines, line] if line else lines
 
 
@@ -176,6 +178,7 @@ def fitting(text: str, size: float, width: float, *, weight: str = "normal") -> 
     return f"{text[:n_kept].rstrip()}…"
 
 
+@lru_cache(maxsize=4096)
 def _inches(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(family=["DejaVu Sans"], size=size, weight=weight)
     as_designed = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
@@ -253,11 +256,12 @@ def _map(page: _Page, capture: Capture, card: Card) -> None:
     page.text(left + width + 0.06, TOP, number_text(highest), 9.5, SOFT)
     page.text(left + width + 0.06, TOP - SIDE, "0", 9.5, SOFT, va="bottom")
     title = card.title_of(card.classes[capture.target])
-    about = (
-        f"Evidence for {title}, in {unit_of(one.method)}s, over what the network sees "
-        f"({card.size_px} x {card.size_px} px); {one.side} x {one.side} places are told apart."
-    )
-    page.paragraph(SECOND, TOP - SIDE - 0.12, about, 10.5, SOFT, SIDE + 0.3, FLOOR - 0.1)
+    about = [
+        f"Evidence for {title}, in {unit_of(one.method)}s; {one.side} x {one.side} places are told "
+        f"apart.",
+        *(finding.text for finding in one.findings if finding.level != "pass"),
+    ]
+    page.paragraph(SECOND, TOP - SIDE - 0.12, " ".join(about), 10.5, SOFT, SIDE + 0.3, FLOOR - 0.1)
 
 
 def _words(page: _Page, prediction: Prediction, card: Card) -> None:

@@ -216,7 +216,7 @@ def judge_sources(files: Sequence[ImageFile]) -> dict[str, str]:
     A study that has images of two patients is refused as a whole.
     """
     refused: dict[str, str] = {}
-    by_study: defaultdict[str, dict[tuple[str, str], list[str]]] = defaultdict(dict)
+    by_study: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
     for name, read in files:
         try:
             source = read_source(name, read())

@@ -76,9 +76,9 @@ class SourceImage:
         return self.text("SOPInstanceUID")
 
     @property
-    def patient(self) -> tuple[str, str]:
-        """Which patient the image is of: the id, and whose id it is."""
-        return self.text("PatientID"), self.text("IssuerOfPatientID")
+    def patient(self) -> str:
+        """The id of the patient that the image is of."""
+        return self.text("PatientID")
 
     @property
     def moment(self) -> tuple[str, str]:
@@ -96,6 +96,10 @@ class SourceImage:
         """Return a whole number of the header from 1 on; the default where there is none."""
         text = self.text(keyword)
         return int(text) if re.fullmatch(r"0*[1-9][0-9]{0,8}", text) else default
+
+    def series_number(self, behind: int) -> int:
+        """Return a number for a new series: that of the image's series, and two digits behind."""
+        return self.number("SeriesNumber", 0) % 10_000_000 * 100 + behind
 
     @property
     def instance_number(self) -> int:

@@ -31,6 +31,7 @@ from diascope.reporting.dicom.words import (
     algorithm_parameters,
     comment,
 )
+from diascope.system.words import printable
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept, MeasurementsAndQualitativeEvaluations
@@ -97,11 +98,11 @@ def structured_report(
         evidence=[source.reference],
         content=report[0],
         series_instance_uid=series_uid(KIND, source, card, point),
-        series_number=source.number("SeriesNumber", 0) * 100 + SERIES,
+        series_number=source.series_number(SERIES),
         sop_instance_uid=NOT_FINAL,
         instance_number=source.instance_number,
         manufacturer=MAKER,
-        manufacturer_model_name=algorithm_name(card)[:MOST_SHORT],
+        manufacturer_model_name=algorithm_name(card)[:MOST_SHORT].strip(),
         software_versions=version,
         series_description=DESCRIPTION,
         is_complete=True,
@@ -144,7 +145,7 @@ def _groups(
     def group(tracked: str, **content: object) -> MeasurementsAndQualitativeEvaluations:
         uid = derived_uid("tracking", card.digest, source.instance_uid, source.frame, tracked)
         return MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(uid, tracked),
+            tracking_identifier=TrackingIdentifier(uid, printable(tracked)),
             algorithm_id=algorithm,
             source_images=[image],
             **content,  # pyright: ignore[reportArgumentType]

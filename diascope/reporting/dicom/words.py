@@ -6,6 +6,7 @@ from diascope.bundle.card import Card
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
 from diascope.reporting.explain.words import decision_text, ood_text, set_text
+from diascope.system.words import printable
 
 RESEARCH = "FOR RESEARCH USE ONLY. Not verified by a person, not a medical device."
 OF_DATES = "Dates and times of this instance are those of the source image."
@@ -14,7 +15,7 @@ MOST_SHORT = 64  # characters of the DICOM value representation LO
 
 def algorithm_name(card: Card) -> str:
     """Return what the network is called where people read it."""
-    return f"diascope {card.model} on {card.data}"
+    return printable(f"diascope {card.model} on {card.data}").replace("\\", "/")
 
 
 def algorithm_parameters(card: Card, point: NamedPoint | None) -> str:
@@ -30,7 +31,7 @@ def algorithm_parameters(card: Card, point: NamedPoint | None) -> str:
         weights = zip(card.classes, card.decision_weights, strict=True)
         lines += [f"decision_weight_{name}={weight:.6g}" for name, weight in weights]
     lines.append(f"calibrated_on={card.n_calibrated} images")
-    return "; ".join(lines)
+    return printable("; ".join(lines))
 
 
 def comment(prediction: Prediction, card: Card) -> str:
@@ -43,4 +44,4 @@ def comment(prediction: Prediction, card: Card) -> str:
         f"Intended use: {card.intended_use}",
         OF_DATES,
     )
-    return " ".join(text for text in sentences if text)
+    return printable(" ".join(text for text in sentences if text))
