@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diascope.bundle.predictions import softmax
+from diascope.data.codes import Code, code_of
 from diascope.data.image import AlphaBackground, Fit
 from diascope.data.pixels import Pixels
 from diascope.data.value_range import CheckedRange
@@ -57,6 +58,7 @@ class Card(BaseModel):
     licence: str  # of the training images
     classes: tuple[str, ...] = Field(min_length=2)  # in the order of the logits
     class_titles: dict[str, str] = {}  # what pages call the classes whose names are codes
+    codes: dict[str, Code] = {}  # what other programs know classes by, where that is known
     positive: str | None
     threshold: Fraction | None  # of two classes: the probability from which on it is positive
     prior: tuple[Fraction, ...]  # (K,): of the training images; probabilities refer to it
@@ -106,6 +108,8 @@ class Card(BaseModel):
             raise ValueError(error.problem) from error
         if not set(self.class_titles) <= set(self.classes):
             raise ValueError("there is a title of a class that does not exist")
+        if not set(self.codes) <= set(self.classes):
+            raise ValueError("there is a code of a class that does not exist")
         if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError("the prior does not add up to 1 over the classes")
         if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):
@@ -160,14 +164,18 @@ class Card(BaseModel):
         """Return what a class is called where people read it."""
         return self.class_titles.get(name, name)
 
+    def code_of(self, name: str) -> Code:
+        """Return the code of a class; a private one where none is stated."""
+        return code_of(name, self.codes, title=self.class_titles.get(name))
+
     @property
     def digest(self) -> str:
         """The first 12 digits of a SHA-256 of all that probabilities follow from.
 
-        Operating points and images to be shown do not change it.
+        Operating points, codes and images to be shown do not change it.
         """
         others = {"threshold", "operating_point", "other_points", "cases_sha256", "citation"}
-        others.add("golden_sha256")
+        others |= {"codes", "golden_sha256"}
         content = self.model_dump_json(exclude=others, exclude_defaults=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

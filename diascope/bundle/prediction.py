@@ -51,12 +51,18 @@ class Prediction:
 
 def predict_each(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction | None]:
     """Return what is said of images, uint8 (N, S, S, 3); None where a score is not finite."""
-    logits, ood_scores = bundle.predict_with_ood_scores(images)
+    return predictions_of(bundle, *bundle.predict_with_ood_scores(images))
+
+
+def predictions_of(
+    bundle: Bundle, logits: NDArray[np.float32], ood_scores: NDArray[np.floating] | None
+) -> list[Prediction | None]:
+    """Return what follows from logits (N, K) and OOD scores (N,); see `predict_each`."""
     rows = is_finite(logits).nonzero()[0]
     probabilities = softmax(logits[rows])
     predicted = bundle.decide(probabilities)
     in_sets = bundle.card.sets_of(logits[rows])
-    found: list[Prediction | None] = [None] * len(images)
+    found: list[Prediction | None] = [None] * len(logits)
     for at, row in enumerate(rows.tolist()):
         found[row] = Prediction(
             probabilities=probabilities[at],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from diascope.cli.app import Engine, RunOrBundle, say, say_aside
+from diascope.errors import raise_together
 
 
 def predict(
@@ -57,6 +59,27 @@ def predict(
         ),
     ] = None,
     engine: Engine = "auto",
+    sr: Annotated[
+        bool, typer.Option("--sr", help="Write a DICOM structured report of each DICOM image.")
+    ] = False,
+    sc: Annotated[
+        bool,
+        typer.Option(
+            "--sc", help="Write a DICOM secondary capture, with the heat map, of each DICOM image."
+        ),
+    ] = False,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for --sr and --sc; by default beside the table."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Send what --sr and --sc write to this DICOMweb service, and look whether it "
+            "arrived.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the table if it exists.")
     ] = False,
@@ -65,12 +88,15 @@ def predict(
 
     The table has the class, probabilities and prediction set of each image. A file that cannot be
     read gets a row with its error. The exit code is then 2, although the table is complete.
+
+    Reports and captures in DICOM are new series of the study of each image.
     """
     from diascope.bundle.card import Card
     from diascope.bundle.prediction_table import check_all_predicted
     from diascope.bundle.predictions_by_group import groups_path
     from diascope.cli.screen.progress import progress_bars
     from diascope.cli.screen.results import print_groups, print_predictions
+    from diascope.reporting.dicom.row import check_all_written
     from diascope.steps.predict import predict as step
     from diascope.training.run import bundle_folder
 
@@ -92,6 +118,10 @@ def predict(
             engine=engine,
             overwrite=overwrite,
             explain=explain,
+            sr=sr,
+            sc=sc,
+            dicom_out=dicom_out,
+            to=to,
             progress=progress,
             say=lines.append,
             warn=warn,
@@ -102,4 +132,5 @@ def predict(
     for line in lines:
         say(line)
     say(path)
-    check_all_predicted(path)
+    checks = [check_all_predicted, check_all_written] if sr or sc else [check_all_predicted]
+    raise_together(*(partial(check, path) for check in checks))

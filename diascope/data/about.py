@@ -7,12 +7,13 @@ data set is: by training, audit, show and report.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diascope.data.answers import answers_in, problems_in, question_lines, read_answers_file
+from diascope.data.codes import Code, parse_code
 from diascope.data.spec import DatasetCard
 from diascope.data.story import NOT_REPORTED, Statement, find_questions
 from diascope.errors import SettingsError
@@ -20,7 +21,7 @@ from diascope.system.environment import dataset_folder
 from diascope.system.files import write_text
 
 ABOUT = "about.yaml"
-TITLES = "classes"
+TITLES, CODES = "classes", "codes"
 SOURCE = "stated by whoever prepared the data"
 HEAD = """\
 # What only people know about these images. diascope reads this file for reports, cards and pages,
@@ -38,6 +39,11 @@ HEAD_OF_TITLES = """\
 # What tables and pictures call each class, such as  "1": "invasive carcinoma"
 # In tables that programs read, the class keeps its name.
 """
+HEAD_OF_CODES = """\
+# What DICOM reports call each class: a code that you looked up, as value, scheme, meaning, such
+# as  "1": "1187425009, SCT, Carcinoma"  (SCT is SNOMED CT). A class without one is reported by its
+# name, in a private scheme of diascope.
+"""
 FIX = (
     "Correct these lines; or move the file away, and `diascope prepare` writes one with all "
     "questions."
@@ -54,12 +60,13 @@ def write_about(card: DatasetCard) -> Path:
     path = about_path(card.name)
     if not path.exists():
         names = [f'  {json.dumps(name, ensure_ascii=False)}: ""' for name in card.task.classes]
-        titles = f"{HEAD_OF_TITLES}{TITLES}:\n" + "\n".join(names) + "\n"
+        each = "\n".join(names) + "\n"
+        of_classes = [f"{HEAD_OF_TITLES}{TITLES}:\n{each}", f"{HEAD_OF_CODES}{CODES}:\n{each}"]
         asked = [
             question_lines(key, question, told=card.story.get(key))
             for key, question in find_questions().items()
         ]
-        write_text(path, "\n".join([HEAD, titles, *asked]))
+        write_text(path, "\n".join([HEAD, *of_classes, *asked]))
     return path
 
 
@@ -74,11 +81,13 @@ def with_about(card: DatasetCard) -> DatasetCard:
     """
     path = about_path(card.name)
     content, twice = read_answers_file(path, fix=FIX)
-    titles = content.pop(TITLES, None) or {}
+    titles, codes = (content.pop(key, None) or {} for key in (TITLES, CODES))
+    others = [key for key in twice if key not in (TITLES, CODES)]
     problems = [
-        *problems_in(content, [key for key in twice if key != TITLES], find_questions()),
-        *([f"{TITLES} is there twice"] if TITLES in twice else []),
+        *problems_in(content, others, find_questions()),
+        *(f"{key} is there twice" for key in (TITLES, CODES) if key in twice),
         *_problems_of_titles(titles, card),
+        *_problems_of_codes(codes, card),
     ]
     if problems:
         raise SettingsError("; ".join(problems) + ".", where=path, fix=FIX)
@@ -87,6 +96,7 @@ def with_about(card: DatasetCard) -> DatasetCard:
     return replace(
         card,
         class_titles={**card.class_titles, **{key: title for key, title in named.items() if title}},
+        codes={**card.codes, **_codes_in(codes)},
         story={**card.story, **story},
     )
 
@@ -100,11 +110,7 @@ def _problems_of_titles(titles: Any, card: DatasetCard) -> list[str]:
     if not isinstance(titles, Mapping):
         return [f"{TITLES} is not a list of `class: title`"]
     classes = card.task.classes
-    found = [
-        f"{str(name)!r} is not a class (there are {', '.join(classes[:20])})"
-        for name in titles
-        if str(name) not in classes
-    ]
+    found = _not_classes(titles, card)
     found += [
         f"the title of class {name} is not text: put it in quotes"
         for name, title in titles.items()
@@ -114,3 +120,31 @@ def _problems_of_titles(titles: Any, card: DatasetCard) -> list[str]:
     shown = [str(given.get(name, name)).strip() for name in classes]
     twice = sorted({title for title in shown if shown.count(title) > 1})
     return [*found, *(f"two classes are called {title!r}" for title in twice)]
+
+
+def _not_classes(names: Iterable[Any], card: DatasetCard) -> list[str]:
+    classes = card.task.classes
+    return [
+        f"{str(name)!r} is not a class (there are {', '.join(classes[:20])})"
+        for name in names
+        if str(name) not in classes
+    ]
+
+
+def _problems_of_codes(codes: Any, card: DatasetCard) -> list[str]:
+    if not isinstance(codes, Mapping):
+        return [f"{CODES} is not a list of `class: code`"]
+    found = _not_classes(codes, card)
+    for name, text in codes.items():
+        try:
+            if text:
+                parse_code(str(text))
+        except ValueError as error:
+            found.append(f"the code of class {name} is wrong: {error}")
+    texts = [str(text) for text in codes.values() if text]
+    twice = sorted({text for text in texts if texts.count(text) > 1})
+    return [*found, *(f"two classes have the code {text!r}" for text in twice)]
+
+
+def _codes_in(codes: Mapping[Any, Any]) -> dict[str, Code]:
+    return {str(name): parse_code(str(text)) for name, text in codes.items() if text}

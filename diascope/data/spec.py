@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from diascope.data.codes import Code
 from diascope.data.image import Decoding
 from diascope.data.sources.tree import FileTree
 from diascope.data.story import Statement
@@ -68,6 +69,9 @@ class DatasetCard:
     settings: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
     # What pages and pictures call the classes whose names are codes: ``{"mel": "melanoma"}``.
     class_titles: Mapping[str, str] = field(default_factory=dict)
+    # What other programs know the classes by: ``{"mel": Code("1162635006", "SCT", ...)}``; a class
+    # without a code is left out.
+    codes: Mapping[str, Code] = field(default_factory=dict)
     # How the data came about: by question (see `diascope.data.story`), what is known.
     story: Mapping[str, Statement] = field(default_factory=dict)
 
@@ -86,6 +90,7 @@ class DatasetCard:
         task = values.pop("task")
         values["settings"] = {name: list(setting) for name, setting in self.settings.items()}
         values["class_titles"] = dict(self.class_titles)
+        values["codes"] = {name: asdict(code) for name, code in self.codes.items()}
         values["story"] = {key: asdict(statement) for key, statement in self.story.items()}
         return {**values, "classes": list(task.classes), "positive": task.positive}
 
@@ -113,8 +118,9 @@ class DatasetCard:
                 for key, statement in dict(rest.pop("story", {})).items()
             }
             titles = dict(rest.pop("class_titles", {}))
+            codes = {name: Code(**code) for name, code in dict(rest.pop("codes", {})).items()}
             card = DatasetCard(
-                **rest, task=task, settings=settings, class_titles=titles, story=story
+                **rest, task=task, settings=settings, class_titles=titles, codes=codes, story=story
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"The card of the data set is damaged: {error}.") from error

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from diascope.data.codes import Code
 from diascope.data.sources.copies import one_home
 from diascope.data.sources.tree import FileTree
 from diascope.data.spec import DatasetSpec, Source
@@ -209,6 +210,7 @@ DATASETS = (
         ),
         homepage="http://gleason.case.edu/webdata/jpi-dl-tutorial/",
         class_titles={"no_idc": "no invasive carcinoma", "idc": "invasive ductal carcinoma"},
+        codes={"idc": Code("408643008", "SCT", "Infiltrating ductal carcinoma of breast")},
         story=STORY,
         settings={
             "size_px": (96, "patches of 50 px doubled, as the first layer halves them again"),

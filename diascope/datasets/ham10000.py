@@ -27,6 +27,7 @@ from diascope.datasets.isic_tables import (
     BASE_URL,
     CLASS_TITLES,
     CLASSES,
+    CODES,
     TASK_PAGE,
     check_all_listed,
     images_by_id,
@@ -234,6 +235,7 @@ DATASETS = (
         ),
         homepage="https://challenge.isic-archive.com/data/#2018",
         class_titles=CLASS_TITLES,
+        codes=CODES,
         story=STORY,
         settings={
             "fit": ("stretch", "all images have sides of 4 to 3, and none of a lesion is lost"),

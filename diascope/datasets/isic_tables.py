@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
+from diascope.data.codes import Code
 from diascope.data.sources.tree import FileTree
 from diascope.errors import DataError
 
@@ -23,6 +24,8 @@ CLASS_TITLES = {
     "nv": "melanocytic naevus",
     "vasc": "vascular lesion",
 }
+# The other classes are of several diagnoses, or of one that the dictionaries of DICOM lack.
+CODES = {"mel": Code("1162635006", "SCT", "Malignant melanoma")}
 # Where the challenge describes its images and how each diagnosis was confirmed.
 TASK_PAGE = "ISIC 2018 challenge, task 3, https://challenge.isic-archive.com/landing/2018/47"
 

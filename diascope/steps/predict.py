@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import (
-    Decode,
     ImageFile,
     decoders,
     list_image_files,
@@ -40,13 +38,10 @@ from diascope.data.grouping import groups_from
 from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import SettingsError
-from diascope.system.extras import check_extra
+from diascope.reporting.beside_predictions import dicom_settings_of, open_beside
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
-
-if TYPE_CHECKING:
-    from diascope.reporting.explain.folder import ExplanationFolder
 
 CHUNK = 256
 
@@ -63,6 +58,10 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     engine: str = AUTO,
     overwrite: bool = False,
     explain: Path | str | None = None,
+    sr: bool = False,
+    sc: bool = False,
+    dicom_out: Path | str | None = None,
+    to: str | None = None,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
     warn: Callable[[str], None] = warnings.warn,
@@ -98,8 +97,16 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     explain : path, optional
         A folder to explain the images in, as ``diascope explain`` does. The table then has the
         columns ``explanation`` and ``map_verdict``.
+    sr, sc : bool
+        Write a DICOM structured report, a secondary capture with the heat map, of each image that
+        is a DICOM file. The table then has the columns ``sr``, ``sc`` and ``dicom_error``.
+    dicom_out : path, optional
+        The folder for them; by default beside ``out``, with ``_dicom`` behind its name.
+    to : str, optional
+        Address of a DICOMweb service to send them to; it is asked whether each arrived.
     say : function
-        Called with a line that counts by kind which files of a folder were not taken, if any.
+        Called with a line that counts by kind which files of a folder were not taken, if any, and
+        with lines on heat maps and what was written and sent in DICOM.
     warn : function
         Called with a line where this machine does not answer the golden images of the bundle as the
         one that trained it; a Python warning by default. The predictions are written all the same.
@@ -108,8 +115,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     ------
     DiascopeError
         No bundle, no such operating point, a path that does not exist, no image at all, or an
-        ``out`` that is taken. Or not one image could be predicted: the table is written all the
-        same.
+        ``out`` that is taken. Or not one image could be predicted, nothing in DICOM written, or
+        not all of that sent: the table is written all the same.
     """
     out = Path(out)
     if out.suffix.lower() not in FORMATS:
@@ -118,6 +125,14 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     _check_golden(bundle, warn)
     of_groups = groups_path(out, bundle.card.group_kind)
     _check_is_free(out, of_groups, overwrite=overwrite)
+    wanted = dicom_settings_of(
+        out,
+        sr=sr,
+        sc=sc,
+        folder=None if dicom_out is None else Path(dicom_out),
+        to=to,
+        overwrite=overwrite,
+    )
     point = find_point(bundle.card, name=operating_point, threshold=threshold)
     if operating_point is not None or threshold is not None:
         bundle = replace(bundle, card=at_point(bundle.card, point))
@@ -132,18 +147,23 @@ def predict(  # noqa: PLR0913 - each is one option of the user
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = _groups(images, group_from, say) if group_from else None
         images = [noting(image, digests) for image in images]
-        folder = None
-        if explain is not None:
-            folder = _open_explanations(
-                model, bundle, Path(explain), images, decode, progress=progress, say=say
-            )
-        tables, listed = [], []
+        beside = open_beside(
+            model,
+            bundle,
+            images,
+            decode,
+            explain=None if explain is None else Path(explain),
+            dicom=wanted,
+            point=point,
+            progress=progress,
+            say=say,
+        )
+        tables = []
         n_done = 0
         for chunk, read in read_ahead(decode, bundle.card.pixels, images, n_at_once=CHUNK):
-            tables.append(_predict_chunk(bundle, chunk, read))
-            if folder is not None:
-                names = [path for path, _ in chunk]
-                listed += folder.explain(names, [digests.get(path) for path in names], read)
+            table, scores = _predict_chunk(bundle, chunk, read)
+            tables.append(table)
+            beside.add(chunk, read, digests, scores)
             n_done += len(chunk)
             progress(Progress("predicting", n_done, len(images)))
     found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
@@ -154,17 +174,14 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         groups=[group for group, _ in found] if groups is None else groups,
         splits=[split for _, split in found],
     )
-    if folder is not None:
-        from diascope.reporting.explain.row import with_explanations
-
-        folder.finish(listed)
-        table = with_explanations(table, map(folder.picture_of, listed))
-    write_table(table, out)
+    write_table(beside.finish(table), out)
     of_groups.unlink(missing_ok=True)
     if table["group"].count():
         write_table(by_group(table, bundle.classes), of_groups)
     if table["error"].null_count() == 0:
         check_all_predicted(out)
+    if wanted is not None and beside.dicom is not None:
+        wanted.send(beside.dicom, out, progress=progress, say=say)
     return out
 
 
@@ -185,31 +202,6 @@ def _groups(images: list[ImageFile], group_from: str, say: Callable[[str], None]
     return groups
 
 
-def _open_explanations(
-    model: Run | Path | str,
-    bundle: Bundle,
-    path: Path,
-    images: list[ImageFile],
-    decode: Decode,
-    *,
-    progress: ShowProgress,
-    say: Callable[[str], None],
-) -> ExplanationFolder:
-    """Open the folder of ``--explain``: only here are the packages that draw needed."""
-    check_extra("train", what="diascope predict --explain")
-    from diascope.reporting.explain.folder import open_explanations
-    from diascope.reporting.explain.verdicts import sample_of
-
-    return open_explanations(
-        model,
-        bundle,
-        path,
-        given=lambda: sample_of(images, decode, bundle.card.pixels),
-        progress=progress,
-        say=say,
-    )
-
-
 def _check_is_free(*paths: Path, overwrite: bool) -> None:
     for path in paths:
         if path.exists() and not overwrite:
@@ -218,8 +210,11 @@ def _check_is_free(*paths: Path, overwrite: bool) -> None:
 
 def _predict_chunk(
     bundle: Bundle, images: list[ImageFile], read: list[NDArray[np.uint8] | str]
-) -> pl.DataFrame:
-    """Predict one chunk; an image that cannot be read or scored gets nulls and the reason."""
+) -> tuple[pl.DataFrame, tuple[NDArray[np.float32], NDArray[np.float64] | None]]:
+    """Predict one chunk: its table, logits (N, K), and OOD scores (N,) if there is a detector.
+
+    An image that cannot be read or scored gets nulls and the reason, and logits that are NaN.
+    """
     is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
     logits = np.full((len(images), len(bundle.classes)), np.nan, dtype=np.float32)
     ood_scores = np.full(len(images), np.nan)
@@ -231,7 +226,8 @@ def _predict_chunk(
     unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
     errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
     table = _predictions(bundle, logits[is_scored], ood_scores[is_scored])
-    return with_failures(table, [path for path, _ in images], errors)
+    table = with_failures(table, [path for path, _ in images], errors)
+    return table, (logits, None if bundle.ood is None else ood_scores)
 
 
 def _predictions(

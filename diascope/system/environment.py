@@ -86,6 +86,14 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
+def dicomweb_credentials() -> tuple[str | None, str | None]:
+    """Return ``DIASCOPE_DICOMWEB_TOKEN`` and ``DIASCOPE_DICOMWEB_USER``; None where not set."""
+    return (
+        os.environ.get("DIASCOPE_DICOMWEB_TOKEN"),  # noqa: TID251 - the one place that may
+        os.environ.get("DIASCOPE_DICOMWEB_USER"),  # noqa: TID251 - the one place that may
+    )
+
+
 def serving_token() -> str | None:
     """Return the token of ``DIASCOPE_TOKEN`` as it stands; None where it is not set."""
     return os.environ.get("DIASCOPE_TOKEN")  # noqa: TID251 - the one place that may

@@ -164,6 +164,7 @@ def card_of(
         licence=dataset.licence,
         classes=task.classes,
         class_titles=dict(dataset.class_titles),
+        codes=dict(dataset.codes),
         positive=task.positive,
         threshold=two_class_threshold(weights, task.positive_index),
         prior=tuple(prior),

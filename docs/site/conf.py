@@ -46,7 +46,7 @@ html_extra_path = ["index.html"]
 html_show_sourcelink = False
 
 PAGES = (
-    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "export"),
+    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "export", "dicom"),
     *("protocol", "dossier", "formats", "reference", "api", "alternatives"),
 )
 CONTENTS = "\n".join(

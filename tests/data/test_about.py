@@ -32,7 +32,7 @@ def test_prepare_asks_every_question_about_ones_own_data_once(folder):
     card = prepared(folder).dataset
     path = about_path(card.name)
     content = yaml.safe_load(path.read_text("utf-8"))
-    assert list(content) == ["classes", *find_questions()]
+    assert list(content) == ["classes", "codes", *find_questions()]
     assert content["classes"] == dict.fromkeys(CLASSES, "")
     assert not any(content[key] for key in find_questions())
     assert card.story == {}

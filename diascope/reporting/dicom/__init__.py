@@ -1,0 +1,1 @@
+"""What was predicted, as DICOM: structured reports, secondary captures, and sending them."""
