@@ -104,11 +104,11 @@ def _of_file(
     read = partial(read_file, path)
     names = frames_in(shown, lambda n_bytes: read_file(path, n_bytes), read)
     chosen = choose_frames(names, frames)
-    images = {}
+    images, place = {}, path.resolve()
     for name in chosen:
         number = frame_of(name) if name != shown else None
         get = read if number is None else partial(reader.read, str(path), number, read)
-        images[path.resolve().with_name(f"{path.name}{name[len(shown) :]}")] = (name, get)
+        images[place.with_name(f"{place.name}{name[len(shown) :]}")] = (name, get)
     return images, _other_frames(names, chosen)
 
 
