@@ -11,7 +11,7 @@ lives here. Nothing is pickled and no code is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ class Bundle:
     map_verdicts: MapVerdicts | None = None  # on its heat maps, where these were tested
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
     # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
-    onnx_network: OnnxNetwork | None = None
+    onnx_network: OnnxNetwork | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         import torch
