@@ -12,7 +12,7 @@ lives here. Nothing is pickled and no code is loaded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -52,7 +52,7 @@ class Bundle:
     cases: Cases | None = None  # images to be shown, where their licence lets them be passed on
     golden: Golden | None = None  # made when it is first saved
     # Scores in place of the module, as long as it is of both; see `diascope.bundle.onnx_engine`
-    onnx_network: OnnxNetwork | None = None
+    onnx_network: OnnxNetwork | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         import torch
