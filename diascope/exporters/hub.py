@@ -22,10 +22,11 @@ from diascope.system.files import write_json, write_text
 from diascope.system.words import counted
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from diascope.bundle.bundle import Bundle
     from diascope.bundle.card import Card
+    from diascope.exporters.timm_network import TimmNetwork
 
 CONFIG, WEIGHTS, README = "config.json", "model.safetensors", "README.md"
 BOUND = 1e-4  # of probabilities, on equal pixels
@@ -45,10 +46,11 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     from diascope.exporters.timm_network import timm_network
 
     network = timm_network(bundle)
-    tensors = {name: t.detach().contiguous() for name, t in network.state_dict().items()}
+    state = network.module.state_dict()
+    tensors = {name: t.detach().contiguous() for name, t in state.items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     write_json(folder / CONFIG, config(bundle.card, network))
-    differences = measure(bundle, folder, samples)
+    differences = measure(bundle, network, folder, samples)
     if not differences.on_equal_pixels <= BOUND:
         raise SettingsError(
             f"timm's network gives probabilities that differ by {differences.on_equal_pixels:.2g} "
@@ -60,15 +62,15 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     return Exported((CONFIG, WEIGHTS, README), says)
 
 
-def config(card: Card, network: nn.Module) -> dict[str, Any]:
+def config(card: Card, network: TimmNetwork) -> dict[str, Any]:
     """Return the content of ``config.json``, as timm's ``save_for_hf`` writes it."""
     from diascope.exporters.timm_network import architecture, pool
 
-    known: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    known: dict[str, Any] = getattr(network.module, "pretrained_cfg", {})
     own: dict[str, Any] = {
         "architecture": architecture(card),
         "num_classes": len(card.classes),
-        "num_features": getattr(network, "num_features", None),
+        "num_features": getattr(network.module, "num_features", None),
         "global_pool": pool(card),
         "label_names": list(card.classes),
         "pretrained_cfg": {
@@ -76,8 +78,8 @@ def config(card: Card, network: nn.Module) -> dict[str, Any]:
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": CROP_MODES[card.fit],
-            "mean": list(card.mean),
-            "std": list(card.std),
+            "mean": list(network.mean),
+            "std": list(network.std),
             "num_classes": len(card.classes),
             "custom_load": False,
             "fixed_input_size": bool(known.get("fixed_input_size")),
@@ -158,7 +160,9 @@ def _left_out(bundle: Bundle) -> list[str]:
     return [f"Left out, as timm has no place for them: {' and '.join(lost)}."] if lost else []
 
 
-def measure(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> Differences:
+def measure(
+    bundle: Bundle, written: TimmNetwork, folder: Path, samples: Sequence[Sample]
+) -> Differences:
     """Load the folder as timm does, and compare its answers on images with the bundle's."""
     import timm
     import torch
@@ -168,7 +172,7 @@ def measure(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> Differen
 
     from diascope.bundle.images import read_image
     from diascope.bundle.predictions import softmax
-    from diascope.bundle.preprocess import dihedral
+    from diascope.bundle.preprocess import dihedral, normalise, to_unit
 
     card = bundle.card
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
@@ -180,13 +184,14 @@ def measure(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> Differen
         def scored(x: Tensor) -> NDArray[np.float32]:
             return torch.cat([network(part) for part in x.split(32)]).numpy()
 
-        same_pixels = softmax(scored(bundle.to_input(squares).cpu()))
+        x = normalise(to_unit(torch.from_numpy(squares)), written.mean, written.std)
+        same_pixels = softmax(scored(x))
         views = [scored(dihedral(inputs, number)) for number in range(card.views)]
     one_view = replace(bundle, card=card.model_copy(update={"views": 1}))
     expected_one_view = softmax(one_view.predict_logits(squares))
     expected = softmax(bundle.predict_logits(squares))
     first, averaged = softmax(views[0]), softmax(np.mean(views, axis=0))
-    pixels = np.abs(_pixels(inputs, card).astype(np.int64) - squares)
+    pixels = np.abs(_pixels(inputs, written).astype(np.int64) - squares)
     return Differences(
         n_images=len(samples),
         n_other_pixels=int(pixels.any(axis=(1, 2, 3)).sum()),
@@ -199,9 +204,9 @@ def measure(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> Differen
     )
 
 
-def _pixels(inputs: Tensor, card: Card) -> NDArray[np.uint8]:
+def _pixels(inputs: Tensor, written: TimmNetwork) -> NDArray[np.uint8]:
     """Return the pixels that were normalised to float32 (B, 3, S, S): uint8 (B, S, S, 3)."""
-    mean, std = (inputs.new_tensor(values).view(1, 3, 1, 1) for values in (card.mean, card.std))
+    mean, std = (inputs.new_tensor(v).view(1, 3, 1, 1) for v in (written.mean, written.std))
     values = ((inputs * std + mean) * 255).round().clamp(0, 255)
     return values.permute(0, 2, 3, 1).byte().numpy()
 

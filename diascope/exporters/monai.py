@@ -254,7 +254,7 @@ def _compared(bundle: Bundle, expected: NDArray[np.float64], found: NDArray[np.f
             fix="This is a fault of the exporter, or of the version of torch.",
         )
     n_other = int((bundle.decide(found.astype(np.float64)) != bundle.decide(expected)).sum())
-    return f"probabilities differ by at most {largest:.1e}, and {n_other} calls"
+    return f"probabilities differ by at most {largest:.1e}, and calls for {n_other} images"
 
 
 def _about_pickle(*, with_pickle: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diascope.bundle.card import Card
+from diascope.bundle.preprocess import normalise, to_unit
 from diascope.errors import SettingsError
 from diascope.models.spec import TIMM
 from diascope.models.timm_backbone import Classifier
@@ -44,19 +45,23 @@ def check_layout(bundle: Bundle) -> None:
             f"its head has a dense layer of {card.head.dense_units} units, and those of timm have "
             "none"
         )
-    if card.fit == "pad" and any(round(255 * value) for value in card.mean):
-        raise _refused(
-            "images are padded with black, and the transform of timm pads with the mean colour "
-            f"that it subtracts ({', '.join(f'{value:.3f}' for value in card.mean)})",
-            fix="Train with --set fit=stretch or --set normalise=none; or " + ANOTHER,
-        )
 
 
-def timm_network(bundle: Bundle) -> nn.Module:
-    """Return the network as timm builds it, with the weights of a bundle; on the processor.
+@dataclass(frozen=True)
+class TimmNetwork:
+    """A network of timm, and the normalisation of pixel values in 0-1 that it expects."""
+
+    module: nn.Module  # on the processor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def timm_network(bundle: Bundle) -> TimmNetwork:
+    """Return the network as timm builds it, with the weights of a bundle.
 
     Offset and temperature of the card are part of its last layer: softmax of what it returns are
-    the calibrated probabilities of one view.
+    the calibrated probabilities of one view. Where images are padded, normalisation is part of the
+    first layer, since timm pads with the colour that it subtracts.
 
     Raises
     ------
@@ -88,8 +93,12 @@ def timm_network(bundle: Bundle) -> nn.Module:
     with torch.no_grad():
         layer.weight.copy_(weight.view_as(layer.weight))
         layer.bias.copy_(bias)
-    _check_computes_the_same(network, bundle)
-    return network
+    found = TimmNetwork(network, card.mean, card.std)
+    if card.fit == "pad" and any(round(255 * value) for value in card.mean):
+        _fold_normalisation(network, card)
+        found = TimmNetwork(network, (0.0,) * 3, (1.0,) * 3)
+    _check_computes_the_same(found, bundle)
+    return found
 
 
 def pool(card: Card) -> str:
@@ -105,15 +114,38 @@ def folded(card: Card, module: nn.Module) -> tuple[Tensor, Tensor]:
     return (weight / card.temperature).float(), ((bias + offset) / card.temperature).float()
 
 
-def _check_computes_the_same(network: nn.Module, bundle: Bundle) -> None:
+def _fold_normalisation(network: nn.Module, card: Card) -> None:
+    """Let the first layer subtract the mean and divide by the standard deviation.
+
+    That is the same only where the layer has no border of zeros: with one, zeros are the mean.
+    """
+    known: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    name = known.get("first_conv")
+    layer = network.get_submodule(name) if isinstance(name, str) else None
+    if type(layer) is not nn.Conv2d or layer.bias is None or set(layer.padding) != {0}:
+        raise _refused(
+            "images are padded with black, and the transform of timm pads with the mean colour "
+            f"that it subtracts ({', '.join(f'{value:.3f}' for value in card.mean)})",
+            fix="Train with --set fit=stretch or normalise=none, or export with --format onnx.",
+        )
+    with torch.no_grad():
+        std = torch.tensor(card.std, dtype=torch.float64).view(1, 3, 1, 1)
+        mean = torch.tensor(card.mean, dtype=torch.float64).view(1, 3, 1, 1)
+        weight = layer.weight.double() / std
+        layer.bias.copy_(layer.bias.double() - (weight * mean).sum(dim=(1, 2, 3)))
+        layer.weight.copy_(weight)
+
+
+def _check_computes_the_same(network: TimmNetwork, bundle: Bundle) -> None:
     """Compare on noise: some networks of timm normalise between pooling and the last layer."""
     card = bundle.card
     one_view = replace(bundle, card=card.model_copy(update={"views": 1}))
     shape = (4, card.size_px, card.size_px, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     expected = one_view.predict_logits(images)
+    x = normalise(to_unit(torch.from_numpy(images)), network.mean, network.std)
     with torch.inference_mode():
-        found = network(bundle.to_input(images).cpu()).numpy()
+        found = network.module(x).numpy()
     if not np.abs(found - expected).max() <= SAME * max(1.0, float(np.abs(expected).max())):
         raise _refused(
             "timm's network of this name computes something else between the features and the "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SMALL
 from drawn import run_folders
 from drawn.seals import reseal
 from PIL import Image
@@ -216,3 +218,22 @@ def test_the_command_prints_what_was_checked_and_the_folder(bundle, names, call_
 
 def test_export_is_a_public_function():
     assert diascope.export is export
+
+
+@pytest.mark.slow
+def test_a_trained_network_of_timm_goes_from_the_run_to_timm(train_once, copy_of, call_here):
+    settings = [*SMALL, "weights=random", "fit=stretch", "size_px=32"]
+    run = copy_of(train_once(model="timm:resnet18", settings=settings), "run")
+    done = call_here("export", run.folder, "--format", "hub")
+    assert done.returncode == 0, done.stderr
+    n_val = run.manifest.filter(split="val").height
+    assert done.stdout.startswith(f"Checked on {n_val} images, loaded by timm: on the same pixels")
+    assert done.stdout.splitlines()[-1] == "exports/run-hub"
+    page = (Path("exports/run-hub") / "README.md").read_text("utf-8")
+    assert "library_name: timm" in page
+    assert "## How to use it with timm" in page
+    assert "diascope.load" not in page
+    done = call_here("export", run.folder, "--format", "monai-pickle")
+    assert done.returncode == 0, done.stderr
+    terms = (Path("exports/run-monai-pickle") / "docs" / "license.txt").read_text("utf-8")
+    assert terms.startswith("Of the weights: ")

@@ -122,6 +122,15 @@ def test_padding_with_black_is_kept_where_nothing_is_subtracted(tmp_path):
     )
 
 
+def test_padding_is_kept_where_the_first_layer_can_subtract_the_mean_itself(tmp_path):
+    bundle = bundle_of("timm:vit_tiny_patch16_224", size_px=224, fit="pad")
+    exported = export(bundle, tmp_path, samples(3), "")
+    assert float(exported.says[0].split()[-1].rstrip(".")) < 1e-5
+    assert "same pixels for all 3" in exported.says[1]
+    written = json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]
+    assert (written["crop_mode"], written["mean"], written["std"]) == ("border", [0] * 3, [1] * 3)
+
+
 def test_the_folder_says_what_it_is(tmp_path):
     bundle = bundle_of(class_titles={"a": "Ay"})
     text = (
