@@ -120,8 +120,10 @@ class PillowImage(OpenedImage):
         as_stored = self._orientation()
         self._load()
         if self._image.mode.startswith("I;16"):
-            values = np.asarray(self._image)[:, :, np.newaxis]
-            return self._upright(values.astype(np.uint16), self._orientation())
+            values = np.asarray(self._image)[:, :, np.newaxis].astype(np.uint16)
+            if getattr(self._image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
+                values = values << 4 | values >> 8  # 4095 is stated to be white
+            return self._upright(values, self._orientation())
         seen, _ = self._converted(None)
         found = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)
         n_channels = 4 if self._image.mode == "RGBA" else 3
@@ -192,8 +194,8 @@ class PillowImage(OpenedImage):
         if image.mode == "I" or _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
             raise ImageError("32-bit or signed pixels have no stated range")
         if self._kind == "TIFF" and image.mode.startswith("I;16"):
-            if tags.get(_BITS_PER_SAMPLE) != (16,):
-                raise ImageError("12-bit pixels have no stated range")
+            if tags.get(_BITS_PER_SAMPLE) not in ((12,), (16,)):
+                raise ImageError("pixels of an unknown number of bits")
             if tags.get(_PHOTOMETRIC) == 0:
                 raise ImageError("16-bit pixels with white as zero")
 

@@ -5,7 +5,7 @@ What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
 - Formats: PNG, JPEG, JPEG 2000, BMP and DIB, TIFF, GIF, WEBP, AVIF, TGA, PBM, PGM, PPM and PAM,
   and DICOM, recognised by content, never by extension.
 - The EXIF orientation is applied: the picture is upright.
-- PPM and PAM values are scaled by the maximum that the file states.
+- PPM and PAM values are scaled by the maximum that the file states, 12-bit TIFF by 4095.
 - A palette is expanded to its colours; a transparent palette entry is alpha.
 - Alpha is laid over black or white, as chosen; nothing of hidden pixels shows through. Alpha that
   is 0 throughout, as cameras and Windows programs write it, is not used: the colours are shown.
@@ -20,11 +20,10 @@ What comes out is ``uint8 (H, W, 3)``, 0-255, by these rules:
   profiles and the orientation of the patient are not used.
 - CMYK, YCbCr and LAB are converted to RGB. ICC profiles are ignored.
 - Of a JPEG camera file with several pictures (MPO) the first is taken.
-- Refused in words: several frames or pages of a file that is not DICOM; floating-point, signed,
-  12-bit and 32-bit pixels for which no file states what is black and what is white; what is beyond
-  the budget of one file, see `diascope.data.budget`; truncated files, though an end mark closes
-  them; damaged ones, as far as it shows: JPEG has no checksum, and its decoder bridges small
-  damage.
+- Refused in words: several frames or pages of a file that is not DICOM; floating-point, signed and
+  32-bit pixels for which no file states what is black and what is white; what is beyond the budget
+  of one file, see `diascope.data.budget`; truncated files, though an end mark closes them; damaged
+  ones, as far as it shows: JPEG has no checksum, and its decoder bridges small damage.
 
 Whatever the bytes are, the outcome is an array or an `ImageError` of one short line. The settings
 of Pillow are neither changed nor relied upon.

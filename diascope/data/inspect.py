@@ -17,12 +17,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from diascope.data.budget import ROOM
+from diascope.data.dicom.opened import DicomImage
 from diascope.data.duplicates.equal import pixel_digest
 from diascope.data.image import Decoding, open_image, values_in
 from diascope.data.sources.folder import FileTree
 from diascope.data.value_range import SeenValues, Values
 from diascope.data.visible import Look, Visible, look_at
-from diascope.data.window import FILE
+from diascope.data.window import FILE, Windows
 from diascope.errors import DataError, ImageError, SourceError
 from diascope.system.progress import Progress, ShowProgress, silent
 
@@ -54,7 +55,7 @@ class Inspected:
     # The others, in the order of the table, and files that the tree left out.
     rejected: list[Rejected]
     decoding: Decoding  # with the range of 16-bit values, where there are any
-    # ``n_nearly_empty, n_few_levels, nearly_all_alike, sixteen_bits``, see docs/formats.md.
+    # ``n_nearly_empty, n_few_levels, nearly_all_alike, sixteen_bits, dicom``, see docs/formats.md.
     facts: dict[str, Any]
 
 
@@ -69,6 +70,7 @@ class _Row(NamedTuple):
 class _Facts(NamedTuple):
     row: _Row
     look: Look
+    states_window: bool | None  # of a DICOM image with grey values
 
 
 def inspect_images(
@@ -91,7 +93,7 @@ def inspect_images(
         uint8 (H, W, 3), 0-255.
     """
     paths, decoding = table["path"].to_list(), Decoding(alpha_background, window=window)
-    visible, seen = Visible(), SeenValues()
+    visible, seen, windows = Visible(), SeenValues(), Windows(window)
 
     def look(path: str) -> _Facts | Values | Rejected:
         return _look(files, path, decoding, see)
@@ -102,6 +104,7 @@ def inspect_images(
             return None
         if isinstance(one, _Facts):
             visible.add(one.look)
+            windows.add(one.states_window)
             return one.row
         return one
 
@@ -128,7 +131,11 @@ def inspect_images(
         table.filter(usable).hstack(pl.DataFrame(rows, schema=SCHEMA, orient="row")),
         rejected,
         decoding,
-        {**visible.facts(), "sixteen_bits": seen.facts() if deep else None},
+        {
+            **visible.facts(),
+            "sixteen_bits": seen.facts() if deep else None,
+            "dicom": windows.facts(),
+        },
     )
 
 
@@ -151,7 +158,8 @@ def _look(
             row = _Row(sha256, width, height, len(content), pixel_digest(pixels))
             if see is not None:
                 see(path, pixels)
-            return _Facts(row, look_at(pixels))
+            states = image.states_window if isinstance(image, DicomImage) else None
+            return _Facts(row, look_at(pixels), states)
     except (ImageError, SourceError) as error:
         return Rejected(path, error.problem)
     except MemoryError:

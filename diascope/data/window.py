@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -33,6 +35,44 @@ def fixed_window(window: str) -> tuple[float, float] | None:
     """Return centre and width of a rule that states them, else None."""
     found = _FIXED.fullmatch(window)
     return (float(found[1]), float(found[2])) if found else None
+
+
+@dataclass
+class Windows:
+    """How the grey values of a data set's DICOM images were shown."""
+
+    rule: str
+    n_stated: int = 0  # images whose file states a window or VOI LUT
+    n_not_stated: int = 0
+
+    def add(self, is_stated: bool | None) -> None:
+        """Count an image; None of one that is not DICOM, or has colours."""
+        self.n_stated += is_stated is True
+        self.n_not_stated += is_stated is False
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return the numbers for the fingerprint, see docs/formats.md; None without such images."""
+        n_images = self.n_stated + self.n_not_stated
+        if not n_images:
+            return None
+        return {"n_images": n_images, "n_without_window": self.n_not_stated, "window": self.rule}
+
+
+def describe_dicom(facts: Mapping[str, Any]) -> list[str]:
+    """Return what is to be known of the grey values of DICOM images.
+
+    The facts are those of a fingerprint: ``dicom``.
+    """
+    found = facts.get("dicom")
+    if not found:
+        return []
+    n_images, n_without = found["n_images"], found["n_without_window"]
+    rule = {FILE: "the first VOI LUT or window of each file", FULL: "all stored values"}
+    shown = rule.get(found["window"], f"the window {found['window']}")
+    if found["window"] == FILE and n_without:
+        shown += f"; {n_without:,} state none and show all stored values: if those are dark, "
+        shown += "prepare again with --window CENTRE/WIDTH"
+    return [f"DICOM grey values of {n_images:,} images are shown by {shown}"]
 
 
 Window = Annotated[str, AfterValidator(check_window)]

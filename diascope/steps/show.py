@@ -12,6 +12,7 @@ from diascope.data.pictures import Pictures
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
 from diascope.data.sources.folder import open_files
 from diascope.data.visible import describe_sixteen_bits, describe_visible
+from diascope.data.window import describe_dicom
 from diascope.errors import SettingsError
 from diascope.reporting.class_titles import titled_card, titled_table
 from diascope.reporting.pseudonyms import pseudonyms, true_names
@@ -101,6 +102,7 @@ def _notes(fingerprint: dict[str, Any]) -> list[str]:
     split = fingerprint.get("split", {})
     notes = [*split.get("warnings", []), *fingerprint.get("notes", [])]
     notes += [*describe_visible(fingerprint), *describe_sixteen_bits(fingerprint)]
+    notes += describe_dicom(fingerprint)
     if fingerprint.get("complete", True):
         return notes
     here, expected = fingerprint["n_images"], fingerprint["expected_images"]

@@ -51,7 +51,7 @@ def test_images_are_recognised_by_their_first_bytes(format_name: str, mode: str)
         (b"BMI,age\n22,40\n", "text"),
         (b"%PDF-1.7\n", "PDF"),
         (b"PK\3\4\x14\0", "ZIP archive or document"),
-        (b"\0" * 128 + b"DICM", "DICOM"),
+        (b"\2\0\0\0UL\4\0\xc0\0\0\0", "DICOM without its first 132 bytes"),
         (b"\x93NUMPY\1\0", "NumPy array"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC image"),
         (b"\0\0\0\x18ftypisom\0\0\2\0isomavc1", "film or sound"),

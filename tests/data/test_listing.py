@@ -127,7 +127,7 @@ def test_where_masks_were_not_taken_for_the_second_class_that_is_said(tmp_path):
 
 def test_a_folder_without_an_image_beside_the_classes_is_said(tmp_path):
     root = draw_folder(tmp_path / "cells")
-    write(root, {"normal/1.heic": b"\0\0\0\x18ftypheic" + b"\0" * 16, "odd/deep/1.dcm": b"x" * 200})
+    write(root, {"normal/1.heic": b"\0\0\0\x18ftypheic" + b"\0" * 16, "odd/deep/1.nii": b"x" * 200})
     remarks = own_dataset(root, group_from=RULE).remarks
     assert "no class, because there is no image in it: normal, odd" in remarks
 

@@ -14,6 +14,7 @@ from diascope.data.prepared import Prepared
 from diascope.data.sources.listing import describe_not_taken
 from diascope.data.story import find_questions
 from diascope.data.visible import describe_sixteen_bits, describe_visible
+from diascope.data.window import describe_dicom
 from diascope.metrics.estimate import Estimate
 from diascope.reporting.report.labels import label_notes
 from diascope.reporting.report.split import screened_text
@@ -84,6 +85,7 @@ def describe_fingerprint(facts: dict[str, Any]) -> list[str]:
         lines.append(f"TINY: {counted(n_tiny, 'image')} under {TINY_PX} px wide or high")
     lines += [f"LOOK: {sentence}" for sentence in describe_visible(facts)]
     lines += describe_sixteen_bits(facts)
+    lines += describe_dicom(facts)
     if not facts["complete"]:
         lines.append(
             f"INCOMPLETE: {facts['n_images']} of {facts['expected_images']} "

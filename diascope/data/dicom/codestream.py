@@ -13,7 +13,9 @@ from diascope.data.dicom.header import Numbers
 from diascope.errors import ImageError
 
 J2K_SIZE = b"\xff\x4f\xff\x51"  # start of codestream, and the marker of its size
-_JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # 0xF7 is that of JPEG-LS
+_JPEG_LS, _JPEG_END = 0xF7, b"\xff\xd9"
+_JPEG_FRAMES = {*range(0xC0, 0xD0), _JPEG_LS} - {0xC4, 0xC8, 0xCC}
+_TILE_PART = 0xFF90
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 
@@ -24,14 +26,17 @@ class Codestream(NamedTuple):
     columns: int
     n_samples: int
     precision: int  # bits a sample
+    is_jpeg_ls: bool = False
 
 
 def check_jpeg(frame: bytes, numbers: Numbers) -> Codestream:
     """Check a JPEG or JPEG-LS frame against the header; ``ImageError`` if they differ."""
     found = _jpeg_size(frame)
     _check(found, numbers)
-    if frame[:3] == b"\xff\xd8\xff" and b"\xff\xf7" not in frame[:4096]:
+    if not found.is_jpeg_ls:
         jpeg.check_scans(jpeg.read_segments(frame), numbers.rows * numbers.columns)
+        if _JPEG_END not in frame[-16:]:  # its decoder fills what is missing
+            raise ImageError("truncated")
     return found
 
 
@@ -49,7 +54,25 @@ def check_j2k(frame: bytes, numbers: Numbers) -> Codestream:
         precision=(precision & 0x7F) + 1,
     )
     _check(found, numbers)
+    _check_tile_parts(frame, at + 2)
     return found
+
+
+def _check_tile_parts(frame: bytes, at: int) -> None:
+    """Check that every part of a JPEG 2000 frame is there: its decoder bridges what is missing."""
+    while at + 4 <= len(frame):
+        marker, n_bytes = struct.unpack_from(">HH", frame, at)
+        if marker == _TILE_PART and at + 10 <= len(frame):
+            (n_bytes,) = struct.unpack_from(">L", frame, at + 6)
+            if n_bytes == 0:  # up to the end
+                return
+            at += max(12, n_bytes)
+        elif marker >> 8 == 0xFF and marker != 0xFFD9:
+            at += 2 + max(2, n_bytes)
+        else:
+            return
+    if at > len(frame):
+        raise ImageError("truncated")
 
 
 def _jpeg_size(frame: bytes) -> Codestream:
@@ -59,7 +82,7 @@ def _jpeg_size(frame: bytes) -> Codestream:
             kind = frame[at + 1]
             if kind in _JPEG_FRAMES:
                 precision, rows, columns, n_samples = struct.unpack_from(">BHHB", frame, at + 4)
-                return Codestream(rows, columns, n_samples, precision)
+                return Codestream(rows, columns, n_samples, precision, kind == _JPEG_LS)
             if kind == 0xFF:
                 at += 1
             elif kind in _WITHOUT_LENGTH:

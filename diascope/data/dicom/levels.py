@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diascope.data.dicom.header import Numbers
-from diascope.data.window import FULL, fixed_window
+from diascope.data.dicom.header import Numbers, dicom_errors
+from diascope.data.window import FILE, FULL, fixed_window
 from diascope.errors import ImageError
 
 if TYPE_CHECKING:
@@ -91,6 +91,13 @@ def _levels(
         levels = 255 - levels
     levels[_is_padding(stored, dataset, numbers)] = 0
     return levels
+
+
+@dicom_errors
+def states_window(dataset: Dataset) -> bool:
+    """Say whether a file states how its grey values are to be shown."""
+    values = np.zeros(1)
+    return _shown(values, dataset, FILE) is not None
 
 
 def _shown(values: Values, dataset: Dataset, window: str) -> Values | None:

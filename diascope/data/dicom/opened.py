@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from diascope.data.dicom.codecs import BIG_ENDIAN, J2K, check_syntax, stored_pixels
 from diascope.data.dicom.header import dicom_errors, read_with_numbers
-from diascope.data.dicom.levels import colour_levels, grey_levels
+from diascope.data.dicom.levels import colour_levels, grey_levels, states_window
 from diascope.data.dicom.palette import palette_colours
 from diascope.data.opened import OpenedImage
 from diascope.data.window import FILE
@@ -56,6 +56,11 @@ class DicomImage(OpenedImage):
             return colour_levels(stored, self._numbers)
         levels = grey_levels(stored, self._dataset, self._numbers, window=window)
         return np.repeat(levels[:, :, np.newaxis], 3, axis=2)
+
+    @property
+    def states_window(self) -> bool | None:
+        """Whether the file states a window or VOI LUT for its grey values; None of colours."""
+        return states_window(self._dataset) if self._numbers.photometric in _GREY else None
 
     def values(self) -> NDArray[np.uint16]:
         """Refuse: its values are scaled by its own header."""

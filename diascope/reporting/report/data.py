@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from diascope.data.visible import describe_sixteen_bits, describe_visible
+from diascope.data.window import describe_dicom
 from diascope.reporting.report.characteristics import characteristics
 from diascope.reporting.report.facts import Facts, parts_of
 from diascope.reporting.report.labels import label_notes
@@ -191,6 +192,7 @@ def data_notes(fingerprint: Mapping[str, Any]) -> list[str]:
     remarks = fingerprint.get("remarks") or []
     found += label_notes(fingerprint)
     found += describe_sixteen_bits(fingerprint)
+    found += describe_dicom(fingerprint)
     return [*found, *(f"{remark[:1].upper()}{remark[1:]}." for remark in remarks)]
 
 
