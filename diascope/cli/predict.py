@@ -96,6 +96,7 @@ def predict(
     from diascope.bundle.predictions_by_group import groups_path
     from diascope.cli.screen.progress import progress_bars
     from diascope.cli.screen.results import print_groups, print_predictions
+    from diascope.data.dicom.groups import kind_of_rule
     from diascope.reporting.dicom.row import check_all_written
     from diascope.steps.predict import predict as step
     from diascope.training.run import bundle_folder
@@ -128,7 +129,8 @@ def predict(
         )
     card = Card.load(bundle_folder(model))
     print_predictions(path, why_no_sets=card.why_no_sets)
-    print_groups(groups_path(path, card.group_kind), card.group_kind)
+    kind = kind_of_rule(group_from, card.group_kind)
+    print_groups(groups_path(path, kind), kind)
     for line in lines:
         say(line)
     say(path)

@@ -48,6 +48,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints is no answer
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    sys.dont_write_bytecode = True  # packages that are imported later, where no file may be written
     _limit()
     while (how := read_frame(questions)) is not None:
         content = read_frame(questions)

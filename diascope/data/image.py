@@ -49,7 +49,7 @@ from diascope.data.formats import FIRST_BYTES, IMAGE_KINDS, kind_of
 from diascope.data.opened import OpenedImage
 from diascope.data.value_range import ALL_BITS, ValueRange, Values, to_8_bits, values_of
 from diascope.data.window import FILE, check_window
-from diascope.errors import ImageError, UnknownNameError
+from diascope.errors import ImageError, SettingsError, UnknownNameError
 
 RULES = 3  # raise it when the same file would give other pixels
 Fit = Literal["pad", "stretch"]
@@ -60,7 +60,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 _NOT_IMAGES = {  # by `kind_of`
     "empty file": "empty file",
-    "DICOMDIR": "an index of DICOM files (DICOMDIR), not an image",
+    "DICOMDIR": "an index of DICOM files (DICOMDIR), not an image: pass its folder",
     "DICOM without an image": "a DICOM file without an image",
     "DICOM without its first 132 bytes": "DICOM without the 132 bytes that begin a file",
     "HEIC image": "a HEIC image: save it as PNG or JPEG",
@@ -87,14 +87,20 @@ def _refused_in_words(decode: Callable[Parameters, Result]) -> Callable[Paramete
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the files of a data set become pixels; ``UnknownNameError`` for another background."""
+    """How the files of a data set become pixels.
+
+    ``UnknownNameError`` for another background, ``SettingsError`` for another rule for windows.
+    """
 
     alpha_background: str = "black"  # what shows through transparent pixels, or ``"white"``
     value_range: ValueRange | None = None  # of 16-bit values; None where the data set has none
     window: str = FILE  # of DICOM values, see `diascope.data.window`
 
     def __post_init__(self) -> None:
-        check_window(self.window)
+        try:
+            check_window(self.window)
+        except ValueError as error:
+            raise SettingsError(f"The window {error}, not {self.window!r}.") from error
         if self.alpha_background not in ALPHA_BACKGROUNDS:
             raise UnknownNameError("alpha background", self.alpha_background, ALPHA_BACKGROUNDS)
 
@@ -175,8 +181,8 @@ def decode_image(
     ------
     ImageError
         The file is refused; the message is one short line that fits a table.
-    UnknownNameError
-        There is no such background.
+    UnknownNameError, SettingsError
+        There is no such background, or no such window.
     """
     return Decoding(alpha_background, value_range, window).read(content)
 

@@ -33,7 +33,7 @@ from diascope.bundle.prediction_table import (
 )
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.bundle.predictions_by_group import by_group, groups_path
-from diascope.data.dicom.groups import groups_from_tag, tag_of
+from diascope.data.dicom.groups import groups_from_tag, kind_of_rule, tag_of
 from diascope.data.grouping import groups_from
 from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
@@ -123,7 +123,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
     bundle = with_engine(open_bundle(model), engine)
     _check_golden(bundle, warn)
-    of_groups = groups_path(out, bundle.card.group_kind)
+    of_groups = groups_path(out, kind_of_rule(group_from, bundle.card.group_kind))
     _check_is_free(out, of_groups, overwrite=overwrite)
     wanted = dicom_settings_of(
         out,

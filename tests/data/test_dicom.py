@@ -13,7 +13,7 @@ from diascope.data.dicom.header import read_with_numbers
 from diascope.data.formats import IMAGE_KINDS, is_image_content, kind_of
 from diascope.data.image import Decoding, decode_image
 from diascope.data.window import check_window
-from diascope.errors import ImageError
+from diascope.errors import ImageError, SettingsError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 52), np.uint8)
@@ -210,7 +210,7 @@ def test_a_rule_for_windows_is_checked():
     for window in ("40", "40/0", "a/b", "file "):
         with pytest.raises(ValueError, match="file, full"):
             check_window(window)
-        with pytest.raises(ValueError, match="file, full"):
+        with pytest.raises(SettingsError, match="file, full"):
             Decoding(window=window)
 
 

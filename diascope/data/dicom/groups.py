@@ -69,6 +69,12 @@ def kind_of_tag(tag: str) -> str:
     return TAGS[tag][0]
 
 
+def kind_of_rule(rule: str | None, other: str) -> str:
+    """Return what a group by a rule is, where the rule says so; else the ``other`` word."""
+    tag = tag_of(rule) if rule else None
+    return kind_of_tag(tag) if tag else other
+
+
 def groups_from_tag(images: Mapping[str, Read], tag: str) -> TagGroups:
     """Return the group of each image by a tag of its file.
 
