@@ -5,39 +5,26 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from drawn.real_images import real_images, write_all
 from drawn.run_folders import BINARY, bundle
 from drawn.served import serving, with_sets_and_verdicts
 from requests import Session
 
-from diascope.data.sample import evenly
-from diascope.data.sources.folder import open_files
-from diascope.data.sources.listing import list_images
 from diascope.serving.asgi import app
 from diascope.steps.predict import predict as predict_to_table
 
 SKIN = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-PROBLEMS = {  # archive, images that are taken, classes, side of the input and how it is filled
-    "malaria": ("malaria/cell_images.zip", 400, BINARY, 64, "pad"),
-    "ham10000": ("ham10000/ISIC2018_Task3_Training_Input.zip", 200, SKIN, 96, "stretch"),
-    "idc": ("idc/IDC_regular_ps50_idx5.zip", 400, BINARY, 50, "pad"),
+PROBLEMS = {  # classes, side of the input and how it is filled
+    "malaria": (BINARY, 64, "pad"),
+    "ham10000": (SKIN, 96, "stretch"),
+    "idc": (BINARY, 50, "pad"),
 }
-
-
-def real_images(archive, n_images):
-    folder = os.environ.get("DIASCOPE_TEST_DATA")
-    if not folder:
-        pytest.skip("DIASCOPE_TEST_DATA is not set: no real images here")
-    with open_files(Path(folder) / archive) as files:
-        names = list_images(files)[0]
-        return [files.read(names[row]) for row in evenly(len(names), n_images).tolist()]
 
 
 def network_of(classes, side, fit):
@@ -50,12 +37,11 @@ def network_of(classes, side, fit):
 @pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_there_is_no_skew_over_real_images(problem, tmp_path):
-    archive, n_images, classes, side, fit = PROBLEMS[problem]
-    contents = real_images(archive, n_images)
+    classes, side, fit = PROBLEMS[problem]
+    named = real_images(problem)
+    contents, n_images = list(named.values()), len(named)
     network = network_of(classes, side, fit).save(tmp_path / "bundle")
-    paths = [tmp_path / f"{number:03}" for number in range(n_images)]
-    for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
+    paths = write_all(tmp_path / "images", named)
 
     python = np.concatenate([network.predict_proba(path) for path in paths])
     alone, page, mixed = [], [], []
