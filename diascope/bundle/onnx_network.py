@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from diascope.system.extras import check_extra
 from diascope.system.words import printable
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from onnx import ModelProto
     from onnxruntime import InferenceSession
     from torch import nn
@@ -99,7 +98,7 @@ def _expected_warnings() -> Iterator[None]:
         yield
 
 
-def _leave_bare(message: Message) -> None:
+def _leave_bare(message: Any) -> None:
     """Take out what the exporter notes beside every node: code, and where on a disk it lies."""
     for field, value in message.ListFields():
         if field.name in ("metadata_props", "doc_string"):
