@@ -103,8 +103,8 @@ def _leave_bare(message: Any) -> None:
     for field, value in message.ListFields():
         if field.name in ("metadata_props", "doc_string"):
             message.ClearField(field.name)
-        elif field.message_type is not None and field.name not in ("initializer", "type"):
-            for part in value if field.is_repeated else [value]:
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
                 _leave_bare(part)
 
 

@@ -115,7 +115,7 @@ def _facts(card: Card) -> dict[str, Any]:
     """Return what travels with the graph."""
     return {
         "format": FORMAT,
-        "diascope": version("diascope"),
+        "version": version("diascope"),
         "card": card.digest,
         "weights_sha256": card.weights_sha256,
         "model": card.model,

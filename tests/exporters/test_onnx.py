@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from drawn.served import with_detector, with_sets_and_verdicts
 from PIL import Image
 
 from diascope.bundle.ensemble import Ensemble, Member
+from diascope.bundle.onnx_network import onnx_graph
 from diascope.bundle.predictions import softmax
 from diascope.data.image import fit_image
 from diascope.errors import RunError
@@ -118,11 +121,23 @@ BUNDLES = {
 }
 
 
-def run_file(path, **inputs):
-    """Return the outputs of a file by name."""
-    session = onnxruntime.InferenceSession(path)
+def run(session, **inputs):
+    """Return the outputs of a graph by name."""
     names = [one.name for one in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+@pytest.fixture
+def _graph_once(monkeypatch):
+    """Write the network of a test once for all rules and fits: that takes a second or more."""
+    made = {}
+
+    def once(network, card):
+        if card.temperature not in made:
+            made[card.temperature] = onnx_graph(network, card)
+        return copy.deepcopy(made[card.temperature])
+
+    monkeypatch.setattr("diascope.exporters.onnx_models.onnx_graph", once)
 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
@@ -147,15 +162,18 @@ def test_both_files_answer_as_the_bundle(name, tmp_path):
     probabilities = bundle.predict_proba([one.image for one in images])
     predicted = bundle.decide(probabilities)
     assert len(set(predicted.tolist())) > 1
+    of_image, of_pixels = (
+        onnxruntime.InferenceSession(tmp_path / name) for name in ("image.onnx", "pixels.onnx")
+    )
     for number, one in enumerate(images):
-        found = run_file(tmp_path / "image.onnx", image=one.image)
+        found = run(of_image, image=one.image)
         fitted = fit_image(one.image, 64, fit=bundle.card.fit)
         assert np.array_equal(found["pixels"], fitted[None])
         np.testing.assert_allclose(found["probabilities"][0], probabilities[number], atol=1e-5)
         assert found["predicted"].tolist() == [predicted[number]]
     fitted = np.stack([fit_image(one.image, 64, fit=bundle.card.fit) for one in images])
     for part in (fitted, fitted[:1]):
-        found = run_file(tmp_path / "pixels.onnx", pixels=part)
+        found = run(of_pixels, pixels=part)
         np.testing.assert_allclose(found["probabilities"], probabilities[: len(part)], atol=1e-5)
         np.testing.assert_allclose(found["logits"], bundle.predict_logits(part), atol=1e-4)
         assert found["predicted"].tolist() == predicted[: len(part)].tolist()
@@ -175,6 +193,7 @@ def test_the_files_are_valid_stand_alone_and_say_what_they_are(tmp_path):
         assert len(json.loads(facts["diascope.decision_weights"])) == 2
         assert facts["diascope.positive"] == "class 1"
         assert facts["diascope.card"] == bundle.card.digest
+        assert facts["diascope.version"] == version("diascope")
         assert (
             "upright RGB" in facts["diascope.begins_at"] or "squares" in facts["diascope.begins_at"]
         )
@@ -209,6 +228,7 @@ def test_a_process_without_torch_and_diascope_gives_the_same_answers(tmp_path):
         np.testing.assert_allclose(np.array(numbers, float), row, atol=1.1e-5)
 
 
+@pytest.mark.usefixtures("_graph_once")
 def test_it_says_what_the_graph_leaves_out(tmp_path):
     plain = drawn_bundle(3)
     assert not any("Not in the graphs" in line for line in exported_says(plain, tmp_path / "a"))
@@ -222,6 +242,7 @@ def exported_says(bundle, folder):
     return exporter.export(bundle, folder, samples(2), "").says
 
 
+@pytest.mark.usefixtures("_graph_once")
 def test_a_model_that_answers_otherwise_is_not_written():
     bundle, images = drawn_bundle(3), samples()
     assert agreement(bundle, onnx_models(bundle), images).n_images == len(images)
@@ -239,6 +260,7 @@ def test_a_model_that_answers_otherwise_is_not_written():
         agreement(bundle, {"image.onnx": b"no graph"}, images)
 
 
+@pytest.mark.usefixtures("_graph_once")
 def test_an_image_so_near_the_limit_that_rounding_decides_is_named():
     bundle, images = drawn_bundle(2, positive="class 1"), samples()
     nearest = bundle.predict_proba([images[3].image])[0, 1]
