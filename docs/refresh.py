@@ -41,7 +41,9 @@ def reference() -> str:
     lines += _table(("name", "what", "source"), [(m.name, m.title, m.source) for m in models])
     exporters = find_all("exporters").values()
     lines += ["## Export formats", ""]
-    lines += _table(("name", "what", "extra"), [(e.name, e.summary, e.extra or "") for e in exporters])
+    lines += _table(
+        ("name", "what", "extra"), [(e.name, e.summary, e.extra or "") for e in exporters]
+    )
     lines += ["## Plan settings", "", "Change one with `--set name=value`.", ""]
     rows = [(name, value, reason) for name, (value, reason) in DEFAULTS.items()]
     lines += _table(("setting", "default", "why"), rows)
