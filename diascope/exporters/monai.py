@@ -275,7 +275,8 @@ def _usage(card: Card, says: Sequence[str]) -> str:
         f'run(config_file="{INFERENCE}", meta_file="{METADATA}", dataset_dir="IMAGES")\n'
     )
     if card.positive is not None and card.threshold is not None:
-        rule = f"An image is called {card.title_of(card.positive)} from {card.threshold!r} on."
+        title = card.title_of(card.positive)
+        rule = f"An image is called {title} from a probability of {card.threshold!r} on."
     else:
         rule = "The class with the largest product of probability and decision weight is called."
     notes = [

@@ -6,12 +6,13 @@ import re
 
 USAGE = re.compile(r"^## How to use it\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 LICENCE = re.compile(r"^## Licence\n+(.*?)\s*(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+HELD = re.compile(r"^- The bundle holds .*\n?", re.MULTILINE)  # images, which no export takes along
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def with_usage(text: str, *, title: str, usage: str) -> str:
     """Return the body of a model card, Markdown without front matter, with another usage in it."""
-    body = USAGE.sub("", FRONT.sub("", text)).strip()
+    body = HELD.sub("", USAGE.sub("", FRONT.sub("", text))).strip()
     first, _, rest = body.partition("\n")
     if not first.startswith("# "):
         first, rest = f"# {title}", body

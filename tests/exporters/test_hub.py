@@ -122,6 +122,7 @@ def test_padding_with_black_is_kept_where_nothing_is_subtracted(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_padding_is_kept_where_the_first_layer_can_subtract_the_mean_itself(tmp_path):
     bundle = bundle_of("timm:vit_tiny_patch16_224", size_px=224, fit="pad")
     exported = export(bundle, tmp_path, samples(3), "")

@@ -115,11 +115,15 @@ def test_metadata_have_every_required_key_of_the_right_kind(tmp_path):
 
 
 def test_readme_and_licence_come_from_the_model_card(tmp_path):
-    text = "---\nlicense: mit\n---\n\n# A network\n\n## How to use it\n\nx\n\n## Licence\n\nMine\n"
+    text = (
+        "---\nlicense: mit\n---\n\n# A network\n\n## How to use it\n\nx\n\n"
+        "## Data\n\n- The bundle holds 9 training images.\n- More.\n\n## Licence\n\nMine\n"
+    )
     monai.export(bundle_of(), tmp_path, samples()[:2], text, with_pickle=False)
     page = (tmp_path / monai.README).read_text()
     assert page.startswith("# A network\n\n## How to use it with MONAI\n")
     assert "Not a complete MONAI bundle" in page
+    assert "training images" not in page
     assert (tmp_path / monai.LICENCE).read_text() == "Mine\n"
 
 
