@@ -10,6 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 ROOT = "1.2.826.0.1.3680043.10.999"
 CR, PHOTOGRAPH = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.77.1.4"
+SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 LOOP = "1.2.840.10008.5.1.4.1.1.7.4"  # Multi-frame True Color Secondary Capture
 
 
@@ -84,6 +85,15 @@ def loop(number: int = 1, *, n_frames: int = 3, **place: int) -> Dataset:
     dataset.ImageType, dataset.BurnedInAnnotation = ["DERIVED", "SECONDARY"], "NO"
     dataset.FrameIncrementPointer, dataset.PageNumberVector = 0x00182001, list(range(n_frames))
     return with_pixels(dataset, greyish((n_frames, 24, 24, 3), number))
+
+
+def slide(number: int = 1, *, n_frames: int = 2, **place: int) -> Dataset:
+    """Return tiles of a whole slide, 24 x 24 px each."""
+    dataset = loop(number, n_frames=n_frames, **place)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SLIDE
+    dataset.Modality, dataset.ImageType = "SM", ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    dataset.ContainerIdentifier = "slide 1"
+    return dataset
 
 
 def greyish(shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from diascope.errors import SettingsError, SourceError
 from diascope.reporting.dicom.source import NO_DATE, read_source
 from diascope.reporting.dicom.uids import derived_uid
 from diascope.steps.predict import predict
+from diascope.system.extras import EXTRAS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
 
@@ -362,3 +363,10 @@ def test_a_frame_gets_a_number_of_its_own(tmp_path):
     numbers = [read_source(f"loop.dcm#frame={n}", content).instance_number for n in (1, 2)]
     assert numbers == [400_001, 400_002]
     assert read_source("loop.dcm", content).instance_number == 4
+
+
+def test_without_the_extra_the_line_that_installs_it_is_said(bundle, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXTRAS, "dicom", ("no_such_package",))
+    with pytest.raises(SettingsError, match="are not installed: no_such_package") as error:
+        predict(bundle, sources(tmp_path), out=tmp_path / "p.csv", sr=True)
+    assert "pip install 'diascope[dicom]'" in str(error.value)

@@ -13,7 +13,7 @@ import polars as pl
 import pydicom
 import pytest
 from drawn.dicom_bundle import INFECTED, save_bundle
-from drawn.dicom_sources import loop, photograph, radiograph, write
+from drawn.dicom_sources import loop, photograph, radiograph, slide, write
 from PIL import Image
 from pydicom.data import get_testdata_file
 
@@ -53,6 +53,7 @@ def written(tmp_path_factory):
         write(folder / "photo.dcm", photograph()),
         write(folder / "chest.dcm", radiograph(2, series=2, study=2)),
         write(folder / "loop.dcm", loop(3, series=3, study=3)),
+        write(folder / "slide.dcm", slide(4, series=4, study=4)),
     ]
     for name in SHIPPED:
         paths.append(Path(shutil.copy(get_testdata_file(name, download=False), folder / name)))
@@ -64,7 +65,7 @@ def written(tmp_path_factory):
 
 def test_dciodvfy_finds_no_error(written):
     _, table = written
-    assert table["dicom_error"].null_count() == table.height == 8
+    assert table["dicom_error"].null_count() == table.height == 10
     check = program("dciodvfy")
     for path in [*table["sr"], *table["sc"]]:
         done = subprocess.run([check, "-new", path], capture_output=True, check=False)
