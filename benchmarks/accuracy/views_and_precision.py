@@ -77,7 +77,7 @@ def score(
         for start in range(0, len(images), BATCH_SIZE):
             x = bundle.to_input(images[start : start + BATCH_SIZE])
             with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half):
-                views = [bundle._scoring_module(dihedral(x, view)) for view in range(n_views)]
+                views = [bundle.scoring_module(dihedral(x, view)) for view in range(n_views)]
             found.append(torch.stack(views).float().cpu().numpy())
     return np.concatenate(found, axis=1)
 

@@ -116,6 +116,7 @@ def test_evaluation_command_line_and_graphs_agree(problem, tmp_path):
     run(BY_PIXELS, tmp_path / "onnx", tmp_path / "pixels.npy", tmp_path / "p.npy")
     assert np.abs(np.load(tmp_path / "p.npy") - wanted).max() < 1e-5
     if problem == "ham10000":
+        (tmp_path / "hub").mkdir()
         hub.export(bundle, tmp_path / "hub", samples, "")
         run(BY_TIMM, tmp_path / "hub", tmp_path / "pixels.npy", tmp_path / "t.npy")
         assert np.abs(np.load(tmp_path / "t.npy") - wanted).max() < 1e-5
