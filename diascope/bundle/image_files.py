@@ -98,12 +98,12 @@ def _of_file(
     """Return the images in one file by where they lie, and the frames that were not asked for."""
     read = partial(read_file, path)
     names = frames_in(shown, lambda n_bytes: read_file(path, n_bytes), read)
-    chosen = choose_frames(names, frames)
+    chosen, target = choose_frames(names, frames), path.resolve()
     images = {}
     for name in chosen:
         number = frame_of(name) if name != shown else None
         get = read if number is None else partial(reader.read, str(path), number, read)
-        images[path.resolve().with_name(f"{path.name}{name[len(shown) :]}")] = (name, get)
+        images[target.with_name(f"{target.name}{name[len(shown) :]}")] = (name, get)
     return images, _other_frames(names, chosen)
 
 
