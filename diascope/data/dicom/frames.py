@@ -78,8 +78,9 @@ def single_frame(dataset: Dataset, numbers: Numbers, index: int) -> bytes:
     )
     frame.add_new(_PIXEL_DATA, dataset[_PIXEL_DATA].VR, pixels)
     frame[_PIXEL_DATA].is_undefined_length = not is_native
+    frame.preamble = b"\0" * 128
     file = io.BytesIO()
-    pydicom.dcmwrite(file, frame, enforce_file_format=True)
+    pydicom.dcmwrite(file, frame, enforce_file_format=False)  # a file may lack what it should have
     return file.getvalue()
 
 
