@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from drawn.dicom_files import draw_dicom_folder
 
 from diascope.datasets import ham10000
 
@@ -51,6 +52,7 @@ def test_the_commands_and_the_python_of_the_readme_run(cells, home, tmp_path):
     ham10000.fake(tmp_path / "official" / "ham10000")
     (tmp_path / "new_cells").symlink_to(cells / "cell_images" / "Uninfected")
     (tmp_path / "my_cells").symlink_to(cells / "cell_images")
+    draw_dicom_folder(tmp_path / "scans")
     (tmp_path / "cell.png").write_bytes(next(cells.rglob("*.png")).read_bytes())
     commands = [line for block in blocks("console") for line in block.splitlines()]
     commands = [line.removeprefix("$ ") for line in commands if line.startswith("$ diascope")]

@@ -24,7 +24,7 @@ from diascope.training.run import open_bundle
 ALL_CODES = [
     *structured_report.CODES,
     *secondary_capture.CODES,
-    *{code for spec in find_all("datasets").values() for code in spec.codes.values()},
+    *dict.fromkeys(code for spec in find_all("datasets").values() for code in spec.codes.values()),
 ]
 
 
