@@ -22,6 +22,7 @@ from diascope.errors import ImageError
 
 PIXELS, REASON = b"P", b"R"  # what an answer holds
 SPARE_BYTES = 256_000_000
+ALONE_SECONDS = 300  # for one file, where the parent that has a limit of its own is gone
 _LENGTH = 8  # bytes, big-endian, before the content of a frame
 
 
@@ -54,7 +55,9 @@ def main() -> None:
         content = read_frame(questions)
         if content is None:
             return
+        _end_after(ALONE_SECONDS)
         kind, answer = _answer(_pixels(how), content)
+        _end_after(0)
         write_frame(answers, kind)
         write_frame(answers, answer)
         answers.flush()
@@ -72,6 +75,12 @@ def _answer(pixels: Pixels, content: bytes) -> tuple[bytes, bytes]:
         return REASON, error.problem.encode()
     except MemoryError:
         return REASON, b"too big for the memory that is free"
+
+
+def _end_after(seconds: int) -> None:
+    """Let the system end this process after so long, also within a decoder; 0 is never."""
+    if hasattr(signal, "alarm"):  # Windows has none
+        signal.alarm(seconds)
 
 
 def _limit() -> None:

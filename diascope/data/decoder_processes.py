@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from queue import LifoQueue
@@ -40,8 +42,9 @@ class DecoderProcesses:
 
     def __init__(self, n_processes: int, *, seconds: float) -> None:
         self._seconds = seconds
-        self._idle: LifoQueue[_Decoder | None] = LifoQueue()  # None has not been started yet
+        self._idle: LifoQueue[_Decoder | None] = LifoQueue()  # None starts when it is needed
         self._busy: dict[_Decoder, float] = {}  # until when each may take
+        self._lock = threading.Lock()  # of those that are busy
         self._is_closed = threading.Event()
         for _ in range(n_processes - 1):
             self._idle.put(None)
@@ -54,34 +57,52 @@ class DecoderProcesses:
         Raises
         ------
         ImageError
-            The file is refused, took too long, or ended its process.
+            The file is refused, took too long, or ended its process; or there is no process.
         """
-        decoder = self._idle.get() or _Decoder()
-        self._busy[decoder] = until = time.monotonic() + self._seconds
+        decoder = self._idle.get()
         try:
-            return decoder.read(content, pixels)
+            if self._is_closed.is_set():
+                raise ImageError("not decoded: the program ends")
+            decoder = decoder or _Decoder()
+            with self._watched(decoder):
+                return decoder.read(content, pixels)
         except _DiedError as error:
-            is_late = time.monotonic() >= until
-            self._busy.pop(decoder)
+            assert decoder is not None  # noqa: S101 - it is the one that died
+            why = f"takes over {self._seconds:g} s to decode" if decoder.is_late else CRASHED
             decoder.kill()
-            decoder = _Decoder()
-            late = f"takes over {self._seconds:g} s to decode"
-            raise ImageError(late if is_late else CRASHED) from error
+            decoder = None
+            raise ImageError(why) from error
+        except OSError as error:
+            raise ImageError(f"no process to decode it: {error.strerror or error}") from error
         finally:
-            self._busy.pop(decoder, None)
             self._idle.put(decoder)
+
+    @contextmanager
+    def _watched(self, decoder: _Decoder) -> Iterator[None]:
+        with self._lock:
+            self._busy[decoder] = time.monotonic() + self._seconds
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.pop(decoder)
 
     def _watch(self) -> None:
         """End processes that take too long; one thread for all, so that reading stays cheap."""
         while not self._is_closed.wait(min(0.5, self._seconds / 2)):
-            now = time.monotonic()
-            for decoder, until in list(self._busy.items()):
-                if now >= until:
-                    decoder.stop()
+            with self._lock:
+                now = time.monotonic()
+                for decoder, until in self._busy.items():
+                    if now >= until:
+                        decoder.is_late = True
+                        decoder.stop()
 
     def close(self) -> None:
-        """End the processes, when no thread uses them any more."""
+        """End the processes; a file that is still being decoded, or waits to be, is refused."""
         self._is_closed.set()
+        with self._lock:
+            for decoder in self._busy:
+                decoder.stop()
         while not self._idle.empty():
             if decoder := self._idle.get():
                 decoder.kill()
@@ -100,6 +121,7 @@ class _Decoder:
     """One process."""
 
     def __init__(self) -> None:
+        self.is_late = False
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             COMMAND,
             stdin=subprocess.PIPE,

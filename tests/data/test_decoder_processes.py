@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diascope.data.decoder_child import write_frame
 from diascope.data.decoder_processes import CRASHED, DecoderProcesses
 from diascope.data.pixels import Pixels
 from diascope.data.value_range import ValueRange
@@ -140,3 +142,58 @@ def test_closing_ends_the_processes():
     process = processes._idle.queue[0]._process
     processes.close()
     assert process.returncode is not None
+
+
+def test_closing_refuses_what_still_waits_and_ends_what_is_decoded():
+    processes = DecoderProcesses(1, seconds=60)
+    content, refused = encoded(noise("RGB", (2500, 2500)), "bmp"), []
+
+    def read():
+        try:
+            read_often(processes, content)
+        except ImageError as error:
+            refused.append(error.problem)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    processes.read(FILES["grey"], PIXELS)
+    for thread in threads:
+        thread.start()
+    processes.close()
+    for thread in threads:
+        thread.join(20)
+    assert len(refused) == 3
+    assert set(refused) <= {CRASHED, "not decoded: the program ends"}
+
+
+def test_where_no_process_can_start_files_are_refused_until_one_can(monkeypatch):
+    processes = DecoderProcesses(1, seconds=30)
+    try:
+        processes.read(FILES["grey"], PIXELS)
+        processes._idle.queue[0]._process.kill()
+        with monkeypatch.context() as patched:
+            patched.setattr("diascope.data.decoder_processes.COMMAND", ["/nowhere/python"])
+            with pytest.raises(ImageError, match=CRASHED):
+                processes.read(FILES["grey"], PIXELS)
+            for _ in range(2):
+                with pytest.raises(ImageError, match="no process to decode it"):
+                    processes.read(FILES["grey"], PIXELS)
+        assert processes.read(FILES["grey"], PIXELS).shape == (32, 32, 3)
+    finally:
+        processes.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="Windows has no alarm")
+def test_a_process_whose_parent_is_gone_ends_by_itself():
+    code = (
+        "import time; from diascope.data import decoder_child as child;"
+        "child.ALONE_SECONDS = 1; child._answer = lambda *_: time.sleep(60); child.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    write_frame(process.stdin, b'{"size_px": 32, "fit": "pad", "alpha_background": "black"}')
+    write_frame(process.stdin, b"x")
+    process.stdin.flush()
+    try:
+        assert process.wait(20) == -signal.SIGALRM
+    finally:
+        process.kill()
+        process.stdin.close()
