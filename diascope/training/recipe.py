@@ -96,6 +96,8 @@ class Recipe:
             if name == "settings":
                 for setting, chosen in value.items():
                     words += [option, f"{setting}={json.dumps(chosen)}"]
+            elif name == "recipe" and value and value not in named_recipes():
+                words += [option, f"{value}.yaml"]  # the user's own; where it lies is not kept
             elif value not in (None, "") and (value or name == "seed"):
                 words += [option, str(value)]
         return words

@@ -189,11 +189,12 @@ def _problems_of(where: str) -> Iterator[None]:
 
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         raise SettingsError(
-            f"The driver of this database is not installed: {error.name}.",
+            f"The driver of this database is not installed: {cause.name}.",
             where=where,
-            fix=f"Install it, such as by: pip install {_package(str(error.name))}",
+            fix=f"Install it, such as by: pip install {_package(str(cause.name))}",
         ) from error
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ or error

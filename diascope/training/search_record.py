@@ -10,6 +10,14 @@ from dataclasses import dataclass
 
 from diascope.system.words import counted
 
+TOO_GOOD = (
+    "Validation figures are too good: a search chose the settings on validation images. Judge by "
+    "the test images, which the search did not read."
+)
+MIXED = (
+    "The search that chose the settings was on another split of these data: images that it looked "
+    "at may be among the test images of this run, and all figures too good."
+)
 METRICS = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
 
 
@@ -52,17 +60,12 @@ class SearchRecord:
             f"They reached {self.value:.4f} there; {usual}."
         )
 
-    def caution(self, *, data: str, test_sha256: str) -> str:
-        """Say what is too good for being chosen, in a run on a data set with these test images."""
-        if data != self.data:
-            return f"The search was on another data set, {self.data}."
-        text = (
-            "Validation figures are too good where the same images chose the settings: judge by "
-            "the test images, which the search did not read."
-        )
-        if test_sha256 != self.test_sha256:
-            text = (
-                f"The search was on another split of {self.data}: it may have been chosen on some "
-                "of the test images of this run, and all figures may be too good."
-            )
-        return text
+    def cautions(self, *, data: str, test_sha256: str, split: str) -> list[str]:
+        """Say which figures are too good, of a run on a data set with these test images.
+
+        ``split`` is what is judged: ``"val"``, ``"test"`` or a data set from elsewhere.
+        """
+        if data != self.data or split not in ("val", "test"):
+            return []
+        found = [TOO_GOOD] if split == "val" else []
+        return found + ([MIXED] if test_sha256 != self.test_sha256 else [])

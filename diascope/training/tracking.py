@@ -100,16 +100,16 @@ def _checked_uri(address: str) -> str:
             "mlflow:http://127.0.0.1:5000 or mlflow:sqlite:///mlflow.db.",
         )
     parts = urlsplit(address)
+    if parts.password is not None:
+        raise SettingsError(
+            "A password stands in the address of the tracking server, and would be stored.",
+            fix="Leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+        )
     if parts.scheme.partition("+")[0] not in STORES:
         raise SettingsError(
             "MLflow keeps no runs there: folders are no longer supported.",
             where=address,
             fix="Pass the address of a server, or a file such as mlflow:sqlite:///mlflow.db.",
-        )
-    if parts.password is not None:
-        raise SettingsError(
-            "A password stands in the address of the tracking server, and would be stored.",
-            fix="Leave it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
         )
     if address.startswith("sqlite:///"):
         return f"sqlite:///{Path(address.removeprefix('sqlite:///')).resolve()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,13 +32,15 @@ class MlflowPlace:
     def begin(self, name: str, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         """Begin a run in the experiment; the facts become tags, the settings parameters."""
         with self._client() as client:
+            from mlflow.entities import Param
+
             run = client.create_run(
                 self._experiment(client),
                 run_name=name,
                 tags={key: str(value) for key, value in facts.items()},
             )
-            for key, value in settings.items():
-                client.log_param(run.info.run_id, key, value)
+            parameters = [Param(key, str(value)) for key, value in settings.items()]
+            client.log_batch(run.info.run_id, params=parameters)
             return run.info.run_id
 
     def _experiment(self, client: MlflowClient) -> str:
@@ -53,8 +56,12 @@ class MlflowPlace:
     def send_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         """Log metrics of a step."""
         with self._client() as client:
-            for key, value in values.items():
-                client.log_metric(run_id, NOT_IN_NAMES.sub("_", key), value, step=step)
+            from mlflow.entities import Metric
+
+            now = time.time_ns() // 1_000_000
+            named = {NOT_IN_NAMES.sub("_", key): value for key, value in values.items()}
+            metrics = [Metric(key, value, now, step) for key, value in named.items()]
+            client.log_batch(run_id, metrics=metrics)
 
     def send_text(self, run_id: str, name: str, text: str) -> None:
         """Log a text as an artefact."""

@@ -9,11 +9,13 @@ from rich.table import Column, Table
 
 from diascope.cli.screen.console import PlainConsole
 from diascope.system.words import counted, duration
+from diascope.training.search_record import TOO_GOOD
 
 if TYPE_CHECKING:
     from diascope.steps.tune import Outcome
 
 MOST_ROWS = 10
+FEW_GROUPS = 20
 NAMES = {"learning_rate_factor": "learning rate x", "size_px": "px"}
 
 
@@ -43,8 +45,10 @@ def print_search(outcome: Outcome) -> None:
     if n_running:
         console.print(f"{counted(n_running, 'trial')} running in other processes, or killed lately")
     console.print(record.sentence, soft_wrap=True)
-    caution = record.caution(data=record.data, test_sha256=record.test_sha256)
-    console.print(f"note: {caution}", soft_wrap=True)
+    console.print(f"note: {TOO_GOOD}", soft_wrap=True)
+    if record.groups < FEW_GROUPS:
+        few = f"{counted(record.groups, record.group_kind)} can hardly tell settings apart"
+        console.print(f"note: {few}; --folds validates on all images outside test", soft_wrap=True)
     console.print(
         f"to train with it: diascope train {record.data} --recipe {outcome.recipe}", soft_wrap=True
     )
