@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from diascope.training.search import Asked, Budget, Trial
 
 MINUTES = 30.0
+TRAINING = "training a trial"
 FOLDER, STUDY, TABLE, CHECKPOINTS = "searches", "study.db", "trials.json", "checkpoints"
 
 
@@ -160,8 +162,7 @@ def tune(  # noqa: PLR0913 - the options of the command
             show=show,
         )
     finally:
-        with suppress(OSError):  # another worker has something in it
-            (folder / CHECKPOINTS).rmdir()
+        _clean(folder / CHECKPOINTS, trials_of(study))
     return _conclude(trials_of(study), question, folder, where)
 
 
@@ -217,10 +218,9 @@ def _try(
     _, plan = question.space.decide(values, question.prepared, question.validation.train_rows)
     if sha256 := weights_digest(plan, progress):
         plan = plan.changed("checksum of the file of weights", weights_sha256=sha256)
-    stage = f"trial {asked.number}"
     watch = Watch(
         report=asked.report,
-        tell=lambda note: progress(Progress(stage, 0, None, note)),
+        tell=lambda note: progress(Progress(TRAINING, 0, None, f"trial {asked.number}, {note}")),
         is_over=lambda: asked.has_finished and budget.seconds_left <= 0,
     )
     return run_trial(
@@ -239,6 +239,15 @@ def _best_words(trials: Sequence[Trial]) -> str:
 
     best = best_of(trials)
     return f"best {best.value:.4f} in trial {best.number}" if best else "none has finished"
+
+
+def _clean(folder: Path, trials: Sequence[Trial]) -> None:
+    """Remove what killed trials left, and the folder unless another worker has a trial in it."""
+    for trial in trials:
+        if trial.state == "killed":
+            shutil.rmtree(folder / str(trial.number), ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _save_table(path: Path, question: _Question, trials: Sequence[Trial], where: str) -> None:

@@ -158,11 +158,10 @@ def send(run: Run, progress: ShowProgress, *, tries_again: bool = False) -> str:
     except DiascopeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a server does, the training goes on
-        sent.problem = f"{sent.kind} failed ({type(error).__name__})"
-        remark = (
-            f"note: tracking: {sent.problem}; the work goes on without it, and is tracked later"
-        )
-        progress(Progress("tracking", 0, None, remark=remark))
+        was_known, sent.problem = sent.problem, f"{sent.kind} failed ({type(error).__name__})"
+        if not was_known:
+            remark = f"note: tracking: {sent.problem}; the work goes on without it"
+            progress(Progress("tracking", 0, None, remark=remark))
     _save(run, sent)
     return sent.problem
 

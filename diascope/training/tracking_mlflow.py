@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL = "model"  # the folder of the artefact
+LOGGERS = ("mlflow", "alembic", "urllib3")
 SQLITE = "sqlite:///"
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)
 
@@ -84,16 +85,18 @@ class MlflowPlace:
     def _client(self) -> Iterator[MlflowClient]:
         """Yield a client that prints nothing."""
         settle_mlflow()
-        logger = logging.getLogger("mlflow")
-        before = logger.level
+        loggers = [logging.getLogger(name) for name in LOGGERS]
+        before = [logger.level for logger in loggers]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of MLflow and its packages about each other
             from mlflow import MlflowClient
 
             if self.address.startswith(SQLITE):
                 Path(self.address.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-            logger.setLevel(logging.CRITICAL)
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
             try:
                 yield MlflowClient(self.address)
             finally:
-                logger.setLevel(before)
+                for logger, level in zip(loggers, before, strict=True):
+                    logger.setLevel(level)

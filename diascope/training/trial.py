@@ -143,10 +143,14 @@ def run_trial(
         ``watch`` says that it is over.
     """
     settle(plan)
-    with open_files(Path(prepared.fingerprint["source"])) as files:
-        images = pack_images(files, validation.table, plan.pixels, home=home(), progress=progress)
+    shutil.rmtree(folder, ignore_errors=True)  # of a trial that was killed
+    folder.mkdir(parents=True)
     values: list[float] = []
     try:
+        with open_files(Path(prepared.fingerprint["source"])) as files:
+            images = pack_images(
+                files, validation.table, plan.pixels, home=home(), progress=progress
+            )
         for number, (table, rows) in enumerate(validation.folds):
             values.append(
                 _run_fold(

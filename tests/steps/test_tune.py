@@ -39,6 +39,7 @@ from diascope.__main__ import main
 main()
 """
 WORDS = [*(f"--set={setting}" for setting in FIXED), "--model=compact", "--size=16", "--size=24"]
+SLOWER = [word.replace("max_epochs=2", "max_epochs=12") for word in WORDS]
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_the_command_prints_the_table_and_the_recipe(prepared, call_here):
 
 def start_worker(folder, home, *words):
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, "tune", "malaria", *WORDS, "--out", "search", *words],
+        [sys.executable, "-c", WORKER, "tune", "malaria", *SLOWER, "--out", "search", *words],
         cwd=folder,
         env={**os.environ, "DIASCOPE_HOME": str(home), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -183,11 +184,9 @@ def wait_for(what, seconds=120):
 
 def with_two_workers_of_which_one_is_killed(folder, home, *words):
     """Return what a search of five trials tells, one of whose workers died in the middle of one."""
-    killed = start_worker(folder, home, "--trials", "5", *words)
+    killed, other = (start_worker(folder, home, "--trials", "5", *words) for _ in range(2))
     checkpoints = folder / "search" / "checkpoints"
-    wait_for(lambda: checkpoints.is_dir() and list(checkpoints.iterdir()))
-    other = start_worker(folder, home, "--trials", "5", *words)
-    wait_for(lambda: len(list(checkpoints.iterdir())) > 1)
+    wait_for(lambda: len(list(checkpoints.glob("*"))) > 1)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     out, err = other.communicate(timeout=300)
