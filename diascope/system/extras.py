@@ -24,7 +24,7 @@ _SERVE = (
 )
 _DICOM = ("highdicom", "imagecodecs", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg")
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
-_MLFLOW = ("mlflow", "pandas", "sqlalchemy")
+_MLFLOW = ("alembic", "mlflow", "pandas", "sqlalchemy")
 EXTRAS = {
     **{"timm": _TIMM, "train": _TRAIN, "serve": _SERVE, "dicom": _DICOM, "onnx": _ONNX},
     **{"mlflow": _MLFLOW, "tensorboard": ("tensorboard",), "tune": ("optuna",)},

@@ -223,28 +223,29 @@ def postgresql(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("postgresql")
-    as_somebody = []
+    user = None
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         for above in (folder, *folder.parents[:3]):
             above.chmod(0o755)
         shutil.chown(folder, "postgres")
-        as_somebody = ["runuser", "-u", "postgres", "--"]
+        user = "postgres"
     data, programs = folder / "data", Path(initdb).parent
     subprocess.run(
-        [*as_somebody, initdb, "-D", data, "-U", "diascope", "-A", "trust", "--no-sync"],
+        [initdb, "-D", data, "-U", "diascope", "-A", "trust", "--no-sync"],
         check=True,
         capture_output=True,
         cwd=folder,
+        user=user,
     )
     server = subprocess.Popen(
         [
-            *as_somebody,
             *(str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1"),
             *("-p", str(port), "-k", str(folder), "-F"),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
+        user=user,
     )
     import psycopg
 

@@ -6,14 +6,16 @@ import base64
 import json
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,25 +268,29 @@ def free_port():
 @pytest.fixture
 def started(tmp_path):
     """Return a function that starts a command of MLflow, and waits until it answers."""
-    running = []
+    running, programs = [], tmp_path / "programs"
+    programs.mkdir()
+    uvicorn = programs / "uvicorn"  # MLflow calls it by its name
+    uvicorn.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m uvicorn "$@"\n')
+    uvicorn.chmod(0o755)
 
-    def start(*words, path):
+    def start(*words, path, tracking_uri=None):
         port = free_port()
-        log = (tmp_path / f"{port}.log").open("w+")
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-W", "ignore", "-m", "mlflow", *words),
-                *("-h", "127.0.0.1", "-p", str(port)),
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+        env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
+        env |= {"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else {}
+        with (tmp_path / f"{port}.log").open("w") as log:
+            server = subprocess.Popen(
+                [*words, "-h", "127.0.0.1", "-p", str(port)],
+                cwd=tmp_path,
+                env=env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         running.append(server)
         url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
+        for _ in range(500):
             assert server.poll() is None, Path(log.name).read_text()
             try:
                 with urllib.request.urlopen(url + path, timeout=5):  # noqa: S310
@@ -295,28 +301,26 @@ def started(tmp_path):
 
     yield start
     for server in running:
-        os.killpg(server.pid, 15)
-        server.wait(30)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(20)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(HERE)
-def test_a_real_server_of_mlflow_serves_what_was_tracked(evaluated, started, tmp_path):
-    pytest.importorskip("flask", reason="the server of MLflow needs flask and flask-cors")
-    server = started(
-        "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination", str(tmp_path / "artifacts"), path="/health",
-    )  # fmt: skip
-    begin_tracking(evaluated, f"mlflow:{server}")
-    assert send(evaluated, Told()) == ""
-    run_id = stored(evaluated)["run_id"]
-    os.environ["MLFLOW_TRACKING_URI"] = server
-    try:
-        served = started(
-            "models", "serve", "-m", f"runs:/{run_id}/model", "--env-manager", "local", path="/ping"
-        )
-    finally:
-        del os.environ["MLFLOW_TRACKING_URI"]
+def test_mlflow_models_serve_answers_as_the_bundle(evaluated, address, started):
+    begin_tracking(evaluated, f"mlflow:{address}")
+    send(evaluated, Told())
+    served = started(
+        *(sys.executable, "-W", "ignore", "-m", "mlflow", "models", "serve"),
+        *("-m", f"runs:/{stored(evaluated)['run_id']}/model", "--env-manager", "local"),
+        path="/ping",
+        tracking_uri=address,
+    )
     paths = paths_of(evaluated)
     encoded = [[base64.b64encode(path.read_bytes()).decode()] for path in paths]
     answer = post(f"{served}/invocations", {"columns": ["image"], "data": encoded})
@@ -336,4 +340,29 @@ def post(url, table):
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return SimpleNamespace(code=answer.status, content=json.load(answer))
     except urllib.error.HTTPError as error:
-        return SimpleNamespace(code=error.code, content=None)
+        with error:
+            return SimpleNamespace(code=error.code, content=None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(HERE)
+def test_a_real_server_of_mlflow_keeps_what_is_sent(evaluated, started, tmp_path, monkeypatch):
+    program = os.environ.get("DIASCOPE_TEST_MLFLOW")
+    if not program:
+        pytest.skip("DIASCOPE_TEST_MLFLOW is not set: it names the program of a whole MLflow")
+    server = started(
+        *(program, "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"),
+        *("--artifacts-destination", str(tmp_path / "artifacts"), "--workers", "1"),
+        path="/health",
+    )
+    begin_tracking(evaluated, f"mlflow:{server}")
+    assert send(evaluated, Told()) == ""
+    client, run_id = client_of(server), stored(evaluated)["run_id"]
+    assert client.get_run(run_id).data.metrics["test/auroc"] > 0
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    mlflow.set_tracking_uri(server)
+    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+    paths = paths_of(evaluated)
+    table = model.predict(pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
+    bundle = Bundle.load(evaluated.network_folders[0])
+    assert np.array_equal(table.to_numpy(), bundle.predict_proba(paths))
