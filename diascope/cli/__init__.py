@@ -24,13 +24,15 @@ from diascope.cli import (
     serve,
     show,
     train,
+    tune,
 )
 from diascope.system.extras import check_extra
 
 VERBS = (  # in the order of --help
     *(demo.demo, doctor.doctor, lists.datasets, lists.models, lists.recipes, lists.weights),
     lists.exporters,
-    *(prepare.prepare, show.show, audit.audit, labels.labels, folders.folders, train.train),
+    *(prepare.prepare, show.show, audit.audit, labels.labels, folders.folders),
+    *(train.train, tune.tune),
     *(evaluate.evaluate, compare.compare, report.report),
     *(predict.predict, explain.explain, serve.serve, recalibrate.recalibrate, monitor.monitor),
     export.export,

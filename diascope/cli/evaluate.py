@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import AsJson, RunFolder, print_json, say
+from diascope.cli.app import AsJson, RunFolder, print_json, say, say_aside
 from diascope.evaluation.robustness import MOST_IMAGES
 
 
@@ -74,6 +74,7 @@ def evaluate(
     from diascope.steps.evaluate import evaluate as step
     from diascope.steps.report import warnings_of
     from diascope.training.run import Run
+    from diascope.training.tracking import not_tracked
 
     with progress_bars() as progress:
         metrics = step(
@@ -87,10 +88,12 @@ def evaluate(
             most_images=most_images,
             progress=progress,
         )
+    evaluated = Run(run)
+    if note := not_tracked(evaluated):
+        say_aside(f"warning: {note}")
     if as_json:
         print_json(metrics)
         return
-    evaluated = Run(run)
     print_metrics(metrics, warnings_of(evaluated, metrics))
     print_thresholds(metrics, is_wanted=split == "val" or target is not None)
     say(evaluated.metrics_path(metrics["split"]))

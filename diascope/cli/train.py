@@ -47,6 +47,14 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every setting with its reason; train nothing.")
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Send settings, metrics and the bundle to mlflow, mlflow:URI, tensorboard or "
+            "tensorboard:FOLDER.",
+        ),
+    ] = None,
     **options: Any,
 ) -> None:
     """Train a network, one network per fold, or an ensemble.
@@ -58,6 +66,7 @@ def train(
     from diascope.cli.screen.results import print_missing_sets
     from diascope.steps.train import plan_training
     from diascope.steps.train import train as step
+    from diascope.training.tracking import not_tracked
     from diascope.training.validation import below_chance
 
     if dry_run:
@@ -68,8 +77,10 @@ def train(
         print_plan(plan, seconds)
         return
     with progress_bars() as progress:
-        run = step(data, out=out, resume=resume, progress=progress, **options)
+        run = step(data, out=out, resume=resume, track=track, progress=progress, **options)
     if note := below_chance(run.log):
         say_aside(f"warning: {note}")
     print_missing_sets(run)
+    if note := not_tracked(run):
+        say_aside(f"warning: {note}")
     say(run.folder)

@@ -33,6 +33,7 @@ from diascope.training.operating_points import (
     val_that_calibrates,
 )
 from diascope.training.run import Run
+from diascope.training.tracking import send
 from diascope.training.validation import check_calibrates
 
 
@@ -71,6 +72,7 @@ def evaluate(
     n_corrupted = (1 if most_images is None else most_images) if robustness else 0
     most_images = MOST_IMAGES if most_images is None else most_images
     if _is_up_to_date(exam, wanted, threshold, groups, n_corrupted=n_corrupted):
+        send(exam.run, progress, tries_again=True)
         return exam.run.metrics(exam.name)
     exam.check()
     answers = read_answers(exam.run.folder / ANSWERS)
@@ -101,6 +103,7 @@ def evaluate(
     judged |= judge_points(exam, predictions, points, val)
     metrics = exam.save_metrics({**judged, **opening})
     save_model_card(exam.run, answers)
+    send(exam.run, progress, tries_again=True)
     return metrics
 
 

@@ -41,6 +41,7 @@ from diascope.training.network import card_of, find_features_of, make_ready
 from diascope.training.plan import Plan
 from diascope.training.recipe import Recipe, make_recipe
 from diascope.training.run import Run
+from diascope.training.tracking import begin_tracking, parse_track, send
 from diascope.training.validation import CHANCE
 
 
@@ -50,6 +51,7 @@ def train(
     *,
     out: Path | str | None = None,
     resume: bool = False,
+    track: str | None = None,
     progress: ShowProgress = silent,
     **options: Any,
 ) -> Run:
@@ -66,6 +68,9 @@ def train(
         The run's folder; by default named after the recipe, in ``runs/``.
     resume : bool
         Continue the run in this folder, whatever the options are.
+    track : str, optional
+        Send settings, metrics and the bundle to ``"mlflow"``, ``"mlflow:URI"``, ``"tensorboard"``
+        or ``"tensorboard:FOLDER"``, see `diascope.training.tracking`.
     options
         The other fields of `diascope.training.recipe.Recipe`, such as ``model`` and ``folds``;
         ``settings`` takes strings such as ``"max_epochs=4"``.
@@ -75,12 +80,18 @@ def train(
     DiascopeError
         The data set is not prepared, an option is impossible, or the folder is taken.
     """
+    if track:
+        parse_track(track)  # before anything is measured
     recipe, run = _recipe_and_run(data, out, options)
     if not run.is_unfinished(recipe, resume=resume):
         _begin(run, recipe, progress)
     with run.locked():
+        if track:
+            begin_tracking(run, track)
+        send(run, progress, tries_again=True)
         _train_networks(run, progress)
         save_model_card(run, {})
+        send(run, progress, tries_again=True)
     shutil.rmtree(run.checkpoints, ignore_errors=True)
     return Run(run.folder)
 
@@ -266,4 +277,5 @@ def _log(
             latest = f", val AUROC {auroc}{' (below chance)' if is_low else ''}"
             log.append({"event": "epoch", **this, **asdict(event)})
             run.save_log(log)
+            send(run, progress)
     progress(Progress(stage, 1, 1, f"{counted(log[-1]['epoch'], 'epoch')}{latest}"))

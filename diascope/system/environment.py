@@ -97,3 +97,26 @@ def dicomweb_credentials() -> tuple[str | None, str | None]:
 def serving_token() -> str | None:
     """Return the token of ``DIASCOPE_TOKEN`` as it stands; None where it is not set."""
     return os.environ.get("DIASCOPE_TOKEN")  # noqa: TID251 - the one place that may
+
+
+def tracking_uri() -> str | None:
+    """Return the address of ``MLFLOW_TRACKING_URI``; None where it is not set."""
+    return os.environ.get("MLFLOW_TRACKING_URI")  # noqa: TID251 - the one place that may
+
+
+def experiment_name() -> str:
+    """Return the experiment of MLflow: that of ``MLFLOW_EXPERIMENT_NAME``, else ``diascope``."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "diascope"  # noqa: TID251 - the one place
+
+
+def settle_mlflow() -> None:
+    """Set what MLflow reads when it is loaded: it tells nobody that it is used.
+
+    Unless the user has set it otherwise, a server that does not answer is given up soon, and no
+    bars are drawn.
+    """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # noqa: TID251 - the one place that may
+    os.environ["DO_NOT_TRACK"] = "true"  # noqa: TID251 - the one place that may
+    waits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+    for name, value in {**waits, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - the one place that may

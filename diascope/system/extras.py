@@ -24,7 +24,11 @@ _SERVE = (
 )
 _DICOM = ("highdicom", "imagecodecs", "jpeg_ls", "openjpeg", "pydicom", "pylibjpeg")
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
-EXTRAS = {"timm": _TIMM, "train": _TRAIN, "serve": _SERVE, "dicom": _DICOM, "onnx": _ONNX}
+_MLFLOW = ("alembic", "mlflow", "pandas", "sqlalchemy")
+EXTRAS = {
+    **{"timm": _TIMM, "train": _TRAIN, "serve": _SERVE, "dicom": _DICOM, "onnx": _ONNX},
+    **{"mlflow": _MLFLOW, "tensorboard": ("tensorboard",), "tune": ("optuna",)},
+}
 
 
 def is_installed(extra: str) -> bool:

@@ -58,7 +58,7 @@ def decide(recipe: Recipe, *, progress: ShowProgress = silent) -> Decision:
             f"The data set {recipe.data} has no images to train on: all are test images.",
             fix="Train on other data, and evaluate on this with `diascope evaluate --on`.",
         )
-    plan = _decide(recipe, prepared, manifest.filter(pl.col(column) == "train"))
+    plan = plan_of(recipe, prepared, manifest.filter(pl.col(column) == "train"))
     if recipe.folds:
         manifest = lay_out_folds(
             manifest,
@@ -73,12 +73,9 @@ def decide(recipe: Recipe, *, progress: ShowProgress = silent) -> Decision:
     if recipe.members:
         manifest = _with_members(manifest, plan, prepared)
     table = as_seen_by(in_fold(manifest, column), 0 if recipe.members else None)
-    sha256 = ""
-    if plan.weights != RANDOM:
-        origin = locate_weights(find_model(plan.model), plan.weights, progress=progress)
-        sha256 = file_digest(origin.path)
+    sha256 = weights_digest(plan, progress)
     train_rows = table.filter(pl.col("split") == "train")
-    plan = _decide(recipe, prepared, train_rows, weights_sha256=sha256)
+    plan = plan_of(recipe, prepared, train_rows, weights_sha256=sha256)
     _check_before_measuring(recipe, plan, manifest, prepared)
     plan = _with_fastest_steps(plan, recipe, prepared.dataset.task.n_classes, progress)
     if recipe.minutes is not None:
@@ -119,9 +116,17 @@ def _with_members(manifest: pl.DataFrame, plan: Plan, prepared: Prepared) -> pl.
     return manifest
 
 
-def _decide(
+def weights_digest(plan: Plan, progress: ShowProgress = silent) -> str:
+    """Return the SHA-256 of the file of initial weights; empty where they are drawn at random."""
+    if plan.weights == RANDOM:
+        return ""
+    return file_digest(locate_weights(find_model(plan.model), plan.weights, progress=progress).path)
+
+
+def plan_of(
     recipe: Recipe, prepared: Prepared, train_rows: pl.DataFrame, *, weights_sha256: str = ""
 ) -> Plan:
+    """Return the plan of a recipe for these training rows, before anything is measured."""
     counts = [train_rows.filter(pl.col("label") == c).height for c in prepared.dataset.task.classes]
     data = DataFacts(
         class_counts=tuple(counts),

@@ -38,7 +38,7 @@ from diascope.data.ledger import (
     record_predictions,
     save_head,
 )
-from diascope.data.manifest import SPLITS
+from diascope.data.manifest import SPLITS, images_digest
 from diascope.data.pack import pack_images
 from diascope.data.pixels import Pixels
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
@@ -206,11 +206,23 @@ def exam_of(run: Run, *, split: str, on: str | None) -> RunExam:
         has_folds=run.is_cross_validation or by_members,
         by_members=by_members,
         seed=run.plan.seed,
-        warnings=(*warnings, *([OF_MEMBERS.format(kind)] if by_members else [])),
+        warnings=(
+            *warnings,
+            *([OF_MEMBERS.format(kind)] if by_members else []),
+            *chosen_on(run, name),
+        ),
         run=run,
         external=external,
         overlap=overlap,
     )
+
+
+def chosen_on(run: Run, split: str) -> list[str]:
+    """Say which figures are too good because a search chose the settings of the run."""
+    if run.recipe.search is None:
+        return []
+    test_sha256 = images_digest(run.test_rows["sha256"])
+    return run.recipe.search.cautions(data=run.plan.data, test_sha256=test_sha256, split=split)
 
 
 def read_images(

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
 from diascope.errors import RunError, SettingsError, UnknownNameError
+from diascope.training.search_record import SearchRecord
 
 if TYPE_CHECKING:  # the command line reads the options here, and its --help is not to wait
     from pydantic import ValidationError
@@ -64,6 +65,7 @@ class Recipe:
         dict[str, Any], Doc("Change a plan setting, such as max_epochs=4; may be repeated.")
     ] = field(default_factory=dict)
     base: dict[str, Any] = field(default_factory=dict)  # the settings of the named recipe
+    search: SearchRecord | None = None  # how the named recipe was chosen, if it was by a search
 
     @property
     def has_other_model(self) -> bool:
@@ -94,6 +96,8 @@ class Recipe:
             if name == "settings":
                 for setting, chosen in value.items():
                     words += [option, f"{setting}={json.dumps(chosen)}"]
+            elif name == "recipe" and value and value not in named_recipes():
+                words += [option, f"{value}.yaml"]  # the user's own; where it lies is not kept
             elif value not in (None, "") and (value or name == "seed"):
                 words += [option, str(value)]
         return words
@@ -120,7 +124,8 @@ class Recipe:
             raise RunError("The recipe cannot be read.", where=where, fix=fix) from error
 
 
-OPTIONS = {f.name: f"--{f.name}" for f in fields(Recipe) if f.name not in ("data", "base")}
+NO_OPTIONS = ("data", "base", "search")
+OPTIONS = {f.name: f"--{f.name}" for f in fields(Recipe) if f.name not in NO_OPTIONS}
 OPTIONS["settings"] = "--set"
 
 
@@ -151,7 +156,8 @@ def make_recipe(data: str, **options: Any) -> Recipe:
     if given.get("recipe"):
         named = find_recipe(given["recipe"])
         own = {"model": named.model, "finetune": named.finetune, "weights": named.weights}
-        given = {**own, **given, "recipe": Path(given["recipe"]).stem, "base": named.settings}
+        own |= {"base": named.settings, "search": named.search}
+        given = {**own, **given, "recipe": Path(given["recipe"]).stem}
     try:
         recipe = TypeAdapter(Recipe).validate_python({"data": data, **given})
     except ValidationError as error:
@@ -228,6 +234,16 @@ class NamedRecipe:
     finetune: HEAD_OR_ALL | None = None
     weights: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    search: SearchRecord | None = None  # how `diascope tune` chose it
+
+    def save(self, path: Path) -> None:
+        """Write the recipe as YAML, without what it leaves open."""
+        import yaml
+
+        from diascope.system.files import write_text
+
+        given = {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        write_text(path, yaml.safe_dump(given, sort_keys=False, allow_unicode=True))
 
 
 def named_recipes() -> dict[str, NamedRecipe]:

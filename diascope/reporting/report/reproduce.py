@@ -24,7 +24,11 @@ def section(facts: Facts) -> dict[str, Any]:
     return {
         "commands": commands(facts),
         "settings": setting_rows(facts),
-        "recipe": {name: _plain(value) for name, value in facts.recipe.items()},
+        "recipe": {
+            name: _plain(value)
+            for name, value in facts.recipe.items()
+            if name != "search" or value is not None
+        },
         "provenance": {
             name: _plain(value) for name, value in {**facts.provenance, **checksums}.items()
         },

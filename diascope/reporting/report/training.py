@@ -10,7 +10,9 @@ from diascope.reporting.figures.training import training_figure
 from diascope.reporting.report.facts import Facts
 from diascope.reporting.template import Chart, chart_of
 from diascope.system.words import counted
+from diascope.training.exam import chosen_on
 from diascope.training.plan import Augmentation, Plan
+from diascope.training.search_record import TOO_GOOD, SearchRecord
 from diascope.training.validation import below_chance
 
 CHARTS = (
@@ -27,7 +29,21 @@ IMBALANCE = {
 
 def section(facts: Facts) -> dict[str, Any]:
     """Return the curves, and how long the training took."""
-    return {"charts": training_charts(facts), "text": training_text(facts)}
+    return {
+        "charts": training_charts(facts),
+        "text": training_text(facts),
+        "search": search_text(facts),
+    }
+
+
+def search_text(facts: Facts) -> str:
+    """Say how a search chose the settings, and which figures it makes too good; or nothing."""
+    if facts.recipe["search"] is None:
+        return ""
+    record = SearchRecord(**facts.recipe["search"])
+    if record.data != facts.recipe["data"]:
+        return f"{record.sentence} That was on another data set, {record.data}."
+    return " ".join([record.sentence, TOO_GOOD, *chosen_on(facts.run, "test")])
 
 
 def training_charts(facts: Facts) -> list[Chart]:
