@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from diascope.cli.app import say, say_aside
+from diascope.system.environment import is_follower
 from diascope.training.recipe import OPTIONS, Recipe
 
 
@@ -60,6 +61,10 @@ def train(
     from diascope.steps.train import train as step
     from diascope.training.validation import below_chance
 
+    if is_follower():
+        if not dry_run:
+            step(data, out=out, resume=resume, **options)
+        return
     if dry_run:
         with progress_bars() as progress:
             plan, seconds = plan_training(

@@ -2,7 +2,7 @@
 
 The order of the images, every augmentation and every dropout mask is a pure function of the seed
 and the step, and a checkpoint is written after each epoch, so an interrupted run continues
-and ends with the same bytes.
+and ends with the same bytes. Several ranks run the same loop, each on its part of every batch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from diascope.bundle.prior import class_fractions
 from diascope.errors import RunError
 from diascope.system.device import autocast, best_device
 from diascope.training.checkpoint import State, load_checkpoint, save_checkpoint
+from diascope.training.distributed import ALONE, Ranks
 from diascope.training.gradient_step import GradientStep
 from diascope.training.imbalance import epoch_order, make_loss
 from diascope.training.inputs import DROPOUT, ORDER, Inputs, generator
@@ -78,6 +79,7 @@ def train_epochs(
     how: Training,
     seed: int,
     checkpoint: Path,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step | Epoch]:
     """Train a network in place, from its checkpoint if there is one.
 
@@ -97,6 +99,13 @@ def train_epochs(
         Of the order of the images and of dropout.
     checkpoint : Path
         Read at the start and written after each epoch.
+    ranks : Ranks
+        The processes that train this network together; the first writes the checkpoints.
+
+    Raises
+    ------
+    RunError, SettingsError
+        The training diverged, or cannot be divided among the ranks.
     """
     device = best_device()
     module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -108,6 +117,7 @@ def train_epochs(
         precision=how.precision,
     )
     state = load_checkpoint(checkpoint, module, optimizer) if checkpoint.is_file() else State()
+    ranks.begin_together(module, epoch=state.epoch, where=checkpoint)
     yield from (Epoch(**epoch) for epoch in state.history)
 
     loss = make_loss(
@@ -116,8 +126,9 @@ def train_epochs(
         label_smoothing=how.label_smoothing,
         device=device,
     )
-    learn = GradientStep(module, optimizer, loss, precision=how.precision)
+    learn = GradientStep(module, optimizer, loss, precision=how.precision, ranks=ranks)
     n_batches = -(-len(train) // how.batch_size)
+    ranks.check_all_have_a_part(smallest_batch=len(train) // n_batches, n_val=len(val))
     n_steps = how.max_epochs * n_batches
     n_steps = min(n_steps, how.max_steps or n_steps)
     best = checkpoint.with_name("best.safetensors")
@@ -133,9 +144,10 @@ def train_epochs(
             rate = how.learning_rate * schedule((step + 0.5) / n_batches, n_steps / n_batches)
             learn.set_learning_rate(rate)
             torch.manual_seed(int(generator(seed, DROPOUT, step).integers(2**62)))
-            x = inputs.to_learn(rows, step, device)
-            y = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-            losses.append(learn(x, y))
+            part = ranks.part(len(rows))
+            x = inputs.to_learn(rows, step, device, part=part)
+            y = torch.from_numpy(labels[rows[part]].astype(np.int64)).to(device)
+            losses.append(learn(x, y, n_batch=len(rows)))
             n_seen += len(rows)
             if device.type == "cpu" or batch % LOSS_EVERY == 0:
                 last_loss = float(losses[-1])
@@ -144,12 +156,12 @@ def train_epochs(
         epoch_losses = torch.stack(losses).tolist()
         seconds = time.perf_counter() - started
 
-        refresh_statistics(module, inputs, batches, precision=how.precision)
-        scores = predict_logits(module, inputs, val, precision=how.precision)
+        refresh_statistics(module, inputs, batches, precision=how.precision, ranks=ranks)
+        scores = predict_logits(module, inputs, val, precision=how.precision, ranks=ranks)
         state.epoch += 1
         _check_finite(epoch_losses, scores, state.epoch)
         metrics = validation_metrics(scores, labels[val])
-        quality = _quality(metrics, how.selection)
+        quality = ranks.agreed(_quality(metrics, how.selection))
         is_best = quality > state.best_quality
         event = Epoch(
             epoch=state.epoch,
@@ -164,9 +176,11 @@ def train_epochs(
         state.history.append(asdict(event))
         if is_best:
             state.best_quality, state.best_epoch = quality, state.epoch
-            if how.selection in SELECTIONS:
+            if how.selection in SELECTIONS and ranks.is_first:
                 save_checkpoint(best, module, None, state)
-        save_checkpoint(checkpoint, module, optimizer, state)
+        if ranks.is_first:
+            save_checkpoint(checkpoint, module, optimizer, state)
+        ranks.meet()
         yield event
     if how.selection in SELECTIONS:
         load_checkpoint(best, module, None)
@@ -241,19 +255,21 @@ def predict_logits(
     *,
     precision: str,
     batch_size: int = 256,
+    ranks: Ranks = ALONE,
 ) -> NDArray[np.float32]:
     """Score rows without augmentation, in the training precision: float32 (n, K).
 
-    For the validation metrics during training; reported figures are scored in full precision.
+    For the validation metrics during training; reported figures are scored in full precision. Each
+    rank scores its part, and all get the scores of all.
     """
     device = next(module.parameters()).device
     module.eval()
-    logits = []
+    logits, own = [], rows[ranks.part(len(rows))]
     with torch.inference_mode(), autocast(device, precision):
-        for start in range(0, len(rows), batch_size):
-            x = inputs.to_see(rows[start : start + batch_size], device)
-            logits.append(module(x).float().cpu())
-    return torch.cat(logits).numpy()
+        for start in range(0, len(own), batch_size):
+            x = inputs.to_see(own[start : start + batch_size], device)
+            logits.append(module(x).float())
+    return ranks.gathered(torch.cat(logits), len(rows)).cpu().numpy()
 
 
 def _is_out_of_patience(state: State, how: Training) -> bool:
