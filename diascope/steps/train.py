@@ -29,7 +29,7 @@ from diascope.data.prepared import dataset_name
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import in_fold, split_columns
 from diascope.data.splits.members import as_seen_by
-from diascope.errors import SettingsError, SourceError
+from diascope.errors import RunError, SettingsError, SourceError
 from diascope.metrics.operating_point import parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.system.environment import home
@@ -37,7 +37,8 @@ from diascope.system.machine import provenance
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted, duration
 from diascope.training.decide import decide, settle
-from diascope.training.distributed import Ranks, joined
+from diascope.training.distributed import Ranks
+from diascope.training.joining import joined
 from diascope.training.loop import Epoch, Step, train_epochs
 from diascope.training.network import Ready, card_of, find_features_of, make_ready
 from diascope.training.plan import Plan
@@ -176,6 +177,12 @@ def _follow(run: Run, ranks: Ranks) -> None:
     """Train with the first rank whichever network it trains; write nothing."""
     while task := ranks.next_task():
         number = tuple(map(int, task.split("-")))
+        if not run.exists:
+            raise RunError(
+                f"Rank {ranks.rank} does not see the run that rank 0 has begun.",
+                where=run.folder.absolute(),
+                fix="Pass as --out a folder on a file system that all nodes share.",
+            )
         plan, manifest = run.plan, run.manifest
         settle(plan, n_ranks_here=ranks.n_local)
         images = find_pack(home(), manifest, plan.pixels)

@@ -37,6 +37,7 @@ SELECTIONS = {
     "best_val_auroc": "val_auroc",
 }
 LOSS_EVERY = 16  # steps: reading a loss waits for a GPU, and costs a processor nothing
+BEST = "best.safetensors"  # beside the checkpoint: the weights of the best epoch
 HOLD_EPOCHS = 10
 DECAY = 0.1
 
@@ -128,20 +129,17 @@ def train_epochs(
     )
     learn = GradientStep(module, optimizer, loss, precision=how.precision, ranks=ranks)
     n_batches = -(-len(train) // how.batch_size)
-    ranks.check_all_have_a_part(smallest_batch=len(train) // n_batches, n_val=len(val))
     n_steps = how.max_epochs * n_batches
     n_steps = min(n_steps, how.max_steps or n_steps)
-    best = checkpoint.with_name("best.safetensors")
     while state.epoch * n_batches < n_steps and not _is_out_of_patience(state, how):
         module.train()
         started, rate, n_seen, last_loss = time.perf_counter(), 0.0, 0, math.nan
         losses: list[Tensor] = []
-        rng = generator(seed, ORDER, state.epoch)
-        batches = np.array_split(epoch_order(how.imbalance, train, labels, rng), n_batches)
+        order = epoch_order(how.imbalance, train, labels, generator(seed, ORDER, state.epoch))
+        batches = np.array_split(order, n_batches)
         for batch, rows in enumerate(batches[: n_steps - state.epoch * n_batches]):
             step = state.epoch * n_batches + batch
-            schedule = SCHEDULES[how.schedule]
-            rate = how.learning_rate * schedule((step + 0.5) / n_batches, n_steps / n_batches)
+            rate = learning_rate(how, (step + 0.5) / n_batches, n_steps / n_batches)
             learn.set_learning_rate(rate)
             torch.manual_seed(int(generator(seed, DROPOUT, step).integers(2**62)))
             part = ranks.part(len(rows))
@@ -151,10 +149,10 @@ def train_epochs(
             n_seen += len(rows)
             if device.type == "cpu" or batch % LOSS_EVERY == 0:
                 last_loss = float(losses[-1])
-            speed = n_seen / (time.perf_counter() - started)
-            yield Step(state.epoch + 1, step + 1, n_steps, last_loss, speed)
+            seconds = time.perf_counter() - started
+            yield Step(state.epoch + 1, step + 1, n_steps, last_loss, n_seen / seconds)
         epoch_losses = torch.stack(losses).tolist()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started  # a GPU has caught up by now
 
         refresh_statistics(module, inputs, batches, precision=how.precision, ranks=ranks)
         scores = predict_logits(module, inputs, val, precision=how.precision, ranks=ranks)
@@ -176,14 +174,26 @@ def train_epochs(
         state.history.append(asdict(event))
         if is_best:
             state.best_quality, state.best_epoch = quality, state.epoch
-            if how.selection in SELECTIONS and ranks.is_first:
-                save_checkpoint(best, module, None, state)
         if ranks.is_first:
-            save_checkpoint(checkpoint, module, optimizer, state)
+            _save(checkpoint, module, optimizer, state, selection=how.selection)
         ranks.meet()
         yield event
     if how.selection in SELECTIONS:
-        load_checkpoint(best, module, None)
+        load_checkpoint(checkpoint.with_name(BEST), module, None)
+
+
+def _save(
+    checkpoint: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    *,
+    selection: str,
+) -> None:
+    """Write where the training stands, and the weights of the best epoch if it was this one."""
+    if selection in SELECTIONS and state.best_epoch == state.epoch:
+        save_checkpoint(checkpoint.with_name(BEST), module, None, state)
+    save_checkpoint(checkpoint, module, optimizer, state)
 
 
 def _check_finite(losses: list[float], scores: NDArray[np.float32], epoch: int) -> None:
@@ -243,6 +253,11 @@ def hold_then_decay(epoch: float, epochs: float) -> float:  # noqa: ARG001
     [1.0, 1.0, 1.0, 0.905, 0.368]
     """
     return math.exp(DECAY * min(0, HOLD_EPOCHS - math.floor(epoch)))
+
+
+def learning_rate(how: Training, epoch: float, epochs: float) -> float:
+    """Return the learning rate of a step in the middle of which so many epochs are done."""
+    return how.learning_rate * SCHEDULES[how.schedule](epoch, epochs)
 
 
 SCHEDULES = {"constant": constant, "one_cycle": one_cycle, "hold_then_decay": hold_then_decay}

@@ -34,12 +34,12 @@ class _WholeBatch(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Sequence[type],  # noqa: ARG002 - torch calls it so
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        types: Sequence[type],
+        given: tuple[Any, ...] = (),
+        named: dict[str, Any] | None = None,
     ) -> Any:
         own = {F.batch_norm: self._batch_norm, F.dropout: self._dropout}.get(func, func)
-        return own(*args, **(kwargs or {}))
+        return own(*given, **(named or {}))
 
     def _batch_norm(
         self,
@@ -108,7 +108,7 @@ class _Normalised(torch.autograd.Function):
     """Batch normalisation by given moments of all ranks, which the gradient goes through, too."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917 - torch takes no keywords here
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor | None,
