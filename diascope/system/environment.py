@@ -113,8 +113,11 @@ def settle_torch() -> None:
 
     Idle compute threads soon sleep: beside other busy programs, threads that spin while they wait
     take the processor from the one that they wait for (benchmarks/speed/waiting.py measures it).
-    And what Apple's GPUs cannot do, the processor does.
+    And what Apple's GPUs cannot do, the processor does. Where several ranks train together, the
+    errors of their connections are said by diascope, once, and not logged by torch besides.
     """
+    if "WORLD_SIZE" in os.environ:  # noqa: TID251 - the one place that may
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # noqa: TID251 - the one place
     if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the one place that may
         os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the one place
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # noqa: TID251 - the one place

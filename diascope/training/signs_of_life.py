@@ -20,6 +20,7 @@ from diascope.errors import RunError
 BEAT_SECONDS = 1.0  # between two signs of life
 SILENT_SECONDS = 30.0  # without one, after which a rank is given up
 LEAVE_SECONDS = 5.0  # after which a rank that hears of the end is ended
+STORE = "Rank 0, or the store of all ranks,"
 STOPPED = "stopped"  # counts the ranks that have something to say about the end
 GO_ON = (
     "Look at its own message, at the memory of its node and at the network. The same command goes "
@@ -47,32 +48,41 @@ class Watch(threading.Thread):
         n_beats = 0
         while not self.is_over.wait(BEAT_SECONDS):
             n_beats += 1
+            # A store that hangs, as it does where the first rank holds it and hangs, gives no error
+            alarm = threading.Timer(SILENT_SECONDS, self._end, [STORE], {"has_store": False})
+            alarm.daemon = True
+            alarm.start()
             try:
                 self.store.set(beat_of(self.rank), str(n_beats))
                 if self.store.check([STOPPED]):
                     self._end()
                 beats = self.store.multi_get([beat_of(rank) for rank in watched])
             except RuntimeError:
-                self._end("The store of the first rank")
+                self._end(STORE, has_store=False)
+            finally:
+                alarm.cancel()
             for rank, beat in zip(watched, beats, strict=True):
                 if beat != last[rank][0]:
                     last[rank] = beat, time.monotonic()
                 elif time.monotonic() - last[rank][1] > SILENT_SECONDS:
                     self._end(f"Rank {rank} of {self.n_ranks}")
 
-    def claim(self) -> bool:
-        """Return whether the caller is to say why all end: once, and for one of the ranks."""
+    def claim(self, *, has_store: bool = True) -> bool:
+        """Return whether the caller is to say why all end: once, and for one of the ranks.
+
+        Without a store the ranks do not know of each other, and each says so.
+        """
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            return self.store.add(STOPPED, 1) == 1
+            return not has_store or self.store.add(STOPPED, 1) == 1
         except RuntimeError:  # the store is lost
             return True
 
-    def _end(self, silent: str = "") -> NoReturn:
+    def _end(self, silent: str = "", *, has_store: bool = True) -> NoReturn:
         """End this process: at once with a message, or after some time to end by itself."""
         self.has_heard_the_end.set()
-        if silent and self.claim():
+        if silent and self.claim(has_store=has_store):
             sys.stderr.write(f"error: {lost(silent)}\n")
             sys.stderr.flush()
         elif self.is_over.wait(LEAVE_SECONDS):

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 WAITED_SECONDS = 240
@@ -34,7 +36,7 @@ def places(n_ranks: int) -> list[dict[str, str]]:
     ]
 
 
-def start(words: list[str], place: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def _start(words: list[str], place: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start ``python`` with these words, as one process or in its place among several."""
     return subprocess.Popen(
         [sys.executable, *words],
@@ -45,24 +47,32 @@ def start(words: list[str], place: dict[str, str] | None = None) -> subprocess.P
     )
 
 
-def start_ranks(n_ranks: int, words: list[str]) -> list[subprocess.Popen[str]]:
-    return [start(words, place if n_ranks > 1 else None) for place in places(n_ranks)]
-
-
-def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
-    """Wait for processes; return the exit code, output and errors of each."""
+@contextmanager
+def running(
+    words: list[str], *, n_ranks: int = 1, place: dict[str, str] | None = None
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Run ``python`` with these words as so many processes, until the block ends."""
+    each = places(n_ranks) if n_ranks > 1 else [place]
+    processes = [_start(words, one) for one in each]
     try:
-        said = [process.communicate(timeout=WAITED_SECONDS) for process in processes]
+        yield processes
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
+
+
+def ends_of(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Wait for processes; return the exit code, output and errors of each."""
+    said = [process.communicate(timeout=WAITED_SECONDS) for process in processes]
     return [(p.returncode, *texts) for p, texts in zip(processes, said, strict=True)]
 
 
-def kill(*processes: subprocess.Popen[str]) -> None:
-    for process in processes:
-        process.kill()
-        process.communicate()
+def run(
+    words: list[str], *, n_ranks: int = 1, place: dict[str, str] | None = None
+) -> list[tuple[int, str, str]]:
+    with running(words, n_ranks=n_ranks, place=place) as processes:
+        return ends_of(processes)
 
 
 def epochs_in(run: Path) -> int:

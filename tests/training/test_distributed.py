@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from drawn.ranks import finish, places, start, start_ranks
+from drawn.ranks import places, run
 
 from diascope.errors import SettingsError
 from diascope.system.environment import Launch, launch
@@ -88,7 +88,7 @@ print(f"{largest:.1e}", agreed, shares[:, 0].tolist())
 )
 def test_ranks_together_take_the_step_of_one_to_the_last_digits(n_ranks, shares):
     """In float64, so that a wrong formula cannot hide behind rounding."""
-    for code, said, errors in finish(*start_ranks(n_ranks, ["-c", SAME_STEPS])):
+    for code, said, errors in run(["-c", SAME_STEPS], n_ranks=n_ranks):
         assert code == 0, errors
         largest, agreed, *rest = said.split(maxsplit=2)
         assert float(largest) < 1e-12
@@ -164,14 +164,14 @@ def test_a_process_knows_its_place_by_what_torchrun_sets(monkeypatch):
 
 
 UNREACHABLE = """
+import sys
+from diascope.__main__ import main
+from diascope.system.environment import settle_torch
+settle_torch()
 from diascope.training import joining
 joining.JOIN_SECONDS = 3.0
-from diascope.errors import DiascopeError
-try:
-    with joining.joined():
-        raise AssertionError
-except DiascopeError as error:
-    print(error)
+sys.argv = ["diascope", "train", "malaria"]
+main()
 """
 
 
@@ -179,9 +179,9 @@ except DiascopeError as error:
 @pytest.mark.parametrize("number", [0, 1])
 def test_ranks_that_do_not_find_each_other_say_so_in_one_message(number):
     """Rank 0 waits for the others in vain; rank 1 finds no one at the address."""
-    process = start(["-c", UNREACHABLE], {**places(2)[number], "LOCAL_RANK": "0"})
-    ((code, said, errors),) = finish(process)
-    assert code == 0, errors
-    assert said.startswith("The 2 ranks did not come together in 3 s: ")
-    assert len(said.splitlines()) == 2
-    assert "rendezvous address and port" in said
+    place = {**places(2)[number], "LOCAL_RANK": "0"}
+    ((code, said, errors),) = run(["-c", UNREACHABLE], place=place)
+    assert (code, said) == (2, "")
+    assert errors.startswith("error: The 2 ranks did not come together in 3 s: ")
+    assert len(errors.splitlines()) == 2
+    assert "rendezvous address and port" in errors
