@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,8 +142,11 @@ def spread_columns(words: Sequence[str]) -> list[str]:
 
 def _leave_at_once() -> None:
     """End this process without torch's own end, which may wait for another that is gone."""
+    from diascope.training.signs_of_life import LINGER_SECONDS
+
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    time.sleep(LINGER_SECONDS)
     os._exit(2)
 
 

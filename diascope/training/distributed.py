@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from diascope.errors import RunError, SettingsError
 from diascope.system.device import best_device
 from diascope.training.signs_of_life import (
-    BEAT_SECONDS,
     LEAVE_SECONDS,
     Watch,
     a_rank_may_be_lost,
@@ -163,7 +162,6 @@ class Ranks:
         """Let all other ranks stop; return whether none of them has said why."""
         is_to_tell = self.watch.claim()
         self.watch.is_over.set()
-        time.sleep(2 * BEAT_SECONDS)  # the store may end with this process: let others read it
         return is_to_tell
 
     def leave(self) -> None:

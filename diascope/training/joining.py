@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -18,7 +19,7 @@ from diascope.errors import DiascopeError, RunError, SettingsError
 from diascope.system.device import best_device
 from diascope.system.environment import Launch, launch
 from diascope.training.distributed import ALONE, Ranks
-from diascope.training.signs_of_life import GO_ON, beat_of
+from diascope.training.signs_of_life import GO_ON, LINGER_SECONDS, beat_of
 
 JOIN_SECONDS = 120.0  # until all ranks must have come
 STEP_MINUTES = 30  # for one sum; a dead rank is noticed long before
@@ -48,16 +49,19 @@ def joined() -> Iterator[Ranks]:
         if place.local_rank:
             raise SystemExit(2) from None
         raise
+    usual = _when_ended(_say_why if ranks.is_first else signal.SIG_DFL)
     try:
-        with _stopped_from_outside(ranks):
-            _check_software(ranks)
-            yield ranks
-            ranks.leave()
+        _check_software(ranks)
+        yield ranks
+        ranks.leave()
     except BaseException as error:
+        _when_ended(signal.SIG_IGN)  # torchrun ends all at once: first comes what is to be said
         is_to_tell = ranks.stop()
         if isinstance(error, DiascopeError) and not is_to_tell:
+            time.sleep(LINGER_SECONDS)
             raise SystemExit(2) from None
         raise
+    _when_ended(usual)
     torch.distributed.destroy_process_group()
 
 
@@ -124,22 +128,16 @@ def _check_software(ranks: Ranks) -> None:
         )
 
 
-@contextmanager
-def _stopped_from_outside(ranks: Ranks) -> Iterator[None]:
-    """Let the first rank say why it ends when torchrun ends it: because another rank has ended."""
+def _when_ended(action: Any) -> Any:
+    """Choose what a SIGTERM does; return what it did. Only the main thread can."""
+    if threading.current_thread() is threading.main_thread():
+        return signal.signal(signal.SIGTERM, action)
+    return action
 
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise RunError(
-            "The training was stopped from outside: another rank has ended, or the time of the job "
-            "is over.",
-            fix=GO_ON,
-        )
 
-    if not (ranks.is_first and threading.current_thread() is threading.main_thread()):
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _say_why(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise RunError(
+        "The training was stopped from outside: another rank has ended, or the time of the job "
+        "is over.",
+        fix=GO_ON,
+    )

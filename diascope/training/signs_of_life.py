@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from diascope.errors import RunError
 
 BEAT_SECONDS = 1.0  # between two signs of life
+LINGER_SECONDS = 2.0  # before a rank ends that may hold the store: the others read it meanwhile
 SILENT_SECONDS = 30.0  # without one, after which a rank is given up
 LEAVE_SECONDS = 5.0  # after which a rank that hears of the end is ended
 STORE = "Rank 0, or the store of all ranks,"
