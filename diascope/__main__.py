@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from diascope.system.environment import is_follower
+
 INTERRUPTED = 130
 LINE = "interrupted: the same command goes on or starts again."
 AGAIN_SECONDS = 0.02
@@ -72,8 +74,14 @@ def interruptible() -> Iterator[None]:
         # An interrupt within `exec` of a text, as in `dataclass`, makes Python kill itself at its
         # end, caught or not; a later `exec` takes that back.
         exec("")  # noqa: S102
-        print(LINE, file=sys.stderr)  # noqa: T201 - as `diascope.cli` prints
+        _say_so()
         sys.exit(INTERRUPTED)
+
+
+def _say_so() -> None:
+    """Print one line, of one process where there are several."""
+    if not is_follower():
+        print(LINE, file=sys.stderr)  # noqa: T201 - as `diascope.cli` prints
 
 
 def _is_importing(frame: FrameType | None) -> bool:

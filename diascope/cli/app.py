@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from diascope.errors import DiascopeError, SettingsError
-from diascope.system.environment import keep_freed_memory, settle_torch
+from diascope.system.environment import is_follower, keep_freed_memory, launch, settle_torch
 from diascope.system.words import UNPRINTABLE, printable
 
 app = typer.Typer(
@@ -108,6 +110,27 @@ def check_words(words: Sequence[str]) -> None:
             )
 
 
+def check_ranks(words: Sequence[str]) -> None:
+    """Check that a command that torchrun started as several processes is one that they can share.
+
+    Raises
+    ------
+    SettingsError
+        It is another than ``train``.
+    SystemExit
+        With code 2, in the processes after the first, which says so.
+    """
+    if launch() is None or words[:1] == ["train"]:
+        return
+    if is_follower():
+        sys.exit(2)
+    raise SettingsError(
+        "Only `diascope train` can run as several processes.",
+        where=" ".join(("diascope", *words[:1])),
+        fix="Start it without torchrun.",
+    )
+
+
 def spread_columns(words: Sequence[str]) -> list[str]:
     """Return the words with ``--column`` before each of its values, of which several may follow.
 
@@ -125,6 +148,16 @@ def spread_columns(words: Sequence[str]) -> list[str]:
     return spread
 
 
+def _leave_at_once() -> None:
+    """End this process without torch's own end, which may wait for another that is gone."""
+    from diascope.training.signs_of_life import LINGER_SECONDS
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    time.sleep(LINGER_SECONDS)
+    os._exit(2)
+
+
 def main() -> None:
     """Run the command line: exit code 0 done, 2 you can fix it, 1 a bug, 130 interrupted.
 
@@ -137,9 +170,12 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags that are not used
     try:
         check_words(sys.argv[1:])
+        check_ranks(sys.argv[1:])
         app(spread_columns(sys.argv[1:]), standalone_mode=True)
     except DiascopeError as error:
         print_error(error)
+        if launch() is not None:
+            _leave_at_once()
         sys.exit(2)
     except OSError as error:
         if error.errno is None or error.filename is None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from diascope.cli.app import say, say_aside
+from diascope.system.environment import is_follower
 from diascope.training.recipe import OPTIONS, Recipe
 
 
@@ -69,6 +70,10 @@ def train(
     from diascope.training.tracking import not_tracked
     from diascope.training.validation import below_chance
 
+    if is_follower():
+        if not dry_run:
+            step(data, out=out, resume=resume, **options)
+        return
     if dry_run:
         with progress_bars() as progress:
             plan, seconds = plan_training(

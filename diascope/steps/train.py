@@ -24,11 +24,12 @@ from diascope.bundle.predictions import Predictions
 from diascope.bundle.scoring import join, score_ood, score_rows
 from diascope.data.ledger import LEDGER, read_head, save_head
 from diascope.data.manifest import check_disjoint, rows_of
-from diascope.data.pack import pack_images
+from diascope.data.pack import find_pack, pack_images
 from diascope.data.prepared import dataset_name
 from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import in_fold, split_columns
 from diascope.data.splits.members import as_seen_by
+from diascope.errors import RunError, SettingsError, SourceError
 from diascope.metrics.operating_point import parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.system.environment import home
@@ -36,8 +37,10 @@ from diascope.system.machine import provenance
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted, duration
 from diascope.training.decide import decide, settle
+from diascope.training.distributed import Ranks
+from diascope.training.joining import joined
 from diascope.training.loop import Epoch, Step, train_epochs
-from diascope.training.network import card_of, find_features_of, make_ready
+from diascope.training.network import Ready, card_of, find_features_of, make_ready
 from diascope.training.plan import Plan
 from diascope.training.recipe import Recipe, make_recipe
 from diascope.training.run import Run
@@ -58,7 +61,8 @@ def train(
     """Train a network, one network for each fold, or an ensemble, and return the run.
 
     The same call continues an interrupted run from its last epoch, and ends with the same bytes
-    as if it had not been interrupted.
+    as if it had not been interrupted. Where torchrun started several processes, they train each
+    network together, and only the first of them writes.
 
     Parameters
     ----------
@@ -80,19 +84,23 @@ def train(
     DiascopeError
         The data set is not prepared, an option is impossible, or the folder is taken.
     """
-    if track:
-        parse_track(track)  # before anything is measured
-    recipe, run = _recipe_and_run(data, out, options)
-    if not run.is_unfinished(recipe, resume=resume):
-        _begin(run, recipe, progress)
-    with run.locked():
+    with joined() as ranks:
         if track:
-            begin_tracking(run, track)
-        send(run, progress, tries_again=True)
-        _train_networks(run, progress)
-        save_model_card(run, {})
-        send(run, progress, tries_again=True)
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+            parse_track(track)  # before anything is measured
+        recipe, run = _recipe_and_run(data, out, options)
+        if not ranks.is_first:
+            _follow(run, ranks)
+            return run
+        if not run.is_unfinished(recipe, resume=resume):
+            _begin(run, recipe, ranks, progress)
+        with run.locked():
+            if track:
+                begin_tracking(run, track)
+            send(run, progress, tries_again=True)
+            _train_networks(run, ranks, progress)
+            save_model_card(run, {})
+            send(run, progress, tries_again=True)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     return Run(run.folder)
 
 
@@ -133,8 +141,13 @@ def _recipe_and_run(
     return recipe, Run(Path(out) if out is not None else Path("runs") / recipe.name)
 
 
-def _begin(run: Run, recipe: Recipe, progress: ShowProgress) -> None:
+def _begin(run: Run, recipe: Recipe, ranks: Ranks, progress: ShowProgress) -> None:
     """Decide every number, and write what the training starts from."""
+    if ranks.n_ranks > 1 and recipe.minutes is not None:
+        raise SettingsError(
+            "--minutes measures the speed of one process, and several ranks train together.",
+            fix="Leave it out, or pass --set max_epochs=4, for example.",
+        )
     decision = decide(recipe, progress=progress)
     if decision.seconds is not None:
         progress(Progress("planning", 1, 1, f"about {duration(decision.seconds)} of training"))
@@ -144,14 +157,14 @@ def _begin(run: Run, recipe: Recipe, progress: ShowProgress) -> None:
         decision.plan,
         manifest=decision.manifest,
         fingerprint=decision.prepared.fingerprint,
-        provenance=provenance(["diascope", *sys.argv[1:]], started),
+        provenance=provenance(["diascope", *sys.argv[1:]], started, n_ranks=ranks.n_ranks),
     )
 
 
-def _train_networks(run: Run, progress: ShowProgress) -> None:
+def _train_networks(run: Run, ranks: Ranks, progress: ShowProgress) -> None:
     """Train the networks that are not trained yet."""
     plan, manifest = run.plan, run.manifest
-    settle(plan)
+    settle(plan, n_ranks_here=ranks.n_local)
     with open_files(Path(run.fingerprint["source"])) as files:
         images = pack_images(files, manifest, plan.pixels, home=home(), progress=progress)
     columns = split_columns(plan.folds)
@@ -160,15 +173,41 @@ def _train_networks(run: Run, progress: ShowProgress) -> None:
             continue
         table = in_fold(manifest, column)
         if plan.members:
-            bundle, scored = _train_ensemble(run, table, images, fold=fold, progress=progress)
+            bundle, scored = _train_ensemble(run, table, images, (fold,), ranks, progress)
         else:
-            bundle = _train_one(run, table, images, number=(fold,), progress=progress)
+            bundle = _train_one(run, table, images, (fold,), ranks, progress)
             bundle, scored = _calibrate(run, bundle, table, images, fold=fold)
         if not plan.folds:
             scored.save(run.predictions_path("val"))
             bundle = _with_references(run, bundle, scored, table, images)
         save_head(folder, read_head(home() / LEDGER))
         bundle.save(folder)
+
+
+def _follow(run: Run, ranks: Ranks) -> None:
+    """Train with the first rank whichever network it trains; write nothing."""
+    while task := ranks.next_task():
+        number = tuple(map(int, task.split("-")))
+        if not run.exists:
+            raise RunError(
+                f"Rank {ranks.rank} does not see the run that rank 0 has begun.",
+                where=run.folder.absolute(),
+                fix="Pass as --out a folder on a file system that all nodes share.",
+            )
+        plan, manifest = run.plan, run.manifest
+        settle(plan, n_ranks_here=ranks.n_local)
+        images = find_pack(home(), manifest, plan.pixels)
+        if images is None:
+            raise SourceError(
+                f"Rank {ranks.rank} does not see the pixels that rank 0 has prepared.",
+                where=home(),
+                fix="Set DIASCOPE_HOME to a folder on a file system that all nodes share.",
+            )
+        table = in_fold(manifest, split_columns(plan.folds)[number[0]])
+        table = as_seen_by(table, number[1]) if plan.members else table
+        ready = make_ready(plan, run.dataset.task, table, images, number=number, progress=silent)
+        for _ in _events(run, ready, table, number, ranks):
+            pass
 
 
 def _calibrate(
@@ -210,7 +249,12 @@ def _with_cases(run: Run, bundle: Bundle, table: pl.DataFrame, images: NDArray[n
 
 
 def _train_ensemble(
-    run: Run, table: pl.DataFrame, images: NDArray[np.uint8], *, fold: int, progress: ShowProgress
+    run: Run,
+    table: pl.DataFrame,
+    images: NDArray[np.uint8],
+    number: tuple[int],
+    ranks: Ranks,
+    progress: ShowProgress,
 ) -> tuple[Bundle, Predictions]:
     """Train the members; return them as one bundle, with the scores of their val images.
 
@@ -218,10 +262,11 @@ def _train_ensemble(
     """
     bundles, scored = [], []
     for member in range(run.plan.members):
-        folder = run.checkpoints / f"{fold}-{member}" / "bundle"
+        its_number = (*number, member)
+        folder = run.checkpoints / _name(its_number) / "bundle"
         own = as_seen_by(table, member)
         if not (folder / "card.json").is_file():
-            _train_one(run, own, images, number=(fold, member), progress=progress).save(folder)
+            _train_one(run, own, images, its_number, ranks, progress).save(folder)
         bundle = Bundle.load(folder)
         bundles.append(bundle)
         progress(Progress("scoring the members' val images", member + 1, run.plan.members))
@@ -233,15 +278,30 @@ def _train_one(
     run: Run,
     table: pl.DataFrame,
     images: NDArray[np.uint8],
-    *,
     number: tuple[int, ...],
+    ranks: Ranks,
     progress: ShowProgress,
 ) -> Bundle:
     """Train one network on the ``train`` rows and return it with its card."""
     check_disjoint(table, mode=run.split_mode)
     task = run.dataset.task
     ready = make_ready(run.plan, task, table, images, number=number, progress=progress)
-    events = train_epochs(
+    ranks.begin_task(_name(number))
+    _log(_events(run, ready, table, number, ranks), run, number, progress)
+    card = card_of(run.plan, run.dataset, ready, table, version=run.provenance["diascope"])
+    return Bundle(card, ready.module)
+
+
+def _name(number: tuple[int, ...]) -> str:
+    """Return what the checkpoints of a network are called."""
+    return "-".join(map(str, number))
+
+
+def _events(
+    run: Run, ready: Ready, table: pl.DataFrame, number: tuple[int, ...], ranks: Ranks
+) -> Iterator[Step | Epoch]:
+    """Train a network, and yield each step and epoch."""
+    return train_epochs(
         ready.learner,
         ready.inputs,
         ready.labels,
@@ -249,11 +309,9 @@ def _train_one(
         val=run.divide_val(table)[0],
         how=run.plan.training,
         seed=ready.seed,
-        checkpoint=run.checkpoints / "-".join(map(str, number)) / "last.safetensors",
+        checkpoint=run.checkpoints / _name(number) / "last.safetensors",
+        ranks=ranks,
     )
-    _log(events, run, number, progress)
-    card = card_of(run.plan, run.dataset, ready, table, version=run.provenance["diascope"])
-    return Bundle(card, ready.module)
 
 
 def _log(

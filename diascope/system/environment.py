@@ -1,4 +1,4 @@
-"""The process's surroundings: ``DIASCOPE_HOME``, the hub, waiting threads and freed memory.
+"""The process's surroundings: ``DIASCOPE_HOME``, the hub, ranks, waiting threads, freed memory.
 
 The only module that reads or writes environment variables.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from diascope.errors import SettingsError
 
 SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -45,6 +48,56 @@ def thread_limit() -> int | None:
     return int(allowed) if allowed.isdecimal() and int(allowed) else None
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What torchrun says of this process: its number among all, and among those of its node."""
+
+    rank: int
+    n_ranks: int
+    local_rank: int
+    n_local: int
+
+
+def launch() -> Launch | None:
+    """Return this process's place among several that torchrun started together; else None.
+
+    Raises
+    ------
+    SettingsError
+        Its place is not a number, or outside their number.
+    """
+    if not {"RANK", "WORLD_SIZE"} <= set(os.environ):  # noqa: TID251 - the one place that may
+        return None
+    n_ranks = _number("WORLD_SIZE", 1)
+    found = Launch(
+        rank=_number("RANK", 0),
+        n_ranks=n_ranks,
+        local_rank=_number("LOCAL_RANK", 0),
+        n_local=_number("LOCAL_WORLD_SIZE", 1),
+    )
+    if found.rank >= n_ranks:
+        raise SettingsError(
+            f"RANK is {found.rank}, and WORLD_SIZE is {n_ranks}: ranks are counted from 0.",
+            fix="Start the ranks with torchrun.",
+        )
+    return found if n_ranks > 1 else None
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, str(default))  # noqa: TID251 - the one place that may
+    if not value.isdecimal():
+        raise SettingsError(
+            f"{name} is {value!r}, not a number.", fix="Start the ranks with torchrun."
+        )
+    return int(value)
+
+
+def is_follower() -> bool:
+    """Return whether this process is one of several ranks and not the first, which speaks."""
+    here = launch()
+    return here is not None and here.rank > 0
+
+
 def metrics_folder() -> str | None:
     """Return where worker processes count together; None where each counts for itself."""
     return os.environ.get(_METRICS)  # noqa: TID251 - the one place that may
@@ -60,8 +113,11 @@ def settle_torch() -> None:
 
     Idle compute threads soon sleep: beside other busy programs, threads that spin while they wait
     take the processor from the one that they wait for (benchmarks/speed/waiting.py measures it).
-    And what Apple's GPUs cannot do, the processor does.
+    And what Apple's GPUs cannot do, the processor does. Where several ranks train together, the
+    errors of their connections are said by diascope, once, and not logged by torch besides.
     """
+    if "WORLD_SIZE" in os.environ:  # noqa: TID251 - the one place that may
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # noqa: TID251 - the one place
     if "OMP_WAIT_POLICY" not in os.environ:  # noqa: TID251 - the one place that may
         os.environ["OMP_WAIT_POLICY"] = "passive"  # noqa: TID251 - the one place
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # noqa: TID251 - the one place

@@ -63,8 +63,13 @@ def _precision(has_bf16: bool, what: str) -> tuple[str, str]:
     return "fp32", f"{what} has no fast bf16"
 
 
-def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
-    """Describe software and machine, for the run's record; ``started`` is in ISO 8601."""
+def provenance(
+    command: list[str], started: str, *, n_ranks: int = 1
+) -> dict[str, str | int | None]:
+    """Describe software and machine, for the run's record; ``started`` is in ISO 8601.
+
+    ``n_ranks`` is the number of processes that train together; 1 is not recorded.
+    """
     return {
         **{name: version(name) for name in PACKAGES},
         "commit": commit(),
@@ -76,6 +81,7 @@ def provenance(command: list[str], started: str) -> dict[str, str | int | None]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "started": started,
         "command": " ".join(command),
+        **({"ranks": n_ranks} if n_ranks > 1 else {}),
     }
 
 

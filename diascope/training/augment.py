@@ -1,7 +1,8 @@
 """Augmentation of a training batch: turns, mirrors, small distortions, light and stain.
 
 Every change is a pure function of the batch and of a generator made from (seed, step), so a resumed
-run sees the images that an uninterrupted run would have seen.
+run sees the images that an uninterrupted run would have seen. What is random is drawn for the whole
+batch, so a part of it is changed as it would be within the whole.
 """
 
 from __future__ import annotations
@@ -14,32 +15,48 @@ from torch.nn import functional as F
 from diascope.bundle.preprocess import dihedral
 from diascope.training.plan import Augmentation
 
+ALL = slice(None)
 FLIPPED = {"none": (), "horizontal": (3,), "both": (3, 2), "dihedral": ()}  # axes of (B, C, H, W)
 
 
-def augment(images: Tensor, how: Augmentation, *, rng: np.random.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    how: Augmentation,
+    *,
+    rng: np.random.Generator,
+    n_batch: int | None = None,
+    part: slice = ALL,
+) -> Tensor:
     """Return changed copies of square images, float (B, C, S, S), 0-1.
 
-    A gain may take bright pixels a little above 1. ``rng`` is the only source of randomness.
+    A gain may take bright pixels a little above 1.
+
+    Parameters
+    ----------
+    rng : Generator
+        The only source of randomness.
+    n_batch, part : int and slice, optional
+        How many images the whole batch has, and which of them these are; by default all.
     """
+    n_batch = n_batch or len(images)
     if how.flips == "dihedral":
         images = dihedral(images, int(rng.integers(8)))
     if how.rotation_degrees or how.shear_degrees or how.zoom or how.shift:
-        images = _affine(images, _affine_matrices(len(images), how, rng))
+        images = _affine(images, _affine_matrices(n_batch, how, rng)[part])
     for axis in FLIPPED[how.flips]:
-        mirrored = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
+        mirrored = torch.from_numpy(rng.random(n_batch)[part] < 0.5).to(images.device)
         images = torch.where(mirrored[:, None, None, None], images.flip(axis), images)
     if how.colour_jitter:
-        images = images * _gains(images, how.colour_jitter, rng)
+        gains = _gains(n_batch, images.shape[1], how.colour_jitter, rng)
+        images = images * gains[part].to(images.device)
     return images
 
 
-def _gains(images: Tensor, jitter: float, rng: np.random.Generator) -> Tensor:
-    n_images, n_channels = images.shape[:2]
+def _gains(n_images: int, n_channels: int, jitter: float, rng: np.random.Generator) -> Tensor:
     light = rng.normal(0, jitter, (n_images, 1))
     stain = rng.normal(0, jitter / 2, (n_images, n_channels))
     gains = np.exp(light + stain).astype(np.float32)
-    return torch.from_numpy(gains)[:, :, None, None].to(images.device)
+    return torch.from_numpy(gains)[:, :, None, None]
 
 
 def _affine_matrices(n: int, how: Augmentation, rng: np.random.Generator) -> Tensor:

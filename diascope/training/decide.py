@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -177,7 +178,8 @@ def _fit_to_time(
     return plan.changed(reason, max_epochs=-(-n_steps // n_batches), max_steps=n_steps)
 
 
-def settle(plan: Plan) -> None:
-    """Put torch into the state that the plan names."""
-    torch.set_num_threads(plan.threads)
+def settle(plan: Plan, *, n_ranks_here: int = 1) -> None:
+    """Put torch into the state that the plan names; several ranks share the cores of a node."""
+    fair = (os.cpu_count() or 1) // n_ranks_here
+    torch.set_num_threads(plan.threads if n_ranks_here == 1 else max(1, min(plan.threads, fair)))
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False

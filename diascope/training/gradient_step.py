@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diascope.system.device import autocast
+from diascope.training.distributed import ALONE, Ranks
+from diascope.training.whole_batch import whole_batch
 
 N_EAGER = 3  # steps before a capture: libraries choose their kernels and memory meanwhile
 
@@ -52,15 +54,23 @@ class GradientStep:
     """Trains a network on one batch at a time.
 
     On CUDA the optimiser needs ``capturable=True`` and a tensor as its learning rate. The precision
-    is ``"fp32"`` or ``"bf16"``.
+    is ``"fp32"`` or ``"bf16"``. Each of several ranks takes a step on its part of a batch, and all
+    take the step of the whole; nothing is captured then.
     """
 
     def __init__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, *, precision: str
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        *,
+        precision: str,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.module, self.optimizer, self.loss = module, optimizer, loss
-        self.precision = precision
-        self.is_captured = next(module.parameters()).device.type == "cuda"
+        self.precision, self.ranks = precision, ranks
+        on_gpu = next(module.parameters()).device.type == "cuda"
+        self.is_captured = on_gpu and ranks.n_ranks == 1
         self._captured: dict[torch.Size, _Captured] = {}
         self._n_eager: Counter[torch.Size] = Counter()
 
@@ -72,8 +82,13 @@ class GradientStep:
             else:
                 group["lr"] = rate
 
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """Take a step on inputs (B, ...) and class indices int64 (B,); return the loss, ()."""
+    def __call__(self, x: Tensor, y: Tensor, *, n_batch: int | None = None) -> Tensor:
+        """Take a step on inputs (B, ...) and class indices int64 (B,); return the loss, ().
+
+        These are the part of this rank, of a batch of ``n_batch``; the loss is that of the whole.
+        """
+        if self.ranks.n_ranks > 1:
+            return self._learn(x, y, n_batch=n_batch)
         if x.shape in self._captured:
             return self._captured[x.shape].replay(x, y)
         self._n_eager[x.shape] += 1
@@ -96,14 +111,16 @@ class GradientStep:
             torch.cuda.set_sync_debug_mode("default")
         return self._learn(x, y)
 
-    def _learn(self, x: Tensor, y: Tensor) -> Tensor:
+    def _learn(self, x: Tensor, y: Tensor, *, n_batch: int | None = None) -> Tensor:
+        n_batch = n_batch or len(x)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(x.device, self.precision):
+        with autocast(x.device, self.precision), whole_batch(self.ranks, n_batch):
             logits = self.module(x)
-        loss = self.loss(logits, y)
+        loss = self.loss(logits, y) * (len(x) / n_batch)
         loss.backward()
+        total = self.ranks.sum_gradients(self.module.parameters(), loss.detach())
         self.optimizer.step()
-        return loss.detach()
+        return total
 
     def _capture(self, x: Tensor, y: Tensor) -> _Captured:
         """Record a step without taking it."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diascope.bundle.preprocess import normalise, to_unit
 from diascope.system.device import take
-from diascope.training.augment import augment
+from diascope.training.augment import ALL, augment
 from diascope.training.plan import Augmentation
 
 ORDER, CHANGE, DROPOUT = 1, 2, 3  # streams of randomness of one seed
@@ -29,8 +29,13 @@ def generator(seed: int, stream: int, number: int) -> np.random.Generator:
 class Inputs(Protocol):
     """Rows of a data set, as a network takes them."""
 
-    def to_learn(self, rows: NDArray[np.integer], step: int, device: torch.device) -> Tensor:
-        """Return the batch of a training step: random, but the same for the same step."""
+    def to_learn(
+        self, rows: NDArray[np.integer], step: int, device: torch.device, *, part: slice = ALL
+    ) -> Tensor:
+        """Return a part of the batch of a training step: random, but the same for the same step.
+
+        Each image is what it would be in the whole batch.
+        """
         ...
 
     def to_see(self, rows: NDArray[np.integer], device: torch.device) -> Tensor:
@@ -48,10 +53,13 @@ class ImageInputs:
     augmentation: Augmentation
     seed: int
 
-    def to_learn(self, rows: NDArray[np.integer], step: int, device: torch.device) -> Tensor:
-        """Return an augmented batch, float32 (B, 3, S, S)."""
-        x = to_unit(take(self.images, (rows,), device))
-        x = augment(x, self.augmentation, rng=generator(self.seed, CHANGE, step))
+    def to_learn(
+        self, rows: NDArray[np.integer], step: int, device: torch.device, *, part: slice = ALL
+    ) -> Tensor:
+        """Return a part of an augmented batch, float32 (B, 3, S, S)."""
+        x = to_unit(take(self.images, (rows[part],), device))
+        rng = generator(self.seed, CHANGE, step)
+        x = augment(x, self.augmentation, rng=rng, n_batch=len(rows), part=part)
         return normalise(x, self.mean, self.std)
 
     def to_see(self, rows: NDArray[np.integer], device: torch.device) -> Tensor:
@@ -66,10 +74,12 @@ class FeatureInputs:
     features: NDArray[np.float32] | Tensor  # (V, N, D)
     seed: int
 
-    def to_learn(self, rows: NDArray[np.integer], step: int, device: torch.device) -> Tensor:
-        """Return one view of each image, random for the step: float32 (B, D)."""
+    def to_learn(
+        self, rows: NDArray[np.integer], step: int, device: torch.device, *, part: slice = ALL
+    ) -> Tensor:
+        """Return one view of each image of a part, random for the step: float32 (B, D)."""
         views = generator(self.seed, CHANGE, step).integers(len(self.features), size=len(rows))
-        return take(self.features, (views, rows), device)
+        return take(self.features, (views[part], rows[part]), device)
 
     def to_see(self, rows: NDArray[np.integer], device: torch.device) -> Tensor:
         """Return the first view of each image: float32 (B, D)."""

@@ -2,7 +2,7 @@
 
 The order of the images, every augmentation and every dropout mask is a pure function of the seed
 and the step, and a checkpoint is written after each epoch, so an interrupted run continues
-and ends with the same bytes.
+and ends with the same bytes. Several ranks run the same loop, each on its part of every batch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from diascope.bundle.prior import class_fractions
 from diascope.errors import RunError
 from diascope.system.device import autocast, best_device
 from diascope.training.checkpoint import State, load_checkpoint, save_checkpoint
+from diascope.training.distributed import ALONE, Ranks
 from diascope.training.gradient_step import GradientStep
 from diascope.training.imbalance import epoch_order, make_loss
 from diascope.training.inputs import DROPOUT, ORDER, Inputs, generator
@@ -36,6 +37,7 @@ SELECTIONS = {
     "best_val_auroc": "val_auroc",
 }
 LOSS_EVERY = 16  # steps: reading a loss waits for a GPU, and costs a processor nothing
+BEST = "best.safetensors"  # beside the checkpoint: the weights of the best epoch
 HOLD_EPOCHS = 10
 DECAY = 0.1
 
@@ -78,6 +80,7 @@ def train_epochs(
     how: Training,
     seed: int,
     checkpoint: Path,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Step | Epoch]:
     """Train a network in place, from its checkpoint if there is one.
 
@@ -97,6 +100,13 @@ def train_epochs(
         Of the order of the images and of dropout.
     checkpoint : Path
         Read at the start and written after each epoch.
+    ranks : Ranks
+        The processes that train this network together; the first writes the checkpoints.
+
+    Raises
+    ------
+    RunError, SettingsError
+        The training diverged, or cannot be divided among the ranks.
     """
     device = best_device()
     module.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -108,6 +118,7 @@ def train_epochs(
         precision=how.precision,
     )
     state = load_checkpoint(checkpoint, module, optimizer) if checkpoint.is_file() else State()
+    ranks.begin_together(module, epoch=state.epoch, where=checkpoint)
     yield from (Epoch(**epoch) for epoch in state.history)
 
     loss = make_loss(
@@ -116,40 +127,39 @@ def train_epochs(
         label_smoothing=how.label_smoothing,
         device=device,
     )
-    learn = GradientStep(module, optimizer, loss, precision=how.precision)
+    learn = GradientStep(module, optimizer, loss, precision=how.precision, ranks=ranks)
     n_batches = -(-len(train) // how.batch_size)
     n_steps = how.max_epochs * n_batches
     n_steps = min(n_steps, how.max_steps or n_steps)
-    best = checkpoint.with_name("best.safetensors")
     while state.epoch * n_batches < n_steps and not _is_out_of_patience(state, how):
         module.train()
         started, rate, n_seen, last_loss = time.perf_counter(), 0.0, 0, math.nan
         losses: list[Tensor] = []
-        rng = generator(seed, ORDER, state.epoch)
-        batches = np.array_split(epoch_order(how.imbalance, train, labels, rng), n_batches)
+        order = epoch_order(how.imbalance, train, labels, generator(seed, ORDER, state.epoch))
+        batches = np.array_split(order, n_batches)
         for batch, rows in enumerate(batches[: n_steps - state.epoch * n_batches]):
             step = state.epoch * n_batches + batch
-            schedule = SCHEDULES[how.schedule]
-            rate = how.learning_rate * schedule((step + 0.5) / n_batches, n_steps / n_batches)
+            rate = learning_rate(how, (step + 0.5) / n_batches, n_steps / n_batches)
             learn.set_learning_rate(rate)
             torch.manual_seed(int(generator(seed, DROPOUT, step).integers(2**62)))
-            x = inputs.to_learn(rows, step, device)
-            y = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-            losses.append(learn(x, y))
+            part = ranks.part(len(rows))
+            x = inputs.to_learn(rows, step, device, part=part)
+            y = torch.from_numpy(labels[rows[part]].astype(np.int64)).to(device)
+            losses.append(learn(x, y, n_batch=len(rows)))
             n_seen += len(rows)
             if device.type == "cpu" or batch % LOSS_EVERY == 0:
                 last_loss = float(losses[-1])
-            speed = n_seen / (time.perf_counter() - started)
-            yield Step(state.epoch + 1, step + 1, n_steps, last_loss, speed)
+            seconds = time.perf_counter() - started
+            yield Step(state.epoch + 1, step + 1, n_steps, last_loss, n_seen / seconds)
         epoch_losses = torch.stack(losses).tolist()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started  # a GPU has caught up by now
 
-        refresh_statistics(module, inputs, batches, precision=how.precision)
-        scores = predict_logits(module, inputs, val, precision=how.precision)
+        refresh_statistics(module, inputs, batches, precision=how.precision, ranks=ranks)
+        scores = predict_logits(module, inputs, val, precision=how.precision, ranks=ranks)
         state.epoch += 1
         _check_finite(epoch_losses, scores, state.epoch)
         metrics = validation_metrics(scores, labels[val])
-        quality = _quality(metrics, how.selection)
+        quality = ranks.agreed(_quality(metrics, how.selection))
         is_best = quality > state.best_quality
         event = Epoch(
             epoch=state.epoch,
@@ -164,12 +174,26 @@ def train_epochs(
         state.history.append(asdict(event))
         if is_best:
             state.best_quality, state.best_epoch = quality, state.epoch
-            if how.selection in SELECTIONS:
-                save_checkpoint(best, module, None, state)
-        save_checkpoint(checkpoint, module, optimizer, state)
+        if ranks.is_first:
+            _save(checkpoint, module, optimizer, state, selection=how.selection)
+        ranks.meet()
         yield event
     if how.selection in SELECTIONS:
-        load_checkpoint(best, module, None)
+        load_checkpoint(checkpoint.with_name(BEST), module, None)
+
+
+def _save(
+    checkpoint: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    *,
+    selection: str,
+) -> None:
+    """Write where the training stands, and the weights of the best epoch if it was this one."""
+    if selection in SELECTIONS and state.best_epoch == state.epoch:
+        save_checkpoint(checkpoint.with_name(BEST), module, None, state)
+    save_checkpoint(checkpoint, module, optimizer, state)
 
 
 def _check_finite(losses: list[float], scores: NDArray[np.float32], epoch: int) -> None:
@@ -231,6 +255,11 @@ def hold_then_decay(epoch: float, epochs: float) -> float:  # noqa: ARG001
     return math.exp(DECAY * min(0, HOLD_EPOCHS - math.floor(epoch)))
 
 
+def learning_rate(how: Training, epoch: float, epochs: float) -> float:
+    """Return the learning rate of a step in the middle of which so many epochs are done."""
+    return how.learning_rate * SCHEDULES[how.schedule](epoch, epochs)
+
+
 SCHEDULES = {"constant": constant, "one_cycle": one_cycle, "hold_then_decay": hold_then_decay}
 
 
@@ -241,19 +270,21 @@ def predict_logits(
     *,
     precision: str,
     batch_size: int = 256,
+    ranks: Ranks = ALONE,
 ) -> NDArray[np.float32]:
     """Score rows without augmentation, in the training precision: float32 (n, K).
 
-    For the validation metrics during training; reported figures are scored in full precision.
+    For the validation metrics during training; reported figures are scored in full precision. Each
+    rank scores its part, and all get the scores of all.
     """
     device = next(module.parameters()).device
     module.eval()
-    logits = []
+    logits, own = [], rows[ranks.part(len(rows))]
     with torch.inference_mode(), autocast(device, precision):
-        for start in range(0, len(rows), batch_size):
-            x = inputs.to_see(rows[start : start + batch_size], device)
-            logits.append(module(x).float().cpu())
-    return torch.cat(logits).numpy()
+        for start in range(0, len(own), batch_size):
+            x = inputs.to_see(own[start : start + batch_size], device)
+            logits.append(module(x).float())
+    return ranks.gathered(torch.cat(logits), len(rows)).cpu().numpy()
 
 
 def _is_out_of_patience(state: State, how: Training) -> bool:

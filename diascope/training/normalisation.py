@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from diascope.system.device import autocast
+from diascope.training.distributed import ALONE, Ranks
 from diascope.training.inputs import Inputs
+from diascope.training.whole_batch import whole_batch
 
 FEW_BATCHES = 16  # in an epoch
 MEASURED_BATCHES = 8
@@ -29,6 +31,7 @@ def refresh_statistics(
     batches: Sequence[NDArray[np.integer]],
     *,
     precision: str,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Set the running statistics to the mean over batches of training rows, without augmentation.
 
@@ -54,6 +57,7 @@ def refresh_statistics(
     device = next(module.parameters()).device
     with torch.no_grad(), autocast(device, precision):
         for rows in batches[:MEASURED_BATCHES]:
-            module(inputs.to_see(rows, device))
+            with whole_batch(ranks, len(rows)):
+                module(inputs.to_see(rows[ranks.part(len(rows))], device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

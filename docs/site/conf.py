@@ -46,7 +46,18 @@ html_extra_path = ["index.html"]
 html_show_sourcelink = False
 
 PAGES = (
-    *("prepare", "audit", "train", "evaluate", "explain", "serve", "deploy", "export", "dicom"),
+    *(
+        "prepare",
+        "audit",
+        "train",
+        "evaluate",
+        "explain",
+        "serve",
+        "deploy",
+        "export",
+        "dicom",
+        "scale",
+    ),
     *("protocol", "dossier", "formats", "reference", "api", "alternatives"),
 )
 CONTENTS = "\n".join(
