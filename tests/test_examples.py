@@ -56,6 +56,12 @@ def test_the_examples_are_short():
         assert len((EXAMPLES / f"{story}.py").read_text("utf-8").splitlines()) >= 60, story
 
 
+def test_the_script_for_slurm_is_valid_and_passes_everything_on():
+    script = EXAMPLES / "slurm.sh"
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    assert script.read_text("utf-8").rstrip().endswith('-m diascope train "$@"')
+
+
 def code_of(story: str) -> str:
     """Return the code of the cells of a story's notebook."""
     cells = json.loads((EXAMPLES / f"{story}.ipynb").read_text("utf-8"))["cells"]
