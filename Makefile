@@ -22,7 +22,7 @@ slow: $(READY) $(AXE)  ## run the longer tests; with DIASCOPE_TEST_DATA also tho
 
 readers: $(READY)  ## install other people's readers of DICOM and MONAI for the longer tests; Debian's as root only
 	$(BIN)/python -m pip install --quiet '.[readers]' --constraint constraints.txt || echo "No readers from PyPI: what they judge is skipped"
-	apt-get update -qq && apt-get install -y -qq dcmtk orthanc orthanc-dicomweb || echo "No readers of Debian: what they judge is skipped"
+	apt-get update -qq && apt-get install -y -qq dcmtk orthanc orthanc-dicomweb postgresql || echo "No readers of Debian: what they judge is skipped"
 
 check: $(READY)  ## format, lint, types
 	$(BIN)/ruff format --check .
