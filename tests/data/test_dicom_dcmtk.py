@@ -32,20 +32,12 @@ READERS |= {"80": "dcml2pnm", "81": "dcml2pnm"}
 # What DCMTK reads otherwise, and why.
 DIFFERENT = {
     "SC_ybr_full_uncompressed.dcm": "it rounds YBR to RGB otherwise: two levels",
-    "liver.dcm": "it shows the one of a single bit as 128",
-    "liver_1frame.dcm": "it shows the one of a single bit as 128",
-    "liver_expb.dcm": "it shows the one of a single bit as 128",
-    "liver_expb_1frame.dcm": "it shows the one of a single bit as 128",
-    "rtdose_expb.dcm": "it swaps the words of 32-bit values in big endian",
-    "rtdose_expb_1frame.dcm": "it swaps the words of 32-bit values in big endian",
 }
 # What is refused here and read by DCMTK, and why.
 REFUSED = {
     "OBXXXX1A_expb.dcm": "a palette in big-endian DICOM",
     "OBXXXX1A_expb_2frame.dcm": "a palette in big-endian DICOM",
     "eCT_Supplemental.dcm": "functional groups",
-    "liver.dcm": "functional groups",
-    "liver_expb.dcm": "functional groups",
 }
 LEAST_COMPARED = 120
 
