@@ -77,7 +77,9 @@ def test_a_report_says_what_the_table_says_and_refers_to_its_image(bundle, tmp_p
         values = [
             item.MeasuredValueSequence[0].NumericValue for item in items(report, "Probability")
         ]
-        told = [float(row[f"probability_{name}"]) for name in ("uninfected", "parasitized")]
+        told = [
+            round(float(row[f"probability_{name}"]), 4) for name in ("uninfected", "parasitized")
+        ]
         assert [float(value) for value in values] == told
         assert [code(one) for one in items(report, "Finding")] == [
             ("uninfected", "99DIASCOPE", "uninfected"),
