@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from diascope.bundle.card import Card
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
+from diascope.data.window import rule_words
 from diascope.explanations.explained import MethodMap
 from diascope.reporting.dicom.words import OF_DATES, algorithm_name
 from diascope.reporting.explain.pictures import (
@@ -296,7 +297,8 @@ def _bars(page: _Page, y: float, prediction: Prediction, card: Card) -> float:
 def _foot(page: _Page, card: Card, point: NamedPoint | None) -> None:
     page.box(LEFT, 1.18, page.width - 2 * LEFT, 0.012, FAINT)
     at = "" if point is None else f", operating point {point.name}"
-    network = f"{algorithm_name(card)}, bundle {card.digest}{at}."
+    network = f"{algorithm_name(card)}, bundle {card.digest}{at}; grey values: "
+    network += f"{rule_words(card.window)}."
     y = 1.02
     for text in (
         f"Made by a program, verified by nobody. {OF_DATES}",
