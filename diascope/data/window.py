@@ -77,6 +77,12 @@ def rule_words(window: str) -> str:
     return rule.get(window, f"the window {window}")
 
 
+def lacks_windows(facts: Mapping[str, Any]) -> bool:
+    """Say whether images were to be shown by the window of their file and have none."""
+    found = facts.get("dicom")
+    return bool(found) and found["window"] == FILE and found["n_without_window"] > 0
+
+
 def describe_dicom(facts: Mapping[str, Any]) -> list[str]:
     """Return what is to be known of the grey values of DICOM images.
 
@@ -87,7 +93,7 @@ def describe_dicom(facts: Mapping[str, Any]) -> list[str]:
         return []
     n_images, n_without = found["n_images"], found["n_without_window"]
     shown = rule_words(found["window"])
-    if found["window"] == FILE and n_without:
+    if lacks_windows(facts):
         shown += f"; {n_without:,} state none and show all stored values: if those are dark, "
         shown += "prepare again with --window CENTRE/WIDTH"
     return [f"DICOM grey values of {n_images:,} images are shown by {shown}"]

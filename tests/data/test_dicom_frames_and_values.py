@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_frame_is_the_same_whatever_frames_were_read_before(syntax, order):
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_signed_values_whose_upper_bits_are_zero_get_their_sign(syntax):
-    tags = {"BitsStored": 12, "WindowCenter": 0, "WindowWidth": 4096}
+    tags: dict[str, Any] = {"BitsStored": 12, "WindowCenter": 0, "WindowWidth": 4096}
     masked = SIGNED.astype(np.uint16) & 0xFFF
     content = dicom(masked, syntax=SYNTAXES[syntax], PixelRepresentation=1, **tags)
     assert np.array_equal(levels(content), levels(dicom(SIGNED, **tags)))
@@ -55,7 +56,7 @@ def test_signed_values_whose_upper_bits_are_zero_get_their_sign(syntax):
 @pytest.mark.parametrize("padding", [65535, 63536, 32768, 4096])
 def test_padding_that_no_pixel_can_have_blackens_none(padding):
     values = np.array([[2048, 2096, 4094, 4095]], np.uint16)
-    tags = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
+    tags: dict[str, Any] = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
     padded = dicom(values, PixelPaddingValue=padding, **tags)
     assert np.array_equal(levels(padded), levels(dicom(values, **tags)))
 
@@ -63,7 +64,7 @@ def test_padding_that_no_pixel_can_have_blackens_none(padding):
 @pytest.mark.parametrize("padding", [-2000, 63536, 2096])
 def test_padding_with_the_wrong_sign_is_found(padding):
     values = np.array([[-2000, -1999, 48]], np.int16)
-    tags = {"BitsStored": 12, "WindowCenter": -2100, "WindowWidth": 1}
+    tags: dict[str, Any] = {"BitsStored": 12, "WindowCenter": -2100, "WindowWidth": 1}
     content = dicom(values, **tags)
     assert levels(content).tolist() == [[255, 255, 255]]
     vr = "SS" if padding < 0 else "US"
@@ -73,7 +74,7 @@ def test_padding_with_the_wrong_sign_is_found(padding):
 
 
 def test_one_patient_is_one_group_in_whatever_letters_the_id_is_written():
-    ids = {
+    ids: dict[str, dict[str, Any]] = {
         "latin": {"SpecificCharacterSet": "ISO_IR 100"},
         "utf-8": {"SpecificCharacterSet": "ISO_IR 192"},
         "deflated": {"SpecificCharacterSet": "ISO_IR 100", "syntax": SYNTAXES["deflated"]},

@@ -23,7 +23,7 @@ def bundle(tmp_path_factory):
     return save_bundle(tmp_path_factory.mktemp("sure"))
 
 
-def without_id(number: int, name: str, born: str) -> bytes:
+def without_id(number: int, name: str, born: str) -> pydicom.Dataset:
     source = photograph(number)
     source.PatientID, source.PatientName, source.PatientBirthDate = "", name, born
     return source

@@ -5,6 +5,7 @@ Its ground is dark, as reading rooms are. Nothing that names the patient is draw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,7 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from diascope.bundle.card import Card
+from diascope.bundle.map_verdicts import Finding
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
 from diascope.data.window import rule_words
@@ -33,6 +35,7 @@ from diascope.reporting.explain.pictures import (
 from diascope.reporting.explain.words import (
     LEVEL_WORDS,
     METHOD_NAMES,
+    ORDER,
     decision_text,
     headline,
     ood_text,
@@ -257,12 +260,22 @@ def _map(page: _Page, capture: Capture, card: Card) -> None:
     page.text(left + width + 0.06, TOP, number_text(highest), 9.5, SOFT)
     page.text(left + width + 0.06, TOP - SIDE, "0", 9.5, SOFT, va="bottom")
     title = card.title_of(card.classes[capture.target])
-    about = [
-        f"Evidence for {title}, in {unit_of(one.method)}s; {one.side} x {one.side} places are told "
-        f"apart.",
-        *(finding.text for finding in one.findings if finding.level != "pass"),
-    ]
-    page.paragraph(SECOND, TOP - SIDE - 0.12, " ".join(about), 10.5, SOFT, SIDE + 0.3, FLOOR - 0.1)
+    about = f"Evidence for {title}, in {unit_of(one.method)}s; {one.side} x {one.side} places."
+    y, floor, width = TOP - SIDE - 0.12, FLOOR - 0.1, SIDE + 0.3
+    y = page.paragraph(SECOND, y, about, 10.5, SOFT, width, floor)
+    if worst := _of_this_image(one.findings):
+        level, words = worst
+        page.paragraph(SECOND, y, words, 10.5, LEVELS[level], width, floor)
+
+
+def _of_this_image(findings: Sequence[Finding]) -> tuple[str, str] | None:
+    """Return the worst level of a map's own checks, and its first finding in one short sentence."""
+    worst = max(findings, key=lambda one: ORDER[one.level], default=None)
+    if worst is None or worst.level == "pass":
+        return None
+    word = {"weak": "weak", "fail": "fails"}.get(worst.level, worst.level)
+    sentence = worst.text.partition(". ")[0].partition(": ")[0].rstrip(".")
+    return worst.level, f"On this image: {word}. {sentence}."
 
 
 def _words(page: _Page, prediction: Prediction, card: Card) -> None:
