@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from drawn.dicom_bundle import save_bundle
 from drawn.dicom_files import dicom
-from drawn.dicom_sources import photograph, write
+from drawn.dicom_sources import greyish, loop, photograph, with_pixels, write
 
 from diascope.errors import SettingsError
 from diascope.reporting.dicom.folder import judge_sources
@@ -93,3 +93,25 @@ def test_only_what_diascope_wrote_is_removed(bundle, tmp_path):
     left = {one.name for one in other.parent.iterdir()}
     assert left == {other.name, second.rpartition("/")[2]}
     assert first != second
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
+def test_each_frame_with_groups_of_its_own_has_report_and_capture(bundle, tmp_path):
+    groups = []
+    for centre in (110, 115, 120):
+        of_frame, voi = pydicom.Dataset(), pydicom.Dataset()
+        voi.WindowCenter, voi.WindowWidth = centre, 256
+        of_frame.FrameVOILUTSequence = [voi]
+        groups.append(of_frame)
+    source = loop()
+    del source.PlanarConfiguration
+    with_pixels(source, greyish((24, 24), 0))
+    source.NumberOfFrames, source.PixelData = 3, 3 * source.PixelData
+    source.PerFrameFunctionalGroupsSequence = groups
+    path = write(tmp_path / "scan.dcm", source)
+    table = pl.read_csv(predict(bundle, [path], out=tmp_path / "p.csv", sr=True, sc=True))
+    assert table["dicom_error"].null_count() == 3
+    alone = path.with_name("scan.dcm#frame=3")
+    one = pl.read_csv(predict(bundle, [alone], out=tmp_path / "q.csv", sr=True, sc=True))
+    assert one["path"][0] == table["path"][2]
+    assert one["sr"][0].rpartition("/")[2] == table["sr"][2].rpartition("/")[2]
