@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.decoder_processes import DecoderProcesses
+from diascope.data.dicom.opened import states_window_of
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
 from diascope.data.pixels import Pixels
 from diascope.data.sources.dicom import (
@@ -21,6 +22,7 @@ from diascope.data.sources.dicom import (
     FrameReader,
     Frames,
     choose_frames,
+    file_of,
     frame_of,
     frames_in,
 )
@@ -28,7 +30,7 @@ from diascope.data.sources.folder import open_files
 from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images, not_taken
 from diascope.data.sources.reading import read_file
 from diascope.errors import ImageError, SourceError
-from diascope.system.words import printable
+from diascope.system.words import counted, printable
 
 N_DECODERS = min(8, os.cpu_count() or 1)  # each may take the memory of a file of the largest kind
 DECODE_SECONDS = 60.0  # that one file may take
@@ -45,7 +47,8 @@ def list_image_files(
     Parameters
     ----------
     paths : list of Path
-        Images; folders and ZIP archives, in which every image is taken.
+        Images, also single frames, such as ``scan.dcm#frame=3``; folders and ZIP archives, in which
+        every image is taken.
     opened : ExitStack
         Keeps the folders and archives open.
     frames : str
@@ -54,10 +57,10 @@ def list_image_files(
     Raises
     ------
     SourceError
-        A path does not exist, there is no image, or the only path cannot be opened. Where there are
-        several, a path that cannot be opened is listed, and reading it gives the reason.
+        A path or frame does not exist, there is no image, or the only path cannot be opened. Where
+        there are several, a path that cannot be opened is listed, and reading it gives the reason.
     """
-    missing = [str(path) for path in paths if not path.exists()]
+    missing = [str(path) for path in paths if not (path.exists() or _is_frame(path))]
     if missing:
         raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
     images: dict[Path, ImageFile] = {}  # by where they really lie: each once
@@ -101,6 +104,8 @@ def _of_file(
     path: Path, shown: str, reader: FrameReader, frames: Frames
 ) -> tuple[dict[Path, ImageFile], list[NotTaken]]:
     """Return the images in one file by where they lie, and the frames that were not asked for."""
+    if _is_frame(path):
+        return _named_frame(path, shown, reader), []
     read = partial(read_file, path)
     names = frames_in(shown, lambda n_bytes: read_file(path, n_bytes), read)
     chosen = choose_frames(names, frames)
@@ -112,6 +117,22 @@ def _of_file(
     return images, _other_frames(names, chosen)
 
 
+def _is_frame(path: Path) -> bool:
+    """Say whether a path names a frame of a file, and no file itself."""
+    file = file_of(path.as_posix())
+    return file != path.as_posix() and not path.exists() and Path(file).is_file()
+
+
+def _named_frame(path: Path, shown: str, reader: FrameReader) -> dict[Path, ImageFile]:
+    file = Path(file_of(path.as_posix()))
+    found, _ = _of_file(file, file_of(shown), reader, "all")
+    key = file.resolve().with_name(f"{file.resolve().name}#frame={frame_of(shown)}")
+    if key not in found:
+        n_frames = counted(len(found), "frame")
+        raise SourceError(f"There is no frame {frame_of(shown)} in {file}: it has {n_frames}.")
+    return {key: found[key]}
+
+
 def _other_frames(names: list[str], chosen: list[str]) -> list[NotTaken]:
     others = sorted(set(names) - set(chosen))
     return [not_taken(OTHER_FRAME, others)] if others else []
@@ -121,13 +142,21 @@ def _refuse(problem: str) -> bytes:
     raise SourceError(problem)
 
 
-def noting(image: ImageFile, digests: dict[str, str]) -> ImageFile:
-    """Return an image file whose SHA-256 is noted by its path when it is read."""
+def noting(
+    image: ImageFile, digests: dict[str, str], windows: dict[str, bool | None] | None = None
+) -> ImageFile:
+    """Return an image file whose SHA-256 is noted by its path when it is read.
+
+    Where ``windows`` are given, it is noted there whether the file states a window, see
+    `diascope.data.dicom.opened.states_window_of`.
+    """
     path, read = image
 
     def read_and_note() -> bytes:
         content = read()
         digests[path] = hashlib.sha256(content).hexdigest()
+        if windows is not None and path not in windows:
+            windows[path] = states_window_of(content)
         return content
 
     return path, read_and_note

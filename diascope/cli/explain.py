@@ -46,6 +46,12 @@ def explain(
             metavar="CLASS", help="Class to explain; by default the predicted class of each image."
         ),
     ] = None,
+    frames: Annotated[
+        str,
+        typer.Option(
+            metavar="WHICH", help="DICOM files of several frames: all, first or middle of them."
+        ),
+    ] = "all",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +68,9 @@ def explain(
     cannot be read gets a row with the reason. The exit code is then 2, although the rest is there.
     """
     if atlas:
-        _write_atlas(model, out, images, [method, layer, target], show_ids=show_ids)
+        _write_atlas(
+            model, out, images, [method, layer, target, frames != "all"], show_ids=show_ids
+        )
         return
     if not images:
         raise SettingsError(
@@ -84,6 +92,7 @@ def explain(
             methods=method,
             layer=layer,
             target=target,
+            frames=frames,
             show_ids=show_ids,
             progress=progress,
             say=lines.append,
@@ -108,7 +117,7 @@ def _write_atlas(
     if images or any(chosen):
         raise SettingsError(
             "--atlas chooses its images, classes and methods itself.",
-            fix="Leave images, --method, --layer and --target out.",
+            fix="Leave images, --method, --layer, --target and --frames out.",
         )
     with progress_bars() as progress:
         path = atlas(model, out=out, show_ids=show_ids, progress=progress)

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-FIRST_BYTES = 512  # as many tell what a file is
+FIRST_BYTES = 1024  # as many tell what a file is
 
 # The formats that `diascope.data.image` decodes, and the ending that their files get.
 IMAGE_KINDS = {
@@ -32,6 +32,11 @@ IMAGE_SUFFIXES = (
     *DICOM_SUFFIXES,
 )
 
+DICOMDIR, NO_DICOM_IMAGE = "DICOMDIR", "DICOM without an image"
+BARE_DICOM = "DICOM without its first 132 bytes"
+SEGMENTATION, DOSE, MAP = "DICOM segmentation", "DICOM radiation dose", "DICOM parametric map"
+OWN_CAPTURE = "picture that diascope made"
+NO_IMAGES_OF_DICOM = (DICOMDIR, NO_DICOM_IMAGE, SEGMENTATION, DOSE, MAP, OWN_CAPTURE)
 _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, what is there
     ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
     ("JPEG", 0, (b"\xff\xd8\xff",)),
@@ -40,7 +45,7 @@ _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, 
     ("GIF", 0, (b"GIF87a", b"GIF89a")),
     ("JPEG XL image", 0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     ("Photoshop image", 0, (b"8BPS",)),
-    ("DICOM without its first 132 bytes", 0, (b"\2\0\0\0UL\4\0", b"\x08\0\0\0\4\0\0\0")),
+    (BARE_DICOM, 0, (b"\2\0\0\0UL\4\0", b"\x08\0\0\0\4\0\0\0", b"DICM\2\0")),
     ("NIfTI", 344, (b"n+1\0", b"ni1\0")),
     ("NRRD", 0, (b"NRRD0",)),
     ("HDF5 or MATLAB", 0, (b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0")),
@@ -58,14 +63,27 @@ _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, where, 
     ("other archive", 257, (b"ustar",)),
     ("program", 0, (b"\x7fELF", b"MZ\x90\0")),
 )
-DICOMDIR, NO_DICOM_IMAGE = "DICOMDIR", "DICOM without an image"
 _DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 _SOP_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
 # Waveforms, presentation states, palettes, registrations, raw data, reports, documents, plans
 # and records of a treatment.
 _NO_IMAGE_CLASSES = re.compile(
     r"1\.2\.840\.10008\.5\.1\.4\."
-    r"(?:1\.1\.(?:9|11|66$|66\.[1-36]$|67|68|78|79|80|88|104|481\.[35-9]|481\.1\d|200)|34|38|39|4[345])(?:\.|$)"
+    r"(?:1\.1\.(?:9|11|66$|66\.[1-36]$|67|68|78|79|80|88|104|481\.[3-9]|481\.1\d|200)|34|38|39|4[345])(?:\.|$)"
+)
+# Pixels that mark, measure or plan something in other images.
+_OF_OTHER_IMAGES = {
+    **{f"1.2.840.10008.5.1.4.1.1.66.{number}": SEGMENTATION for number in (4, 5, 7)},
+    "1.2.840.10008.5.1.4.1.1.66.8": MAP,
+    "1.2.840.10008.5.1.4.1.1.30": MAP,
+    "1.2.840.10008.5.1.4.1.1.481.2": DOSE,
+}
+_CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+# As `diascope.reporting.dicom.secondary_capture` writes it, with VRs or after an archive without.
+_OWN_CAPTURE = re.compile(
+    rb"\x08\0\x08\0(?:CS..|....)DERIVED\\SECONDARY.*"
+    rb"\x08\0\x70\0(?:LO\x08\0|\x08\0\0\0)diascope",
+    re.DOTALL,
 )
 _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"hevc", b"heim", b"mif1"}
 _BITMAP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}
@@ -94,7 +112,8 @@ def kind_of(first_bytes: bytes) -> str:
         if first_bytes.startswith(signatures, at):
             return kind
     other = (
-        _kind_of_container(first_bytes)
+        (BARE_DICOM if _is_bare_dicom(first_bytes) else None)
+        or _kind_of_container(first_bytes)
         or ("PNM" if _PNM.match(first_bytes) else None)
         or _kind_of_bitmap(first_bytes)
         or ("TGA" if _is_tga(first_bytes) else None)
@@ -134,7 +153,7 @@ def is_image_file(name: str, first_bytes: Callable[[], bytes]) -> bool:
         return is_image_content(first_bytes())
     if not name.rstrip(" .").lower().endswith(DICOM_SUFFIXES):
         return True
-    return kind_of(first_bytes()) not in (DICOMDIR, NO_DICOM_IMAGE)
+    return kind_of(first_bytes()) not in NO_IMAGES_OF_DICOM
 
 
 def _kind_of_dicom(first_bytes: bytes) -> str:
@@ -143,7 +162,24 @@ def _kind_of_dicom(first_bytes: bytes) -> str:
     uid = found[1].decode() if found else ""
     if uid == _DICOMDIR_CLASS:
         return DICOMDIR
+    if uid == _CAPTURE_CLASS and _OWN_CAPTURE.search(first_bytes, 132):
+        return OWN_CAPTURE
+    if uid in _OF_OTHER_IMAGES:
+        return _OF_OTHER_IMAGES[uid]
     return NO_DICOM_IMAGE if _NO_IMAGE_CLASSES.match(uid) else "DICOM"
+
+
+def _is_bare_dicom(first_bytes: bytes) -> bool:
+    """Say whether a file begins with two DICOM elements, as one without its preamble does."""
+    if len(first_bytes) < 18 or first_bytes[:2] not in (b"\2\0", b"\x08\0"):
+        return False
+    group, element, vr, n_bytes = struct.unpack_from("<HH2sH", first_bytes)
+    if not vr.isupper():
+        (n_bytes,) = struct.unpack_from("<L", first_bytes, 4)
+    if element > 0x70 or n_bytes % 2 or len(first_bytes) < 12 + n_bytes:
+        return False
+    next_group, next_element = struct.unpack_from("<HH", first_bytes, 8 + n_bytes)
+    return (group, element) < (next_group, next_element) and next_group in (2, 4, 8)
 
 
 def _kind_of_container(first_bytes: bytes) -> str | None:

@@ -45,7 +45,16 @@ from PIL import Image
 from diascope.data.budget import ROOM
 from diascope.data.decoders import open_kind, over_background
 from diascope.data.dicom.opened import DicomImage
-from diascope.data.formats import FIRST_BYTES, IMAGE_KINDS, kind_of
+from diascope.data.formats import (
+    BARE_DICOM,
+    DOSE,
+    FIRST_BYTES,
+    IMAGE_KINDS,
+    MAP,
+    OWN_CAPTURE,
+    SEGMENTATION,
+    kind_of,
+)
 from diascope.data.opened import OpenedImage
 from diascope.data.value_range import ALL_BITS, ValueRange, Values, to_8_bits, values_of
 from diascope.data.window import FILE, check_window
@@ -62,7 +71,11 @@ _NOT_IMAGES = {  # by `kind_of`
     "empty file": "empty file",
     "DICOMDIR": "an index of DICOM files (DICOMDIR), not an image: pass its folder",
     "DICOM without an image": "a DICOM file without an image",
-    "DICOM without its first 132 bytes": "DICOM without the 132 bytes that begin a file",
+    BARE_DICOM: "DICOM without its preamble: repair it with dcmconv",
+    SEGMENTATION: "a DICOM segmentation, not an image: it marks places in others",
+    DOSE: "a DICOM radiation dose, not an image",
+    MAP: "a DICOM parametric map, not an image",
+    OWN_CAPTURE: "a picture that diascope made, not an image to classify",
     "HEIC image": "a HEIC image: save it as PNG or JPEG",
     "text": "not an image (text)",
 }

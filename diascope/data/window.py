@@ -58,6 +58,31 @@ class Windows:
         return {"n_images": n_images, "n_without_window": self.n_not_stated, "window": self.rule}
 
 
+def describe_without_window(n_images: int) -> str:
+    """Return the line on images whose files state no window although the rule is to take it."""
+    state = "image states" if n_images == 1 else "images state"
+    show = "shows" if n_images == 1 else "show"
+    return f"{n_images:,} {state} no window and {show} all stored values"
+
+
+def rule_words(window: str) -> str:
+    """Return what a rule shows.
+
+    Examples
+    --------
+    >>> rule_words("file"), rule_words("40/400")
+    ('the first VOI LUT or window of each file', 'the window 40/400')
+    """
+    rule = {FILE: "the first VOI LUT or window of each file", FULL: "all stored values"}
+    return rule.get(window, f"the window {window}")
+
+
+def lacks_windows(facts: Mapping[str, Any]) -> bool:
+    """Say whether images were to be shown by the window of their file and have none."""
+    found = facts.get("dicom")
+    return bool(found) and found["window"] == FILE and found["n_without_window"] > 0
+
+
 def describe_dicom(facts: Mapping[str, Any]) -> list[str]:
     """Return what is to be known of the grey values of DICOM images.
 
@@ -67,9 +92,8 @@ def describe_dicom(facts: Mapping[str, Any]) -> list[str]:
     if not found:
         return []
     n_images, n_without = found["n_images"], found["n_without_window"]
-    rule = {FILE: "the first VOI LUT or window of each file", FULL: "all stored values"}
-    shown = rule.get(found["window"], f"the window {found['window']}")
-    if found["window"] == FILE and n_without:
+    shown = rule_words(found["window"])
+    if lacks_windows(facts):
         shown += f"; {n_without:,} state none and show all stored values: if those are dark, "
         shown += "prepare again with --window CENTRE/WIDTH"
     return [f"DICOM grey values of {n_images:,} images are shown by {shown}"]

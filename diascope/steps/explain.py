@@ -17,6 +17,7 @@ from diascope.bundle.map_verdicts import MapVerdict
 from diascope.bundle.prediction_table import check_all_predicted
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.data.sample import evenly
+from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
 from diascope.errors import RunError, SettingsError
 from diascope.explanations.explained import (
@@ -143,7 +144,7 @@ def _indices(
     return np.array(found, np.int64)
 
 
-def write_explanations(
+def write_explanations(  # noqa: PLR0913 - each is one option of the user
     model: Run | Path | str,
     paths: Sequence[Path | str],
     *,
@@ -151,6 +152,7 @@ def write_explanations(
     methods: Sequence[str] | None = None,
     layer: str | None = None,
     target: str | None = None,
+    frames: str = "all",
     show_ids: bool = False,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
@@ -173,6 +175,8 @@ def write_explanations(
         As of `explain`.
     target : str, optional
         Name or title of the class to explain; by default the predicted one.
+    frames : str
+        Which frames of DICOM files are explained: ``"all"``, ``"first"`` or ``"middle"``.
     show_ids : bool
         Show the paths of the images in the overview.
     say : function
@@ -190,7 +194,9 @@ def write_explanations(
     known, n_learned = known_images(model), 0
     listed: list[Listed] = []
     with ExitStack() as opened:
-        images, left = list_image_files([Path(path) for path in paths], opened)
+        images, left = list_image_files(
+            [Path(path) for path in paths], opened, frames=check_frames(frames)
+        )
         decode = opened.enter_context(decoders())
         folder = open_explanations(
             model,

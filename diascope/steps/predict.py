@@ -37,6 +37,7 @@ from diascope.data.dicom.groups import groups_from_tag, kind_of_rule, tag_of
 from diascope.data.grouping import groups_from
 from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
+from diascope.data.window import FILE, describe_without_window
 from diascope.errors import SettingsError
 from diascope.reporting.beside_predictions import dicom_settings_of, open_beside
 from diascope.system.progress import Progress, ShowProgress, silent
@@ -106,7 +107,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         Address of a DICOMweb service to send them to; it is asked whether each arrived.
     say : function
         Called with a line that counts by kind which files of a folder were not taken, if any, and
-        with lines on heat maps and what was written and sent in DICOM.
+        with lines on images that state no window, on heat maps, and on what was written and sent
+        in DICOM.
     warn : function
         Called with a line where this machine does not answer the golden images of the bundle as the
         one that trained it; a Python warning by default. The predictions are written all the same.
@@ -146,7 +148,9 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = _groups(images, group_from, say) if group_from else None
-        images = [noting(image, digests) for image in images]
+        windows: dict[str, bool | None] = {}
+        noted = windows if bundle.card.window == FILE else None
+        images = [noting(image, digests, noted) for image in images]
         beside = open_beside(
             model,
             bundle,
@@ -166,6 +170,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
             beside.add(chunk, read, digests, scores)
             n_done += len(chunk)
             progress(Progress("predicting", n_done, len(images)))
+    if n_without := sum(is_stated is False for is_stated in windows.values()):
+        say(describe_without_window(n_without))
     found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
     table = with_origin(
         pl.concat(tables),

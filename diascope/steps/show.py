@@ -12,7 +12,7 @@ from diascope.data.pictures import Pictures
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
 from diascope.data.sources.folder import open_files
 from diascope.data.visible import describe_sixteen_bits, describe_visible
-from diascope.data.window import describe_dicom
+from diascope.data.window import describe_dicom, lacks_windows
 from diascope.errors import SettingsError
 from diascope.reporting.class_titles import titled_card, titled_table
 from diascope.reporting.pseudonyms import pseudonyms, true_names
@@ -82,7 +82,14 @@ def show(
     for plate in plates:
         write_bytes(folder / f"{plate.name}.png", plate.png)
     about = {"title": card.title, "licence": card.licence, "citation": card.citation}
-    page = render_show(view, plates, name=card.name, about=about, notes=_notes(fingerprint))
+    page = render_show(
+        view,
+        plates,
+        name=card.name,
+        about=about,
+        notes=_notes(fingerprint),
+        facts=_facts(fingerprint),
+    )
     return write_text(folder / "index.html", page)
 
 
@@ -98,11 +105,15 @@ def _view(prepared: Prepared, splits: tuple[str, ...], *, show_ids: bool) -> Vie
     return View(titled_table(manifest, card), splits, classes, card.group_kind, names)
 
 
+def _facts(fingerprint: dict[str, Any]) -> list[str]:
+    return [] if lacks_windows(fingerprint) else describe_dicom(fingerprint)
+
+
 def _notes(fingerprint: dict[str, Any]) -> list[str]:
     split = fingerprint.get("split", {})
     notes = [*split.get("warnings", []), *fingerprint.get("notes", [])]
     notes += [*describe_visible(fingerprint), *describe_sixteen_bits(fingerprint)]
-    notes += describe_dicom(fingerprint)
+    notes += describe_dicom(fingerprint) if lacks_windows(fingerprint) else []
     if fingerprint.get("complete", True):
         return notes
     here, expected = fingerprint["n_images"], fingerprint["expected_images"]

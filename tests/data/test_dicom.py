@@ -261,7 +261,7 @@ def test_other_transfer_syntaxes_are_refused_by_name(syntax, words):
         ("1.2.840.10008.5.1.4.1.1.104.1", "DICOM without an image"),  # PDF
         ("1.2.840.10008.5.1.4.1.1.9.1.1", "DICOM without an image"),  # ECG
         ("1.2.840.10008.5.1.4.1.1.2", "DICOM"),  # CT
-        ("1.2.840.10008.5.1.4.1.1.66.4", "DICOM"),  # segmentation
+        ("1.2.840.10008.5.1.4.1.1.66.4", "DICOM segmentation"),  # segmentation
         ("1.2.840.10008.5.1.4.1.1.481.1", "DICOM"),  # RT image
     ],
 )

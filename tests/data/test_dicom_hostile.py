@@ -170,11 +170,11 @@ SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
     [
         ("MR_truncated.dcm", "truncated"),
         ("rtplan_truncated.dcm", "a DICOM file without an image"),
-        ("badVR.dcm", "NumberOfFrames is not a whole number"),
+        ("badVR.dcm", "a DICOM radiation dose"),
         ("meta_missing_tsyntax.dcm", "DICOM with no transfer syntax"),
         ("JPEG2000-embedded-sequence-delimiter.dcm", "px compressed, and the header says"),
         ("no_meta.dcm", "not an image of a known format"),
-        ("ExplVR_LitEndNoMeta.dcm", "not an image of a known format"),
+        ("ExplVR_LitEndNoMeta.dcm", "repair it with dcmconv"),
         ("rtplan.dcm", "a DICOM file without an image"),
         ("reportsi.dcm", "a DICOM file without an image"),
         ("waveform_ecg.dcm", "a DICOM file without an image"),

@@ -13,7 +13,9 @@ from drawn.dicom_bundle import INFECTED, save_bundle
 from drawn.dicom_sources import instance, loop, photograph, radiograph, with_pixels, write
 from PIL import Image
 
+from diascope.bundle.map_verdicts import Finding
 from diascope.errors import SettingsError, SourceError
+from diascope.reporting.dicom.capture_picture import _of_this_image
 from diascope.reporting.dicom.source import NO_DATE, read_source
 from diascope.reporting.dicom.uids import derived_uid
 from diascope.steps.predict import predict
@@ -77,7 +79,9 @@ def test_a_report_says_what_the_table_says_and_refers_to_its_image(bundle, tmp_p
         values = [
             item.MeasuredValueSequence[0].NumericValue for item in items(report, "Probability")
         ]
-        told = [float(row[f"probability_{name}"]) for name in ("uninfected", "parasitized")]
+        told = [
+            round(float(row[f"probability_{name}"]), 4) for name in ("uninfected", "parasitized")
+        ]
         assert [float(value) for value in values] == told
         assert [code(one) for one in items(report, "Finding")] == [
             ("uninfected", "99DIASCOPE", "uninfected"),
@@ -112,6 +116,20 @@ def test_a_capture_shows_picture_map_and_words_and_says_what_it_is(bundle, tmp_p
     assert pixels.shape == (900, 1600, 3)
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
     assert "sr" not in table.columns
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("The score does not follow it. It falls by -0.01 more.", "The score does not follow it."),
+        ("60 % lies on the border: look for marks.", "60 % lies on the border."),
+    ],
+)
+def test_what_is_said_of_the_map_of_one_image_is_one_whole_sentence(text, sentence):
+    fine = Finding(name="removal", level="pass", text="fine", value=0.0)
+    assert _of_this_image([fine]) is None
+    bad = Finding(name="border", level="fail", text=text, value=0.0)
+    assert _of_this_image([fine, bad]) == ("fail", f"On this image: fails. {sentence}")
 
 
 def test_the_same_work_done_twice_gives_the_same_bytes_and_another_call_other_instances(

@@ -108,8 +108,8 @@ def test_the_probabilities_that_dcmqi_reads_are_those_of_the_table(written, tmp_
             for item in group["measurementItems"]
         }
         assert found == {
-            "uninfected": float(row["probability_uninfected"]),
-            INFECTED.value: float(row["probability_parasitized"]),
+            "uninfected": round(float(row["probability_uninfected"]), 4),
+            INFECTED.value: round(float(row["probability_parasitized"]), 4),
         }
         algorithm = groups[0]["measurementAlgorithmIdentification"]
         assert row["model"] in algorithm["AlgorithmVersion"]

@@ -96,7 +96,10 @@ def test_frames_and_files_that_are_no_images_are_predicted_or_counted(scans, tmp
     assert table["group"].n_unique() == 1
     probability = table["probability_malign"]
     assert probability[1] == probability[4]
-    assert lines == ["not taken: 1 file (DICOMDIR: DICOMDIR)"]
+    assert lines == [
+        "not taken: 1 file (DICOMDIR: DICOMDIR)",
+        "4 images state no window and show all stored values",
+    ]
     out = predict(run, [inbox / "cine.dcm"], out=tmp_path / "b.csv", frames="middle")
     assert pl.read_csv(out)["probability_malign"].to_list() == [probability[1]]
     with pytest.raises(DiascopeError, match=r"DICOMDIR|not one"):
@@ -120,8 +123,13 @@ def test_show_audit_and_folders_take_dicom(scans, tmp_path):
     from diascope.steps.folders import folders
 
     prepared_of(scans)
-    assert show("drawn", out=tmp_path / "show").is_file()
-    assert audit("drawn", out=tmp_path / "audit").is_file()
+    page = show("drawn", out=tmp_path / "show").read_text()
+    assert "48 state none" in page.partition("<h2>Warnings</h2>")[2]
+    prepared_of(scans, window="full")
+    page = show("drawn", out=tmp_path / "full").read_text()
+    assert "are shown by all stored values." in page
+    assert "<h2>Warnings</h2>" not in page
+    assert audit("drawn", out=tmp_path / "audit")
     written = folders("drawn", tmp_path / "folders")
     names = [path.name for path in written.rglob("*.dcm")]
     assert len(names) == 48

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.dicom.codestream import check_j2k, check_jpeg
@@ -64,7 +65,19 @@ def stored_pixels(dataset: Dataset, numbers: Numbers) -> NDArray[Any]:
     array, _ = _decoder(syntax).as_array(dataset, index=0, decoding_plugin=_plugin_of(syntax))
     if numbers.n_samples == 3 and array.ndim == 2:
         raise ImageError("colours that are grey")
-    return array
+    return _with_sign(array, numbers) if numbers.is_signed else array
+
+
+def _with_sign(array: NDArray[Any], numbers: Numbers) -> NDArray[Any]:
+    """Return signed values whose sign is the last stored bit, whatever the bits above it are.
+
+    A codestream may have more bits than are stored, and those are 0 or repeat the sign.
+    """
+    half = 1 << (numbers.bits_stored - 1)
+    if array.size == 0 or -half <= array.min() < 0 or array.max() < half:
+        return array
+    values = array.astype(np.int64) & (2 * half - 1)
+    return (values ^ half) - half
 
 
 def _check_frame(frame: bytes, syntax: str, numbers: Numbers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ HEAD_BYTES = 1 << 16  # that nearly always tell how many frames there are
 NUMBER_OF_FRAMES = 0x00280008
 _PIXEL_DATA = 0x7FE00010
 _PER_FRAME = "PerFrameFunctionalGroupsSequence"
-_OF_ALL_FRAMES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 
 def is_single(head: bytes) -> bool:
@@ -67,11 +68,13 @@ def single_frame(dataset: Dataset, numbers: Numbers, index: int) -> bytes:
     frame.update({element.tag: element for element in _raw_elements(dataset)})
     frame.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
     frame.file_meta = dataset.file_meta
-    frame.NumberOfFrames = 1
+    frame.add_new(NUMBER_OF_FRAMES, "IS", 1)  # anew: the elements are shared with the file
     if groups := dataset.get(_PER_FRAME):
         if len(groups) < numbers.n_frames:
             raise ImageError("damaged DICOM (functional groups)")
-        setattr(frame, _PER_FRAME, pydicom.Sequence([groups[index]]))
+        frame.add_new(
+            pydicom_tag(_PER_FRAME), "SQ", pydicom.Sequence([copy.deepcopy(groups[index])])
+        )
     is_native = str(dataset.file_meta.TransferSyntaxUID) in NATIVE
     pixels = (
         _native(dataset, numbers, index) if is_native else _encapsulated(dataset, numbers, index)
@@ -86,7 +89,8 @@ def single_frame(dataset: Dataset, numbers: Numbers, index: int) -> bytes:
 
 def _raw_elements(dataset: Dataset) -> list[Any]:
     """Return the elements that a frame shares with the others, as they were read."""
-    left_out = {_PIXEL_DATA, *(pydicom_tag(name) for name in _OF_ALL_FRAMES)}
+    names = (_PER_FRAME, *_OFFSETS)
+    left_out = {_PIXEL_DATA, NUMBER_OF_FRAMES, *(pydicom_tag(name) for name in names)}
     return [dataset.get_item(tag) for tag in sorted(dataset.keys()) if tag not in left_out]
 
 
@@ -110,7 +114,7 @@ def _native(dataset: Dataset, numbers: Numbers, index: int) -> bytes:
 def _encapsulated(dataset: Dataset, numbers: Numbers, index: int) -> bytes:
     from pydicom.encaps import encapsulate, get_frame
 
-    tables = [dataset.get(name) for name in _OF_ALL_FRAMES]
+    tables = [dataset.get(name) for name in _OFFSETS]
     offsets = (tables[0], tables[1]) if all(tables) else None
     frame = get_frame(
         dataset.PixelData, index, number_of_frames=numbers.n_frames, extended_offsets=offsets

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diascope.data.dicom.frames import HEAD_BYTES
 from diascope.data.dicom.header import dicom_errors, read_dataset
@@ -32,6 +34,7 @@ TAGS = {
 }
 DIGITS = 16
 SHOWN = 5
+_PLAIN = re.compile(rb"[ -[\]-~]*\0*")  # the same in all sets of letters, and one value
 Read = Callable[[], bytes]
 
 
@@ -139,10 +142,19 @@ def _read_values(content: bytes) -> dict[str, bytes]:
     try:
         meta = read_meta(head)
         found = {name: find_value(head, meta, number) for name, (_, number) in TAGS.items()}
+        if all(_PLAIN.fullmatch(value or b"") for value in found.values()):
+            return {name: (value or b"").strip(b" \0") for name, value in found.items()}
     except ImageError:  # deflated, or longer
-        dataset = read_dataset(content, with_pixels=False)
-        found = {name: str(dataset.get(name) or "").encode() for name in TAGS}
-    return {name: (value or b"").strip(b" \0") for name, value in found.items()}
+        pass
+    dataset = read_dataset(content, with_pixels=False)
+    return {name: _text(dataset.get(name)).encode() for name in TAGS}
+
+
+def _text(value: Any) -> str:
+    """Return a value as one text, whatever letters it is written in: two files may differ there."""
+    parts = [value] if isinstance(value, str) or value is None else value
+    text = "\\".join(str(part or "") for part in parts)
+    return unicodedata.normalize("NFC", text).strip(" \0")
 
 
 def _check_patients(found: Mapping[str, dict[str, bytes] | None], tag: str) -> list[str]:

@@ -160,17 +160,25 @@ def _is_padding(stored: NDArray[np.int64], dataset: Dataset, numbers: Numbers) -
         return np.zeros(stored.shape, bool)
     value = int(dataset.PixelPaddingValue)
     limit = dataset.get("PixelPaddingRangeLimit")
-    lowest, highest = _stored_range(numbers)
     given = (value, value if limit in (None, "") else int(limit))
-    bounds = [_wrapped(one, lowest, highest) for one in given]
+    bounds = [one for one in (_as_stored(one, numbers) for one in given) if one is not None]
+    if len(bounds) < len(given):
+        return np.zeros(stored.shape, bool)
     return (stored >= min(bounds)) & (stored <= max(bounds))
 
 
-def _wrapped(value: int, lowest: int, highest: int) -> int:
-    """Return a value that was written with the wrong sign as it is stored."""
-    return (
-        value if lowest <= value <= highest else (value - lowest) % (highest - lowest + 1) + lowest
-    )
+def _as_stored(value: int, numbers: Numbers) -> int | None:
+    """Return a value as it is stored, also one with the wrong sign; None if no pixel can be so."""
+    lowest, highest = _stored_range(numbers)
+    if lowest <= value <= highest:
+        return value
+    half = 1 << (numbers.bits_stored - 1)
+    first, last = (lowest, -1) if numbers.is_signed else (half, highest)
+    for n_bits in (numbers.bits_stored, numbers.bits_allocated):
+        other = value - (1 << n_bits) if numbers.is_signed else value + (1 << n_bits)
+        if first <= other <= last:
+            return other
+    return None
 
 
 def frame_module(dataset: Dataset, name: str) -> Dataset:

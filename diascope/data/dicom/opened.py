@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.dicom.codecs import BIG_ENDIAN, J2K, check_syntax, stored_pixels
-from diascope.data.dicom.header import dicom_errors, read_with_numbers
+from diascope.data.dicom.header import dicom_errors, read_numbers, read_with_numbers
 from diascope.data.dicom.levels import colour_levels, grey_levels, states_window
 from diascope.data.dicom.palette import palette_colours
+from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.opened import OpenedImage
 from diascope.data.window import FILE
 from diascope.errors import ImageError
@@ -65,6 +66,17 @@ class DicomImage(OpenedImage):
     def values(self) -> NDArray[np.uint16]:
         """Refuse: its values are scaled by its own header."""
         raise ImageError("DICOM values are scaled by their header")
+
+
+def states_window_of(content: bytes) -> bool | None:
+    """Say whether a file states a window for its grey values; None of any but grey DICOM."""
+    if kind_of(content[:FIRST_BYTES]) != "DICOM":
+        return None
+    try:
+        dataset, numbers = read_numbers(content)
+        return states_window(dataset) if numbers.photometric in _GREY else None
+    except ImageError:  # is said when it is decoded
+        return None
 
 
 def _check_photometric(photometric: str, n_samples: int) -> None:

@@ -5,6 +5,7 @@ Its ground is dark, as reading rooms are. Nothing that names the patient is draw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,8 +19,10 @@ from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
 from diascope.bundle.card import Card
+from diascope.bundle.map_verdicts import Finding
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
+from diascope.data.window import rule_words
 from diascope.explanations.explained import MethodMap
 from diascope.reporting.dicom.words import OF_DATES, algorithm_name
 from diascope.reporting.explain.pictures import (
@@ -32,6 +35,7 @@ from diascope.reporting.explain.pictures import (
 from diascope.reporting.explain.words import (
     LEVEL_WORDS,
     METHOD_NAMES,
+    ORDER,
     decision_text,
     headline,
     ood_text,
@@ -256,12 +260,22 @@ def _map(page: _Page, capture: Capture, card: Card) -> None:
     page.text(left + width + 0.06, TOP, number_text(highest), 9.5, SOFT)
     page.text(left + width + 0.06, TOP - SIDE, "0", 9.5, SOFT, va="bottom")
     title = card.title_of(card.classes[capture.target])
-    about = [
-        f"Evidence for {title}, in {unit_of(one.method)}s; {one.side} x {one.side} places are told "
-        f"apart.",
-        *(finding.text for finding in one.findings if finding.level != "pass"),
-    ]
-    page.paragraph(SECOND, TOP - SIDE - 0.12, " ".join(about), 10.5, SOFT, SIDE + 0.3, FLOOR - 0.1)
+    about = f"Evidence for {title}, in {unit_of(one.method)}s; {one.side} x {one.side} places."
+    y, floor, width = TOP - SIDE - 0.12, FLOOR - 0.1, SIDE + 0.3
+    y = page.paragraph(SECOND, y, about, 10.5, SOFT, width, floor)
+    if worst := _of_this_image(one.findings):
+        level, words = worst
+        page.paragraph(SECOND, y, words, 10.5, LEVELS[level], width, floor)
+
+
+def _of_this_image(findings: Sequence[Finding]) -> tuple[str, str] | None:
+    """Return the worst level of a map's own checks, and its first finding in one short sentence."""
+    worst = max(findings, key=lambda one: ORDER[one.level], default=None)
+    if worst is None or worst.level == "pass":
+        return None
+    word = {"weak": "weak", "fail": "fails"}.get(worst.level, worst.level)
+    sentence = worst.text.partition(". ")[0].partition(": ")[0].rstrip(".")
+    return worst.level, f"On this image: {word}. {sentence}."
 
 
 def _words(page: _Page, prediction: Prediction, card: Card) -> None:
@@ -296,7 +310,8 @@ def _bars(page: _Page, y: float, prediction: Prediction, card: Card) -> float:
 def _foot(page: _Page, card: Card, point: NamedPoint | None) -> None:
     page.box(LEFT, 1.18, page.width - 2 * LEFT, 0.012, FAINT)
     at = "" if point is None else f", operating point {point.name}"
-    network = f"{algorithm_name(card)}, bundle {card.digest}{at}."
+    network = f"{algorithm_name(card)}, bundle {card.digest}{at}; grey values: "
+    network += f"{rule_words(card.window)}."
     y = 1.02
     for text in (
         f"Made by a program, verified by nobody. {OF_DATES}",

@@ -18,11 +18,12 @@ from diascope.bundle.image_files import ImageFile
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
 from diascope.bundle.prediction_table import NO_PREDICTION
+from diascope.data.dicom.header import read_dataset
 from diascope.errors import ImageError, SourceError
 from diascope.explanations.explained import ImageExplainer, MethodMap
 from diascope.explanations.heat_maps import Explainer
 from diascope.reporting.dicom.capture_picture import Capture, draw_capture
-from diascope.reporting.dicom.instance import to_bytes
+from diascope.reporting.dicom.instance import MAKER, to_bytes
 from diascope.reporting.dicom.row import NO_DICOM
 from diascope.reporting.dicom.secondary_capture import secondary_capture
 from diascope.reporting.dicom.send import Instance
@@ -147,7 +148,7 @@ class DicomFolder:
         kept = {one.path.name for one in self.instances}
         for kind in ("sr", "sc"):
             for path in sorted(self.folder.glob(f"{kind}/*.dcm")):
-                if _OURS.fullmatch(path.name) and path.name not in kept:
+                if path.name not in kept and _is_ours(path):
                     path.unlink()
         names = table["path"].to_list()
         kinds = ["sr"] * self.has_reports + ["sc"] * self.has_captures
@@ -208,6 +209,17 @@ def open_dicom_folder(
         explainer=None if best is None else ImageExplainer(bundle, (best,), with_stages=False),
         refused=judge_sources(files),
     )
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a file is an instance that diascope wrote."""
+    if not _OURS.fullmatch(path.name):
+        return False
+    try:
+        header = read_dataset(path.read_bytes(), with_pixels=False)
+    except (ImageError, OSError):
+        return False
+    return str(header.get("Manufacturer") or "") == MAKER and header.SOPInstanceUID == path.stem
 
 
 def judge_sources(files: Sequence[ImageFile]) -> dict[str, str]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
 MAKER = "diascope"
-UTF_8 = "ISO_IR 192"
 NOT_FINAL = derived_uid("not final")  # stands for the UID of an instance until that is known
 # Of the moment at which an instance was written: with them it would never be the same twice.
 _WHEN_WRITTEN = (
@@ -76,8 +75,9 @@ def _refer(sop_class_uid: str, item: Dataset, element: DataElement) -> None:
         item.ReferencedSOPClassUID = sop_class_uid
 
 
+@dicom_errors
 def to_bytes(instance: Dataset) -> bytes:
-    """Return an instance as the bytes of its file."""
+    """Return an instance as the bytes of its file; ``ImageError`` if it cannot be written."""
     buffer = io.BytesIO()
     instance.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

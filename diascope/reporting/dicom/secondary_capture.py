@@ -14,12 +14,11 @@ from diascope.data.codes import Code
 from diascope.reporting.dicom.instance import (
     MAKER,
     NOT_FINAL,
-    UTF_8,
     finished,
     series_uid,
     software_version,
 )
-from diascope.reporting.dicom.source import ANY_KIND, SourceImage
+from diascope.reporting.dicom.source import ANY_KIND, UTF_8, SourceImage
 from diascope.reporting.dicom.words import MOST_SHORT, algorithm_name, comment
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile
@@ -86,7 +87,7 @@ def dicom_settings(
     Raises
     ------
     SettingsError
-        The folder is taken, or the address is none; see `archive_at`.
+        The folder is taken or cannot be written to, or the address is none; see `archive_at`.
     """
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"{folder} is no folder.", where="--dicom-out")
@@ -94,4 +95,20 @@ def dicom_settings(
         raise SettingsError(
             f"{folder} exists and is not empty.", fix="Pass another --dicom-out, or --overwrite."
         )
-    return DicomSettings(folder, sr, sc, None if to is None else archive_at(to))
+    archive = None if to is None else archive_at(to)
+    _check_writable(folder)
+    return DicomSettings(folder, sr, sc, archive)
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder, and see whether a file can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written to: {error.strerror}.",
+            where="--dicom-out",
+            fix="Pass another --dicom-out, or see to its permissions.",
+        ) from error

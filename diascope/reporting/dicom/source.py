@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 FRAME = re.compile(r"#frame=([1-9][0-9]*)$")  # how a frame of a file is named
 ANY_KIND = "1.2.840.10008.5.1.4.1.1.7"  # Secondary Capture, until the kind itself is stated
+UTF_8 = "ISO_IR 192"
 NO_DATE, NO_TIME = "19700101", "000000"  # of a source without any date: a report must have one
 _DATES = ("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")
 _TEXTS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
@@ -77,8 +80,11 @@ class SourceImage:
 
     @property
     def patient(self) -> str:
-        """The id of the patient that the image is of."""
-        return self.text("PatientID")
+        """Whose the image is, to be compared and never shown: the id, else name and birth date."""
+        given = self.text("PatientID")
+        if not given:
+            given = f"\\{self.text('PatientName')}\\{self.text('PatientBirthDate')}"
+        return unicodedata.normalize("NFC", given)
 
     @property
     def moment(self) -> tuple[str, str]:
@@ -114,8 +120,9 @@ class SourceImage:
     def copy_study(self, derived: Dataset) -> None:
         """Give a derived instance the attributes that all instances of the study share.
 
-        They are copied as they are, in the character set of the source, where the texts of the
-        derived instance are ASCII; else in UTF-8. Those that must be there and are not are empty.
+        They are copied as they are, in the character set of the source, where that has their
+        letters and the texts of the derived instance are ASCII; else in UTF-8. Those that must be
+        there and are not are empty.
         """
         own = {text for one in derived.iterall() if one.VR in _TEXTS for text in _values(one)}
         if all(text.isascii() for text in own):
@@ -125,6 +132,8 @@ class SourceImage:
         for keyword in OF_STUDY:
             if keyword in self.header:
                 derived[keyword] = copy.deepcopy(self.header[keyword])
+        if not _is_kept_when_written(derived):
+            derived.SpecificCharacterSet = UTF_8
 
     @property
     def reference(self) -> Dataset:
@@ -175,6 +184,28 @@ def read_source(name: str, content: bytes) -> SourceImage:
             raise ImageError(f"DICOM with a {keyword} that is no UID")
     frame = FRAME.search(name)
     return SourceImage(header, int(frame[1]) if frame else None)
+
+
+def _is_kept_when_written(derived: Dataset) -> bool:
+    """Say whether patient and study are the same when they are written and read again.
+
+    Where its character set lacks a letter, pydicom writes a question mark.
+    """
+    from pydicom import Dataset, dcmread, dcmwrite
+
+    told, file = Dataset(), io.BytesIO()
+    for keyword in ("SpecificCharacterSet", *OF_STUDY):
+        if keyword in derived:
+            told[keyword] = copy.deepcopy(derived[keyword])
+    dcmwrite(file, told, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    file.seek(0)
+    again = dcmread(file, force=True)
+    again.decode()
+    return _texts(again) == _texts(told)
+
+
+def _texts(dataset: Dataset) -> list[str]:
+    return [str(one.value or "") for one in dataset.iterall() if one.VR in _TEXTS]
 
 
 def _values(element: DataElement) -> list[str]:

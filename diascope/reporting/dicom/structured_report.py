@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 from diascope.bundle.card import Card
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
-from diascope.bundle.prediction_table import DIGITS
 from diascope.data.codes import PRIVATE, Code
 from diascope.reporting.dicom.instance import (
     MAKER,
     NOT_FINAL,
-    UTF_8,
     finished,
     private_scheme,
     series_uid,
     software_version,
 )
-from diascope.reporting.dicom.source import ANY_KIND, SourceImage
+from diascope.reporting.dicom.source import ANY_KIND, UTF_8, SourceImage
 from diascope.reporting.dicom.uids import derived_uid
 from diascope.reporting.dicom.words import (
     MOST_SHORT,
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 KIND = "SR"
+DIGITS = 4  # of a probability: the next ones may depend on the images that are scored with it
 SERIES = 91  # stands behind the number of the series of the source
 DESCRIPTION = "diascope classification, research"
 CALL = Code("call", PRIVATE, "Class called by the network")
@@ -173,7 +172,7 @@ def _groups(
                 measurements=[
                     Measurement(
                         _concept(PROBABILITY),
-                        float(f"{round(float(probability), DIGITS):.6g}"),
+                        round(float(probability), DIGITS),
                         _concept(UNIT),
                     )
                 ],

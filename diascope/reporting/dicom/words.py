@@ -30,7 +30,7 @@ def algorithm_parameters(card: Card, point: NamedPoint | None) -> str:
     elif len(set(card.decision_weights)) > 1:
         weights = zip(card.classes, card.decision_weights, strict=True)
         lines += [f"decision_weight_{name}={weight:.6g}" for name, weight in weights]
-    lines.append(f"calibrated_on={card.n_calibrated} images")
+    lines += [f"calibrated_on={card.n_calibrated} images", f"window={card.window}"]
     return printable("; ".join(lines))
 
 

@@ -24,6 +24,7 @@ def render_show(
     name: str,
     about: dict[str, str],
     notes: Sequence[str],
+    facts: Sequence[str] = (),
 ) -> str:
     """Return the page.
 
@@ -33,6 +34,8 @@ def render_show(
         ``title, licence, citation`` of the data set.
     notes : sequence of str
         Warnings from ``prepare``.
+    facts : sequence of str
+        What else is to be known of the pixels.
     """
     return fill_template(
         "templates/show.html.j2",
@@ -40,6 +43,7 @@ def render_show(
         **about,
         counts_text=_counts_text(view),
         shown_text=_shown_text(view),
+        facts=facts,
         same_size=most_have_one_size(view),
         has_rows=len(view.shown_classes) > MOST_OUTLINES,
         warnings=[*_warnings(view), *notes],
