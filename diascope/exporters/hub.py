@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diascope.errors import SettingsError
 from diascope.exporters.readme import before_the_network, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
-from diascope.system.files import write_json, write_text
+from diascope.system.files import atomic_path, write_json, write_text
 from diascope.system.words import counted
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     network = timm_network(bundle)
     state = network.module.state_dict()
     tensors = {name: t.detach().contiguous() for name, t in state.items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / CONFIG, config(bundle.card, network))
     differences = measure(bundle, network, folder, samples)
     if not differences.on_equal_pixels <= BOUND:
@@ -214,8 +215,12 @@ def _pixels(inputs: Tensor, written: TimmNetwork) -> NDArray[np.uint8]:
 def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     """Return the model card with how timm uses the network in place of how diascope does."""
     from huggingface_hub import ModelCard, ModelCardData
+    from yaml import YAMLError
 
-    known = ModelCard(text).data.to_dict() if text.startswith("---\n") else {}
+    try:
+        known = ModelCard(text).data.to_dict() if text.startswith("---\n") else {}
+    except (ValueError, TypeError, YAMLError):  # somebody wrote in it: its text is kept
+        known = {}
     tags = [*(known.get("tags") or ["medical-imaging"]), "timm"]
     wanted = {
         **{"license": "other", "pipeline_tag": "image-classification", **known},
@@ -232,7 +237,9 @@ def _usage(card: Card, says: Sequence[str]) -> str:
         "from timm.data import create_transform, resolve_data_config\n\n"
         'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()\n'
         "transform = create_transform(**resolve_data_config(model=network), is_training=False)\n"
-        'image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")\n'
+        'image = Image.open("image.png")\n'
+        'assert image.mode in ("L", "RGB") and "transparency" not in image.info  # and of 8 bits\n'
+        'image = ImageOps.exif_transpose(image).convert("RGB")\n'
         "x = transform(image).unsqueeze(0)\n"
     )
     views = (
@@ -256,7 +263,10 @@ def _usage(card: Card, says: Sequence[str]) -> str:
     )
     return (
         f"## How to use it with timm\n\n```python\n{load}{views}{call}```\n\n"
-        "The probabilities are calibrated: prior and temperature are part of the last layer.\n\n"
+        "The probabilities are calibrated: prior and temperature are part of the last layer. "
+        "Pillow's `convert` drops alpha, and of RGB of 16 bits the low byte, in silence, and a PNG "
+        "of 16 bits does not show it in its mode: bring such files to 8 bits first, as diascope "
+        "does (below).\n\n"
         f"{notes}"
     )
 
