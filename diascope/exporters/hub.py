@@ -214,14 +214,11 @@ def _pixels(inputs: Tensor, written: TimmNetwork) -> NDArray[np.uint8]:
 
 def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     """Return the model card with how timm uses the network in place of how diascope does."""
-    from huggingface_hub import ModelCard, ModelCardData
-    from yaml import YAMLError
+    from huggingface_hub import ModelCardData
 
-    try:
-        known = ModelCard(text).data.to_dict() if text.startswith("---\n") else {}
-    except (ValueError, TypeError, YAMLError):  # somebody wrote in it: its text is kept
-        known = {}
-    tags = [*(known.get("tags") or ["medical-imaging"]), "timm"]
+    known = _front_matter(text)
+    listed = known.get("tags")
+    tags = [*(listed if isinstance(listed, list) and listed else ["medical-imaging"]), "timm"]
     wanted = {
         **{"license": "other", "pipeline_tag": "image-classification", **known},
         **{"library_name": "timm", "tags": list(dict.fromkeys(tags))},
@@ -229,6 +226,20 @@ def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     front = ModelCardData(**wanted).to_yaml()
     body = with_usage(text, title=card.model, usage=_usage(card, says))
     return f"---\n{front}\n---\n\n{body}"
+
+
+def _front_matter(text: str) -> dict[str, Any]:
+    """Return what a model card states at its top: nothing where somebody has broken it."""
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    if not text.startswith("---\n"):
+        return {}
+    try:
+        found = ModelCard(text).data.to_dict()
+    except (ValueError, TypeError, AttributeError, KeyError, YAMLError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(name, str)}
 
 
 def _usage(card: Card, says: Sequence[str]) -> str:

@@ -243,10 +243,10 @@ def _checked(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> list[st
     if find_spec("monai") is None:
         return [*says, "MONAI is not installed here: inference.json was written and not run."]
     found = run_inference(folder, samples)
-    by = f"by inference.json in MONAI {version('monai')}"
+    by = f"written as 8-bit PNG, by inference.json in MONAI {version('monai')}"
     return [
         *says,
-        f"From the decoded images, written as 8-bit PNG, {by}: {_compared(bundle, expected, found)}.",
+        f"From the decoded images, {by}: {_compared(bundle, expected, found)}.",
     ]
 
 
