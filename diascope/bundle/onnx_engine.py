@@ -2,13 +2,15 @@
 
 ONNX Runtime is given a graph, which is made once and kept in ``onnx/`` of the home of diascope,
 under the digest of the card (which covers the weights) and the versions of all packages that have a
-part in it. Before a graph is kept, its answers are held against those of torch.
+part in it. Before a graph is kept, its answers are held against those of torch. Where it cannot be
+kept, it is used all the same and made again the next time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.onnx_network import OnnxNetwork, onnx_graph, open_session
 from diascope.bundle.predictions import softmax
-from diascope.errors import RunError, UnknownNameError
+from diascope.errors import RunError, SourceError, UnknownNameError
 from diascope.system.environment import home
 from diascope.system.extras import check_extra
 from diascope.system.files import atomic_path, file_digest
@@ -89,9 +91,13 @@ def _made_graph(bundle: Bundle, path: Path, about: Path, facts: dict) -> bytes:
     graph = onnx_graph(bundle.scoring_module, bundle.card)
     content = graph.SerializeToString(deterministic=True)
     _check_answers(bundle, content)
-    with atomic_path(path, is_cache=True) as temporary:
-        temporary.write_bytes(content)
-    write_sealed(about, {**facts, "graph_sha256": file_digest(path)})
+    try:
+        with atomic_path(path, is_cache=True) as temporary:
+            temporary.write_bytes(content)
+        write_sealed(about, {**facts, "graph_sha256": file_digest(path)})
+    except (SourceError, OSError) as error:
+        reason = error.problem if isinstance(error, SourceError) else error
+        warnings.warn(f"The graph of ONNX Runtime is not kept: {reason}", stacklevel=2)
     return content
 
 
