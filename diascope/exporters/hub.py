@@ -137,18 +137,21 @@ class Differences:
             says += [
                 f"The bundle averages {card.views} views of an image, and timm sees one: "
                 f"probabilities differ by up to {self.one_view:.2g}, and "
-                f"{self.n_calls_one_view} of {images} are called otherwise.",
+                f"{_calls(self.n_calls_one_view)}.",
                 f"Averaged over the same views, as README.md shows, they differ by up to "
-                f"{self.all_views:.1e}, and {self.n_calls_all_views} of {images} are called "
-                "otherwise.",
+                f"{self.all_views:.1e}, and {_calls(self.n_calls_all_views)}.",
             ]
         elif self.n_other_pixels:
             says.append(
                 f"From file to probability they then differ by up to {self.one_view:.1e}, and "
-                f"{self.n_calls_one_view} of {images} are called otherwise."
+                f"{_calls(self.n_calls_one_view)}."
             )
         says.append(f"The rule that calls a class stands under diascope in {CONFIG}.")
         return tuple(says)
+
+
+def _calls(n_calls: int) -> str:
+    return f"{counted(n_calls, 'call')} differ" if n_calls else "no call differs"
 
 
 def _left_out(bundle: Bundle) -> list[str]:

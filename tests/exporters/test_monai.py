@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 import pickletools
-import struct
 import subprocess
 import sys
 import zipfile
 from dataclasses import replace
-from zlib import compress, crc32
 
 import numpy as np
 import pytest
 import torch
+from drawn.deep_rgb import png_of, tiff_of
 from drawn.networks import draw_bundle, draw_network
 from PIL import Image
 from safetensors.torch import load_file
@@ -169,33 +168,6 @@ def test_files_that_pillow_would_convert_otherwise_are_refused_in_words(tmp_path
         for path in tmp_path.glob(f"{name}.*"):
             with pytest.raises(ValueError, match=rf"{path.name} is not grey or RGB of 8 bits"):
                 opened(path)
-
-
-def png_of(values):
-    """Return a PNG file of RGB of 16 bits."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc32(name + data))
-
-    height, width, _ = values.shape
-    rows = b"".join(bytes(1) + row.astype(">u2").tobytes() for row in values)
-    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
-
-
-def tiff_of(values):
-    """Return a TIFF file of RGB of 16 bits, in one strip."""
-    height, width, _ = values.shape
-    data = values.astype("<u2").tobytes()
-    bits = 8 + len(data)
-    tags = [
-        *((256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, bits), (259, 3, 1, 1)),
-        *((262, 3, 1, 2), (273, 4, 1, 8), (277, 3, 1, 3), (278, 3, 1, height)),
-        (279, 4, 1, len(data)),
-    ]
-    listed = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    start = struct.pack("<2sHI", b"II", 42, bits + 6)
-    return start + data + struct.pack("<3HH", 16, 16, 16, len(tags)) + listed + bytes(4)
 
 
 def test_a_bundle_for_16_bit_files_is_refused(tmp_path):
