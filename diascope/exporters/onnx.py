@@ -98,8 +98,8 @@ def _readme(card: Card, says: Sequence[str]) -> str:
         f"# {_in_markdown(card.data)} by {_in_markdown(card.model)}, in ONNX",
         card.intended_use,
         f"- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size from 1 x 1 on. It "
-        f"gives `pixels`, uint8 (1, {side}, {side}, 3), which the network sees, and the following, of a batch of "
-        "1.\n"
+        f"gives `pixels`, uint8 (1, {side}, {side}, 3), which the network sees, and the "
+        "following, of a batch of 1.\n"
         f"- `{PIXELS_MODEL}` takes `pixels`, uint8 (B, {side}, {side}, 3), RGB. It gives `logits`, "
         f"float32 (B, {n_classes}), calibrated; `probabilities`, float64 (B, {n_classes}); and "
         "`predicted`, int64 (B,), the number of a class, or -1 where a score is not finite.",
