@@ -19,14 +19,21 @@ from PIL import Image, ImageOps
 def read(path: str) -> np.ndarray:
     """Return an image as the graph takes it: uint8 (H, W, 3), RGB, upright."""
     with Image.open(path) as opened:
-        if opened.mode not in ("L", "RGB"):  # what to do with alpha or 16 bits is in the README
-            raise SystemExit(f"{path} has the mode {opened.mode}, and not 8 bits without alpha.")
+        is_plain = opened.mode in ("L", "RGB") and "transparency" not in opened.info
+        bits = max(getattr(opened, "tag_v2", {}).get(258, (8,)))  # of a TIFF
+        if opened.format == "PNG":
+            bits = Path(path).read_bytes()[24]
+        if not is_plain or bits > 8:  # what diascope does with these is in the README of the folder
+            raise SystemExit(f"{path} is not grey or RGB of 8 bits without transparency.")
         return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
 
 
 folder, *paths = sys.argv[1:]
 session = onnxruntime.InferenceSession(Path(folder) / "image.onnx")
-classes = json.loads(session.get_modelmeta().custom_metadata_map["diascope.classes"])
+facts = session.get_modelmeta().custom_metadata_map
+classes = json.loads(facts["diascope.classes"])
+if "diascope.value_range" in facts:
+    print("The network is for 16-bit files, scaled from", facts["diascope.value_range"])
 for path in paths:
     outputs = ["probabilities", "predicted"]
     probabilities, predicted = session.run(outputs, {"image": read(path)})

@@ -50,6 +50,8 @@ def load_arrays(
         if hashlib.sha256(content).hexdigest() != sha256:
             raise damaged(path.parent, f"{path.name} is not the file that the card names")
         arrays = load(content)
+    except FileNotFoundError as error:
+        raise damaged(path.parent, f"{path.name} is missing") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(path.parent, f"{path.name} cannot be read") from error
     if set(arrays) - set(optional) != set(names):

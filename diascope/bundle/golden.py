@@ -22,6 +22,7 @@ from PIL import Image, features
 from diascope.bundle.arrays import check_arrays, load_arrays, save_arrays
 from diascope.bundle.card import Card, damaged
 from diascope.bundle.predictions import is_finite, softmax
+from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.image import RULES, Decoding, fit_image, open_image
 from diascope.data.pixels import Pixels
 from diascope.errors import ImageError
@@ -35,6 +36,7 @@ MOST_IMAGES, MOST_FILE_BYTES, MOST_PIXELS = 32, 1 << 24, 2048**2  # in a file; e
 TOLERANCE = 1e-4  # of probabilities: rounding stays far below it
 USABLE = 0.01  # beyond this difference of a probability, a machine is warned of
 FEW = 3  # images that are scored where every one has the pixels that it should have
+KINDS = {"PNG", "JPEG"}
 NAMES = ("noise", "gradient", "line", "discs", "jpeg", "alpha", "palette", "grey")
 Score = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (N, S, S, 3) to logits (N, K)
 
@@ -102,6 +104,9 @@ class Golden:
             raise damaged(folder, f"the images in {FILE} do not have the lengths that it states")
         ends = np.cumsum(lengths).tolist()
         contents = tuple(whole[e - n : e] for e, n in zip(ends, lengths, strict=True))
+        # They may be somebody else's and are decoded in this process: by two decoders, no more
+        if {kind_of(content[:FIRST_BYTES]) for content in contents} - KINDS:
+            raise damaged(folder, f"the images in {FILE} are not all PNG and JPEG files")
         return cls(
             contents, arrays["decoded_sha256"], arrays["fitted_sha256"], arrays["raw_logits"]
         )
@@ -223,6 +228,7 @@ class GoldenCheck:
     unread: tuple[str, ...]  # names of images that cannot be decoded here
     decoded_otherwise: tuple[str, ...]
     fitted_otherwise: tuple[str, ...]  # though they are decoded as they were
+    n_scored: int  # images with a finite score, which the following two are of
     largest: float  # difference of a probability
     n_called_otherwise: int
     n_not_finite: int
@@ -240,8 +246,13 @@ class GoldenCheck:
 
     @property
     def is_usable(self) -> bool:
-        """Whether every image that can be read gets nearly the same answer and the same call."""
-        return not (self.n_called_otherwise or self.n_not_finite) and self.largest <= USABLE
+        """Whether the images that are scored get nearly the same answers and the same calls.
+
+        Never where none is scored, nor where a drawn PNG file cannot be read, which all can read.
+        """
+        is_read = not set(self.unread) & (set(NAMES) - {"jpeg"})
+        is_same = not (self.n_called_otherwise or self.n_not_finite) and self.largest <= USABLE
+        return self.n_scored > 0 and is_read and is_same
 
     def words(self) -> str:
         """Say on one line what was found."""
@@ -261,18 +272,23 @@ class GoldenCheck:
             parts.append(f"{len(self.fitted_otherwise)} resized to other pixels ({names})")
         if self.n_not_finite:
             parts.append(f"{self.n_not_finite} without a finite score")
-        parts.append(f"probabilities differ by up to {self.largest:.2g}")
-        parts.append(
-            f"{counted(self.n_called_otherwise, 'call')} differ"
-            if self.n_called_otherwise
-            else "no call differs"
-        )
+        parts += self._answers()
         text = f"This machine answers otherwise than the one that trained: {of}, {'; '.join(parts)}"
         if self.other_rules:
             text += f" (it read images by rules {self.other_rules}, and this version by {RULES})"
         if self.is_usable:
             return f"{text}."
         return f"WARNING: {text}. Do not use the predictions of this machine before that is solved."
+
+    def _answers(self) -> list[str]:
+        if not self.n_scored:
+            return ["none could be scored"]
+        whose = "" if self.n_scored == self.n_images else f" of the {self.n_scored} scored"
+        n_calls = self.n_called_otherwise
+        calls = f"{counted(n_calls, 'call')} differ" if n_calls else "no call differs"
+        if self.largest <= TOLERANCE:
+            return [f"{calls}{whose.replace(' of', ' among')}"]
+        return [f"probabilities{whose} differ by up to {self.largest:.2g}", calls]
 
 
 def _decoders() -> str:
@@ -323,6 +339,7 @@ def check_golden(
         unread=tuple(unread),
         decoded_otherwise=tuple(decoded_otherwise),
         fitted_otherwise=tuple(fitted_otherwise),
+        n_scored=int(is_scored.sum()),
         largest=float(distances.max(initial=0.0)),
         n_called_otherwise=int((is_called_otherwise & (distances > TOLERANCE)).sum()),
         n_not_finite=int((~is_scored).sum()),

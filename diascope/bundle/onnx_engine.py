@@ -2,16 +2,18 @@
 
 ONNX Runtime is given a graph, which is made once and kept in ``onnx/`` of the home of diascope,
 under the digest of the card (which covers the weights) and the versions of all packages that have a
-part in it. Before a graph is kept, its answers are held against those of torch.
+part in it. Before a graph is kept, its answers are held against those of torch. Where it cannot be
+kept, it is used all the same and made again the next time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.onnx_network import OnnxNetwork, onnx_graph, open_session
 from diascope.bundle.predictions import softmax
-from diascope.errors import RunError, UnknownNameError
+from diascope.errors import RunError, SourceError, UnknownNameError
 from diascope.system.environment import home
 from diascope.system.extras import check_extra
 from diascope.system.files import atomic_path, file_digest
@@ -33,7 +35,9 @@ N_TRIAL_IMAGES = 16
 FIX = "Pass --engine torch."
 
 
-def with_engine(bundle: Bundle, engine: str) -> Bundle:
+def with_engine(
+    bundle: Bundle, engine: str, *, warn: Callable[[str], None] = warnings.warn
+) -> Bundle:
     """Return the bundle as it scores with an engine.
 
     Parameters
@@ -42,6 +46,8 @@ def with_engine(bundle: Bundle, engine: str) -> Bundle:
         As it was loaded: its card names its weights.
     engine : str
         ``"torch"``, ``"onnxruntime"``, or ``"auto"``, which is torch.
+    warn : function
+        Called with one line where the graph cannot be kept.
 
     Raises
     ------
@@ -59,7 +65,7 @@ def with_engine(bundle: Bundle, engine: str) -> Bundle:
     check_extra("onnx", what="--engine onnxruntime")
     import torch
 
-    return _scoring_by(_kept_graph(bundle), bundle, n_threads=torch.get_num_threads())
+    return _scoring_by(_kept_graph(bundle, warn), bundle, n_threads=torch.get_num_threads())
 
 
 def _scoring_by(content: bytes, bundle: Bundle, *, n_threads: int) -> Bundle:
@@ -69,7 +75,7 @@ def _scoring_by(content: bytes, bundle: Bundle, *, n_threads: int) -> Bundle:
     return replace(bundle, onnx_network=network)
 
 
-def _kept_graph(bundle: Bundle) -> bytes:
+def _kept_graph(bundle: Bundle, warn: Callable[[str], None]) -> bytes:
     """Return the graph of a bundle: the one that is kept, if it is undamaged, or a new one."""
     facts = {
         "card": bundle.card.digest,
@@ -82,16 +88,21 @@ def _kept_graph(bundle: Bundle) -> bytes:
     try:
         return read_named(path, read_sealed(about, fix="").get("graph_sha256"), fix="")
     except RunError:  # missing or damaged: it is made again
-        return _made_graph(bundle, path, about, facts)
+        content = _made_graph(bundle)
+    try:
+        with atomic_path(path, is_cache=True) as temporary:
+            temporary.write_bytes(content)
+        write_sealed(about, {**facts, "graph_sha256": file_digest(path)})
+    except (SourceError, OSError) as error:
+        reason = error.problem if isinstance(error, SourceError) else str(error)
+        warn(f"The graph of ONNX Runtime is not kept in {path.parent}: {reason}")
+    return content
 
 
-def _made_graph(bundle: Bundle, path: Path, about: Path, facts: dict) -> bytes:
+def _made_graph(bundle: Bundle) -> bytes:
     graph = onnx_graph(bundle.scoring_module, bundle.card)
     content = graph.SerializeToString(deterministic=True)
     _check_answers(bundle, content)
-    with atomic_path(path, is_cache=True) as temporary:
-        temporary.write_bytes(content)
-    write_sealed(about, {**facts, "graph_sha256": file_digest(path)})
     return content
 
 

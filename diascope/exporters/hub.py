@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diascope.errors import SettingsError
 from diascope.exporters.readme import before_the_network, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
-from diascope.system.files import write_json, write_text
+from diascope.system.files import atomic_path, write_json, write_text
 from diascope.system.words import counted
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     network = timm_network(bundle)
     state = network.module.state_dict()
     tensors = {name: t.detach().contiguous() for name, t in state.items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / CONFIG, config(bundle.card, network))
     differences = measure(bundle, network, folder, samples)
     if not differences.on_equal_pixels <= BOUND:
@@ -136,18 +137,21 @@ class Differences:
             says += [
                 f"The bundle averages {card.views} views of an image, and timm sees one: "
                 f"probabilities differ by up to {self.one_view:.2g}, and "
-                f"{self.n_calls_one_view} of {images} are called otherwise.",
+                f"{_calls(self.n_calls_one_view)}.",
                 f"Averaged over the same views, as README.md shows, they differ by up to "
-                f"{self.all_views:.1e}, and {self.n_calls_all_views} of {images} are called "
-                "otherwise.",
+                f"{self.all_views:.1e}, and {_calls(self.n_calls_all_views)}.",
             ]
         elif self.n_other_pixels:
             says.append(
                 f"From file to probability they then differ by up to {self.one_view:.1e}, and "
-                f"{self.n_calls_one_view} of {images} are called otherwise."
+                f"{_calls(self.n_calls_one_view)}."
             )
         says.append(f"The rule that calls a class stands under diascope in {CONFIG}.")
         return tuple(says)
+
+
+def _calls(n_calls: int) -> str:
+    return f"{counted(n_calls, 'call')} differ" if n_calls else "no call differs"
 
 
 def _left_out(bundle: Bundle) -> list[str]:
@@ -213,10 +217,11 @@ def _pixels(inputs: Tensor, written: TimmNetwork) -> NDArray[np.uint8]:
 
 def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     """Return the model card with how timm uses the network in place of how diascope does."""
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCardData
 
-    known = ModelCard(text).data.to_dict() if text.startswith("---\n") else {}
-    tags = [*(known.get("tags") or ["medical-imaging"]), "timm"]
+    known = _front_matter(text)
+    listed = known.get("tags")
+    tags = [*(listed if isinstance(listed, list) and listed else ["medical-imaging"]), "timm"]
     wanted = {
         **{"license": "other", "pipeline_tag": "image-classification", **known},
         **{"library_name": "timm", "tags": list(dict.fromkeys(tags))},
@@ -226,13 +231,29 @@ def _readme(card: Card, text: str, says: Sequence[str]) -> str:
     return f"---\n{front}\n---\n\n{body}"
 
 
+def _front_matter(text: str) -> dict[str, Any]:
+    """Return what a model card states at its top: nothing where somebody has broken it."""
+    from huggingface_hub import ModelCard
+    from yaml import YAMLError
+
+    if not text.startswith("---\n"):
+        return {}
+    try:
+        found = ModelCard(text).data.to_dict()
+    except (ValueError, TypeError, AttributeError, KeyError, YAMLError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(name, str)}
+
+
 def _usage(card: Card, says: Sequence[str]) -> str:
     load = (
         "import timm\nimport torch\nfrom PIL import Image, ImageOps\n"
         "from timm.data import create_transform, resolve_data_config\n\n"
         'network = timm.create_model("local-dir:FOLDER", pretrained=True).eval()\n'
         "transform = create_transform(**resolve_data_config(model=network), is_training=False)\n"
-        'image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")\n'
+        'image = Image.open("image.png")\n'
+        'assert image.mode in ("L", "RGB") and "transparency" not in image.info  # and of 8 bits\n'
+        'image = ImageOps.exif_transpose(image).convert("RGB")\n'
         "x = transform(image).unsqueeze(0)\n"
     )
     views = (
@@ -256,7 +277,10 @@ def _usage(card: Card, says: Sequence[str]) -> str:
     )
     return (
         f"## How to use it with timm\n\n```python\n{load}{views}{call}```\n\n"
-        "The probabilities are calibrated: prior and temperature are part of the last layer.\n\n"
+        "The probabilities are calibrated: prior and temperature are part of the last layer. "
+        "Pillow's `convert` drops alpha, and of RGB of 16 bits the low byte, in silence, and a PNG "
+        "of 16 bits does not show it in its mode: bring such files to 8 bits first, as diascope "
+        "does (below).\n\n"
         f"{notes}"
     )
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from diascope.errors import SettingsError
 from diascope.exporters.readme import before_the_network, licence, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
-from diascope.system.files import write_json, write_text
+from diascope.system.files import atomic_path, write_json, write_text
 from diascope.system.words import counted
 
 if TYPE_CHECKING:
@@ -39,6 +39,17 @@ SCHEMA = (
 MONAI_VERSION = "1.6.1"  # that it was tested with
 BOUND = 1e-4  # of probabilities, between machines and kinds of processor
 BILINEAR = 2  # PIL.Image.Resampling
+# A PNG states the bits of a channel in byte 24, a TIFF in tag 258; Pillow cuts RGB of 16 to 8
+IS_8_BIT = (
+    "image.mode in ('L', 'RGB') and 'transparency' not in image.info "
+    "and max(getattr(image, 'tag_v2', {}).get(258, (8,))) <= 8 "
+    "and not (image.format == 'PNG' and pathlib.Path(path).read_bytes()[24] > 8)"
+)
+OPENED = (
+    f"$lambda path: (lambda image: image if {IS_8_BIT} else image.close() or (_ for _ in ()).throw("
+    "ValueError(path + ' is not grey or RGB of 8 bits without transparency: convert it first')))"
+    "(Image.open(path))"
+)
 
 
 def export(
@@ -49,25 +60,33 @@ def export(
     Raises
     ------
     SettingsError
-        It does not.
+        It does not, or the bundle is for 16-bit files, which ``inference.json`` cannot read.
     """
     import torch
     from safetensors.torch import save_file
 
     from diascope.exporters.deployed import load_program, save_program
 
+    if bundle.card.value_range is not None:
+        black, white = bundle.card.value_range
+        raise SettingsError(
+            f"This bundle scales 16-bit values from {black}-{white} to 0-255, and inference.json "
+            "reads files of 8 bits alone.",
+            fix="Export it with --format onnx, and scale before the graph.",
+        )
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()
     save_program(bundle, folder / PROGRAM)
     network = load_program(folder / PROGRAM)
     state = {name: t.detach().clone().contiguous() for name, t in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
     if with_pickle:
         torch.save(state, folder / PICKLE)
     write_json(folder / METADATA, metadata(bundle.card))
     write_json(folder / INFERENCE, inference(bundle.card))
     says = [*_checked(bundle, folder, samples), _about_pickle(with_pickle=with_pickle)]
-    usage = _usage(bundle.card, says)
+    usage = _usage(bundle, says)
     write_text(folder / README, with_usage(card, title=bundle.card.model, usage=usage))
     terms = licence(card) or "The licence of the weights is not stated."
     write_text(folder / LICENCE, f"{terms}\n")
@@ -134,15 +153,23 @@ def metadata(card: Card) -> dict[str, Any]:
 def inference(card: Card) -> dict[str, Any]:
     """Return the content of ``inference.json``: from files to probabilities, with Pillow alone.
 
-    An expression cannot see references within a function, so that the size stands in each.
+    An expression cannot see references within a function, so that the size stands in each. Files
+    that diascope brings to 8 bits or lays over a colour are refused: Pillow would convert them
+    otherwise, in silence.
     """
     steps = [
-        "$lambda path: ImageOps.exif_transpose(Image.open(path)).convert('RGB')",
+        OPENED,
+        "$lambda image: ImageOps.exif_transpose(image).convert('RGB')",
         *_fitting(card),
         "$lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1).float()",
     ]
     return {
-        "imports": ["$import glob", "$from PIL import Image", "$from PIL import ImageOps"],
+        "imports": [
+            "$import glob",
+            "$import pathlib",
+            "$from PIL import Image",
+            "$from PIL import ImageOps",
+        ],
         "bundle_root": ".",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "dataset_dir": "$@bundle_root + '/images'",
@@ -216,8 +243,11 @@ def _checked(bundle: Bundle, folder: Path, samples: Sequence[Sample]) -> list[st
     if find_spec("monai") is None:
         return [*says, "MONAI is not installed here: inference.json was written and not run."]
     found = run_inference(folder, samples)
-    by = f"From files by inference.json, in MONAI {version('monai')}"
-    return [*says, f"{by}: {_compared(bundle, expected, found)}."]
+    by = f"written as 8-bit PNG, by inference.json in MONAI {version('monai')}"
+    return [
+        *says,
+        f"From the decoded images, {by}: {_compared(bundle, expected, found)}.",
+    ]
 
 
 def run_inference(folder: Path, samples: Sequence[Sample]) -> NDArray[np.float32]:
@@ -254,7 +284,8 @@ def _compared(bundle: Bundle, expected: NDArray[np.float64], found: NDArray[np.f
             fix="This is a fault of the exporter, or of the version of torch.",
         )
     n_other = int((bundle.decide(found.astype(np.float64)) != bundle.decide(expected)).sum())
-    return f"probabilities differ by at most {largest:.1e}, and calls for {n_other} images"
+    calls = f"{counted(n_other, 'call')} differ" if n_other else "no call differs"
+    return f"probabilities differ by at most {largest:.1e}, and {calls}"
 
 
 def _about_pickle(*, with_pickle: bool) -> str:
@@ -269,7 +300,12 @@ def _about_pickle(*, with_pickle: bool) -> str:
     )
 
 
-def _usage(card: Card, says: Sequence[str]) -> str:
+def _usage(bundle: Bundle, says: Sequence[str]) -> str:
+    card = bundle.card
+    lost = [
+        *(["out-of-distribution limits"] if bundle.ood else []),
+        *(["prediction sets"] if card.prediction_sets else []),
+    ]
     run = (
         "from monai.bundle import run\n\n"
         f'run(config_file="{INFERENCE}", meta_file="{METADATA}", dataset_dir="IMAGES")\n'
@@ -279,11 +315,15 @@ def _usage(card: Card, says: Sequence[str]) -> str:
         rule = f"An image is called {title} from a probability of {card.threshold!r} on."
     else:
         rule = "The class with the largest product of probability and decision weight is called."
+    titles = ", ".join(card.title_of(name) for name in card.classes)
     notes = [
         *says,
+        f"The probabilities are in the order of the classes: {titles}.",
         f"{rule} The rule stands under diascope in {METADATA}.",
         *before_the_network(card.alpha_background, card.value_range),
-        "Out-of-distribution limits and prediction sets are left out: MONAI has no place for them.",
+        f"{INFERENCE} refuses files with alpha or 16 bits; diascope reads them, by rules of its "
+        "own.",
+        *([f"Left out, as MONAI has no place for them: {' and '.join(lost)}."] if lost else []),
         f"{PROGRAM} is a program of torch.export, for this version of torch or a later one.",
     ]
     lines = "\n".join(f"- {note}" for note in notes)

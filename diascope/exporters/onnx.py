@@ -24,7 +24,17 @@ from diascope.system.files import write_bytes, write_text
 from diascope.system.words import counted, first_of, printable
 
 README, MODEL_CARD = "README.md", "MODEL_CARD.md"
-BYTES_A_PIXEL = 30
+BYTES_A_PIXEL, BYTES_A_ROW, BYTES_A_COLUMN = 30, 75, 40  # the last two times the side; measured
+
+EXAMPLE = f"""import numpy, onnxruntime
+from PIL import Image, ImageOps
+
+image = ImageOps.exif_transpose(Image.open("image.png"))
+assert image.mode in ("L", "RGB") and "transparency" not in image.info  # and of 8 bits
+session = onnxruntime.InferenceSession("{IMAGE_MODEL}")
+inputs = {{"image": numpy.asarray(image.convert("RGB"))}}
+probabilities, predicted = session.run(["probabilities", "predicted"], inputs)
+"""
 
 
 def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -> Exported:
@@ -79,24 +89,32 @@ def _says(bundle: Bundle, found: Agreement) -> list[str]:
 def _readme(card: Card, says: Sequence[str]) -> str:
     """Say in Markdown what the files take and give."""
     side, n_classes = card.size_px, len(card.classes)
-    classes = [f"- {k}: {_in_markdown(name)}" for k, name in enumerate(card.classes)]
+    classes = [
+        f"- {k}: {_in_markdown(name)}"
+        + (f", {printable(card.title_of(name))}" if card.title_of(name) != name else "")
+        for k, name in enumerate(card.classes)
+    ]
     lines = [
         f"# {_in_markdown(card.data)} by {_in_markdown(card.model)}, in ONNX",
         card.intended_use,
-        f"- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size. It gives `pixels`, "
-        f"uint8 (1, {side}, {side}, 3), which the network sees, and the following, of a batch of "
-        "1.\n"
+        f"- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size from 1 x 1 on. It "
+        f"gives `pixels`, uint8 (1, {side}, {side}, 3), which the network sees, and the "
+        "following, of a batch of 1.\n"
         f"- `{PIXELS_MODEL}` takes `pixels`, uint8 (B, {side}, {side}, 3), RGB. It gives `logits`, "
         f"float32 (B, {n_classes}), calibrated; `probabilities`, float64 (B, {n_classes}); and "
         "`predicted`, int64 (B,), the number of a class, or -1 where a score is not finite.",
         f"The classes, in the order of the probabilities; predicted is {_rule(card)}:",
         "\n".join(classes),
+        f"## How to use it\n\n```python\n{EXAMPLE}```\n\nFiles with alpha, a palette or 16 bits "
+        "have to be brought to 8 bits first, see below; of 16 bits, Pillow tells by its mode only "
+        "where they are grey.",
         "The metadata of both files say the same in JSON: `diascope.classes`, "
         "`diascope.threshold`, `diascope.card` and others.",
         "## What comes before",
         f"- `{IMAGE_MODEL}`: {begins_at(card)}\n- `{PIXELS_MODEL}`: {pixels_begin_at(card)}",
-        f"`{IMAGE_MODEL}` needs about {BYTES_A_PIXEL} bytes of memory for a pixel of the image. "
-        f"Resize very large images by Pillow, and use `{PIXELS_MODEL}`.",
+        f"`{IMAGE_MODEL}` needs about {BYTES_A_PIXEL} bytes of memory for a pixel of the image, "
+        f"{BYTES_A_ROW * side:,} for a row and {BYTES_A_COLUMN * side:,} for a column. Resize "
+        f"very large images by Pillow, and use `{PIXELS_MODEL}`.",
         "## What was checked",
         "\n".join(f"- {printable(line)}" for line in says),
     ]
@@ -105,10 +123,10 @@ def _readme(card: Card, says: Sequence[str]) -> str:
 
 def _rule(card: Card) -> str:
     if card.positive is None or card.threshold is None:
-        weights = ", ".join(f"{weight:.6g}" for weight in card.decision_weights)
+        weights = ", ".join(repr(weight) for weight in card.decision_weights)
         return f"the one with the largest product of probability and decision weight ({weights})"
     return (
-        f"{_in_markdown(card.positive)} where its probability is at least {card.threshold:.6g}, "
+        f"{_in_markdown(card.positive)} where its probability is at least {card.threshold!r}, "
         "else the other"
     )
 

@@ -128,6 +128,7 @@ def _facts(card: Card) -> dict[str, Any]:
         "size_px": card.size_px,
         "fit": card.fit,
         "intended_use": card.intended_use,
+        **({} if card.value_range is None else {"value_range": list(card.value_range)}),
     }
 
 

@@ -39,7 +39,10 @@ def check_layout(bundle: Bundle) -> None:
     if card.members:
         raise _refused(f"it is an ensemble of {card.members} networks, and timm loads one")
     if not card.model.startswith(TIMM) or not isinstance(bundle.module, Classifier):
-        raise _refused(f"timm has no architecture called {card.model}")
+        raise _refused(
+            f"timm has no architecture called {card.model}",
+            fix=f"{ANOTHER} Or train with --model timm:NAME --set fit=stretch.",
+        )
     if card.head is not None and card.head.dense_units:
         raise _refused(
             f"its head has a dense layer of {card.head.dense_units} units, and those of timm have "

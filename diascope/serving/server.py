@@ -142,7 +142,9 @@ def _app(settings: ServerSettings) -> ASGIApp:
     return app(
         [
             Servable(
-                one.name, with_engine(Bundle.load(one.folder), settings.engine), one.model_card
+                one.name,
+                with_engine(Bundle.load(one.folder), settings.engine, warn=_said_before),
+                one.model_card,
             )
             for one in settings.places
         ],
@@ -184,3 +186,7 @@ def names_for(folders: Sequence[Path]) -> list[str]:
         number = sum(name == own or name.startswith(f"{own}-") for name in names)
         names.append(f"{own}-{number + 1}" if number else own)
     return names
+
+
+def _said_before(line: str) -> None:
+    """Pass over what was said when the server was started, and not again by every worker."""

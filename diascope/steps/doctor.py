@@ -197,8 +197,7 @@ def _hub() -> Finding:
 def _golden(bundle: Bundle) -> Finding:
     check = bundle.check_golden(n_scored=MOST_IMAGES)
     if check is None:
-        text = "it holds none (from an earlier version of diascope): nothing can be compared"
-        return Finding("golden images", "ok", text)
+        return Finding("golden images", "missing", "the bundle holds none: nothing can be compared")
     if check.is_equal:
         return Finding("golden images", "ok", check.words())
     fix = "install the versions of diascope, Pillow and torch with which the network was trained"

@@ -19,10 +19,10 @@ from diascope.errors import DiascopeError, ImageError, SettingsError, SourceErro
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.extras import check_extra
 from diascope.system.files import atomic_folder, file_digest
-from diascope.system.plugins import find
+from diascope.system.plugins import find, is_built_in
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.sealed import read_sealed, write_sealed
-from diascope.system.words import counted, first_of
+from diascope.system.words import counted, first_of, printable
 from diascope.training.known_images import run_of
 from diascope.training.run import Run, bundle_folder, open_bundle
 
@@ -80,18 +80,22 @@ def export(
         check_extra(chosen.extra, what=f"diascope export --format {chosen.name}")
     home = bundle_folder(model)
     folder = Path(out) if out is not None else Path("exports") / f"{_name(home)}-{chosen.name}"
+    _check_lies_outside(folder, run.folder if (run := run_of(model)) else home)
     _check_is_free(folder, overwrite=overwrite)
     bundle = open_bundle(model)
-    source, samples = _samples(model, bundle, [Path(path) for path in check_on], say)
+    told: list[str] = []
+    source, samples = _samples(model, bundle, [Path(path) for path in check_on], told.append)
     if not samples:
         raise SettingsError(
-            "There is no image to check the export on.",
+            " ".join(["There is no image to check the export on.", *told]),
             where=home,
             fix="Pass some with --check-on: images of the kind that the network was trained on.",
         )
+    for line in told:
+        say(line)
     progress(Progress("exporting", 0, 1))
     with atomic_folder(folder) as temporary:
-        exported = chosen.export(bundle, temporary, samples, _model_card(home))
+        exported = _exported(chosen, bundle, temporary, samples, _model_card(home))
         write_sealed(
             temporary / FILE,
             {
@@ -119,6 +123,33 @@ def _model_card(home: Path) -> str:
         return (home / MODEL_CARD).read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _exported(
+    chosen: Exporter, bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str
+) -> Exported:
+    """Run an exporter; what somebody else's raises is an error of it, and not of diascope."""
+    try:
+        return chosen.export(bundle, folder, samples, card)
+    except DiascopeError:
+        raise
+    except Exception as error:
+        if is_built_in("exporters", chosen):
+            raise
+        text = f"{type(error).__name__}: {printable(str(error))}"
+        raise SettingsError(
+            f"The exporter {chosen.name} failed: {text}",
+            fix="This is a fault of the exporter: tell whoever wrote it.",
+        ) from error
+
+
+def _check_lies_outside(folder: Path, home: Path) -> None:
+    """Check that an export would not become a part of the run or bundle that it is of."""
+    if folder.resolve().is_relative_to(home.resolve()):
+        raise SettingsError(
+            f"{folder} is within {home}, of which it would be an export.",
+            fix="Choose another --out, outside of it.",
+        )
 
 
 def _check_is_free(folder: Path, *, overwrite: bool) -> None:

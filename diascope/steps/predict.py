@@ -123,7 +123,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     out = Path(out)
     if out.suffix.lower() not in FORMATS:
         raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
-    bundle = with_engine(open_bundle(model), engine)
+    bundle = with_engine(open_bundle(model), engine, warn=say)
     _check_golden(bundle, warn)
     of_groups = groups_path(out, kind_of_rule(group_from, bundle.card.group_kind))
     _check_is_free(out, of_groups, overwrite=overwrite)

@@ -85,7 +85,8 @@ def server_settings(
         requests_a_minute = 0 if is_loopback(host) else A_MINUTE
     names = names_for([Path(one).absolute() for one in models])
     for name, model in zip(names, models, strict=True):
-        bundle = with_engine(open_bundle(model), engine)  # refused here, and not in a worker
+        # Refused here, and not in a worker
+        bundle = with_engine(open_bundle(model), engine, warn=say)
         if (golden := bundle.check_golden()) and not golden.is_equal:
             say(f"{name}: {golden.words()}")
         _test_heat_maps(model, bundle, progress, say)

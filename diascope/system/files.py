@@ -58,35 +58,45 @@ def atomic_path(path: Path, *, is_cache: bool = False) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; it takes the place of ``path`` on success.
 
-    What was at ``path`` is removed then, and is untouched where anything fails.
+    What was at ``path`` is removed then, and is untouched where anything fails. Of a link, the
+    folder that it leads to is replaced.
 
     Raises
     ------
     SourceError
-        The disk is full, or the folder cannot be written to.
+        The folder cannot be made or replaced. What the body raises is passed on as it is.
     """
+    path = path.resolve()
     token = secrets.token_hex(4)
     temporary, old = (path.with_name(f".{path.name}.{token}{end}") for end in ("", ".old"))
     try:
-        temporary.mkdir(parents=True)
+        with _writing_folder(path):
+            temporary.mkdir(parents=True)
         yield temporary
-        if path.exists():
-            path.replace(old)
-        try:
-            temporary.replace(path)
-        except OSError:
-            if old.exists():
-                old.replace(path)
-            raise
+        with _writing_folder(path):
+            if path.exists():
+                path.replace(old)
+            try:
+                temporary.replace(path)
+            except OSError:
+                if old.exists():
+                    old.replace(path)
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _writing_folder(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SourceError(
             f"The folder could not be written: {error.strerror or error}.",
             where=path,
             fix="Make room or choose another folder, then run the same command again.",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_on_disk(path: Path) -> None:

@@ -89,6 +89,13 @@ def find_all(kind: str) -> dict[str, Any]:
     return dict(sorted(records.items()))
 
 
+def is_built_in(kind: str, record: object) -> bool:
+    """Tell whether a record is one of diascope's own, and not somebody else's."""
+    return any(
+        record is one for module in _built_in(kind) for one in getattr(module, kind.upper(), ())
+    )
+
+
 def _built_in(kind: str) -> Iterator[ModuleType]:
     package = importlib.import_module(f"diascope.{kind}")
     for module in pkgutil.iter_modules(package.__path__):

@@ -210,6 +210,8 @@ def test_a_changed_or_missing_file_is_named(network, whole, tmp_path, content):
     (tmp_path / FILE).unlink()
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(RunError, match=r"cases\.safetensors (is not the file|cannot be read)"):
+    with pytest.raises(
+        RunError, match=r"cases\.safetensors (is not the file|cannot be read|is missing)"
+    ):
         Bundle.load(tmp_path)
     assert Card.load(tmp_path).cases_sha256

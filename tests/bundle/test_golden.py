@@ -97,7 +97,7 @@ def test_another_network_is_measured_and_other_calls_are_a_warning(folder):
     assert not slightly.is_equal
     assert slightly.is_usable
     assert 1e-4 < slightly.largest < 0.01
-    assert "probabilities differ by up to 0.00" in slightly.words()
+    assert "probabilities of the 3 scored differ by up to 0.00" in slightly.words()
     wrong = change_weights(folder, lambda bias: bias[1].add_(50)).check_golden()
     assert wrong.n_called_otherwise
     assert wrong.words().startswith("WARNING: This machine answers otherwise")
@@ -121,7 +121,8 @@ def test_a_bundle_without_golden_images_is_told_so_by_doctor_alone(folder, tmp_p
     assert Bundle.load(folder).check_golden() is None
     Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
     predict(folder, [tmp_path / "x.png"], out=tmp_path / "p.csv")  # a warning would fail the test
-    assert "it holds none" in doctor(folder)[0].text
+    assert (doctor(folder)[0].state, doctor(folder)[0].fix) == ("missing", "")
+    assert "holds none" in doctor(folder)[0].text
 
 
 def test_predict_serve_and_doctor_say_it(folder, tmp_path, call_here, monkeypatch):
@@ -192,19 +193,52 @@ def test_a_damaged_or_missing_file_is_one_message(folder):
     with pytest.raises(RunError, match=r"golden\.safetensors is not the file that the card names"):
         Bundle.load(folder)
     (folder / FILE).unlink()
-    with pytest.raises(RunError, match=r"golden\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"golden\.safetensors is missing"):
         Bundle.load(folder)
 
 
 def test_a_hostile_image_is_not_decoded_but_named(folder):
     whole = Bundle.load(folder).golden
     bomb = module._file(Image.new("L", (10_000, 10_000)), "PNG")
-    contents = (bomb, b"no image", *whole.contents[2:])
-    sha256 = dataclasses.replace(whole, contents=contents).save(folder)
-    reseal(folder / "card.json", golden_sha256=sha256)
-    check = Bundle.load(folder).check_golden()
+    check = with_files(folder, bomb, whole.contents[1][:60], *whole.contents[2:]).check_golden()
     assert check.unread == ("noise", "gradient")
-    assert "2 cannot be read (noise, gradient)" in check.words()
+    assert not check.is_usable
+    assert "2 cannot be read (noise, gradient); no call differs among the 3 sc" in check.words()
+    for kind in ("TIFF", "GIF"):
+        other = module._file(Image.new("L", (9, 9)), kind)
+        with pytest.raises(RunError, match="not all PNG and JPEG files"):
+            with_files(folder, other, *whole.contents[1:])
+
+
+def with_files(folder, *contents):
+    """Load a bundle whose golden images are other files."""
+    other = dataclasses.replace(Bundle.load(folder).golden, contents=contents)
+    reseal(folder / "card.json", golden_sha256=other.save(folder))
+    return Bundle.load(folder)
+
+
+def test_where_nothing_can_be_scored_a_machine_is_not_usable(folder):
+    whole = Bundle.load(folder).golden
+    jpeg = NAMES.index("jpeg")
+    broken = [*whole.contents]
+    broken[jpeg] = broken[jpeg][:30]
+    check = with_files(folder, *broken).check_golden()
+    assert (check.unread, check.is_usable, check.is_equal) == (("jpeg",), True, False)
+    check = with_files(folder, *[content[:30] for content in whole.contents]).check_golden()
+    assert not check.is_usable
+    assert check.words().startswith("WARNING")
+    assert "none could be scored" in check.words()
+    assert "no call differs" not in check.words()
+
+
+def test_a_machine_that_gives_nan_is_not_usable(folder):
+    bundle = Bundle.load(folder)
+    check = module.check_golden(
+        bundle.golden, bundle.card, lambda x: np.full((len(x), 2), np.nan, np.float32), n_scored=3
+    )
+    assert not check.is_usable
+    assert "3 without a finite score; none could be scored." in check.words()
+    assert "up to" not in check.words()
 
 
 def test_a_network_that_gives_no_finite_score_gets_none():

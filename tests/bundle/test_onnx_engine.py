@@ -78,6 +78,25 @@ def test_the_graph_is_made_once_and_kept(saved, home, request):
     assert np.array_equal(again, first)
 
 
+@pytest.mark.parametrize("what", ["home", "onnx"])
+def test_a_graph_that_cannot_be_kept_is_used(saved, home, what, tmp_path, monkeypatch):
+    if what == "home":
+        home = tmp_path / "file"
+        monkeypatch.setenv("DIASCOPE_HOME", str(home / "below"))
+        home.write_text("no folder")
+    else:
+        home.mkdir(exist_ok=True)
+        (home / "onnx").write_text("no folder")
+    told: list[str] = []
+    bundle = with_engine(Bundle.load(saved), "onnxruntime", warn=told.append)
+    assert len(told) == 1
+    assert "is not kept in" in told[0]
+    assert "The file could not be written" in told[0]
+    images = draw_images(3, 32)
+    expected = Bundle.load(saved).predict_logits(images)
+    np.testing.assert_allclose(bundle.predict_logits(images), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("suffix", ["onnx", "json"])
 def test_a_damaged_graph_is_made_again(saved, home, suffix):
     with_engine(Bundle.load(saved), "onnxruntime")

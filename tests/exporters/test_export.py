@@ -18,7 +18,7 @@ from diascope.errors import RunError, SettingsError, SourceError, UnknownNameErr
 from diascope.exporters.spec import Exporter
 from diascope.steps.export import MOST_SAMPLES, export
 from diascope.system.files import atomic_folder
-from diascope.system.plugins import find_all
+from diascope.system.plugins import find, find_all, is_built_in
 from diascope.system.sealed import read_sealed
 
 NAMES = """
@@ -101,7 +101,9 @@ def test_check_on_takes_files_folders_and_no_more_than_enough(bundle, names, tmp
     assert told == [f"Not checked on {many.as_posix()}/000.png: not an image (text)"]
     with pytest.raises(SourceError, match="nothing at"):
         export(bundle, exporter=names, out=tmp_path / "o", check_on=[tmp_path / "none"])
-    with pytest.raises(SettingsError, match=r"no image to check[\s\S]*--check-on"):
+    with pytest.raises(
+        SettingsError, match=r"no image to check[\s\S]*000\.png: not an image[\s\S]*--check-on"
+    ):
         export(bundle, exporter=names, out=tmp_path / "o", check_on=[many / "000.png"])
     assert not (tmp_path / "o").exists()
 
@@ -138,13 +140,48 @@ def test_a_failing_exporter_leaves_the_earlier_export_and_nothing_else(bundle, n
     before = sorted(path.name for path in tmp_path.iterdir())
     failing = tmp_path / "names.py"
     failing.write_text(NAMES.replace("return Exported", "raise OSError(28, 'No space')\n    #"))
-    with pytest.raises(SourceError, match="No space"):
+    with pytest.raises(SettingsError, match=r"exporter names failed: OSError: .*No space"):
         export(bundle, exporter=names, out=out, overwrite=True)
     assert lines_of(out)
     failing.write_text(NAMES.replace('"card.md"),', '"other.md"),'))
     with pytest.raises(SettingsError, match=r"names the files a/names\.txt, other\.md"):
         export(bundle, exporter=names, out=tmp_path / "another")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_link_leads_to_the_folder_that_is_replaced(bundle, names, tmp_path):
+    out = tmp_path / "real"
+    export(bundle, exporter=names, out=out)
+    (tmp_path / "link").symlink_to("real")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    export(bundle, exporter=names, out=tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert lines_of(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_export_within_its_bundle_or_run_is_refused(bundle, trained, names):
+    for model, out in (
+        (bundle, bundle / "onnx"),
+        (trained, trained.folder / "x"),
+        (trained.folder / "bundle", trained.folder / "x"),
+    ):
+        with pytest.raises(SettingsError, match="is within"):
+            export(model, exporter=names, out=out)
+        assert not out.exists()
+
+
+def test_what_an_exporter_of_diascope_raises_is_a_bug(bundle, tmp_path, monkeypatch):
+    own = find("exporters", "monai")
+    assert is_built_in("exporters", own)
+
+    def fail(*_args, **_options):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("diascope.exporters.monai.metadata", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        export(bundle, exporter="monai", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_comes_whole_or_not_at_all(tmp_path):

@@ -151,6 +151,16 @@ def test_the_folder_says_what_it_is(tmp_path):
     assert card.text.index("# A network") < card.text.index("with timm") < card.text.index("Mine")
     weights = load_file(tmp_path / "model.safetensors")
     assert weights["fc.weight"].shape == (3, 512)
+    modes = {(tmp_path / name).stat().st_mode for name in ("model.safetensors", "README.md")}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize("front", ["tags: [a\n", "- a list\n", "tags: 5\n7: x\n", "a: b: c\n"])
+def test_a_broken_front_matter_is_left_out(tmp_path, front):
+    export(bundle_of(), tmp_path, samples(1), f"---\n{front}---\n\n# A network\n\nThe text.\n")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.to_dict()["library_name"] == "timm"
+    assert "The text." in card.text
 
 
 def ensemble():
@@ -166,7 +176,10 @@ def dense():
 
 
 REFUSED = {
-    "compact": (lambda: bundle_of("compact", module=Compact(3)), "no architecture called compact"),
+    "compact": (
+        lambda: bundle_of("compact", module=Compact(3)),
+        r"no architecture called compact[\s\S]*--model timm:NAME --set fit=stretch",
+    ),
     "ensemble": (ensemble, "ensemble of 2 networks"),
     "dense": (dense, "dense layer of 16 units"),
     "pad": (lambda: bundle_of(fit="pad"), r"pads with the mean colour[\s\S]*--set fit=stretch"),

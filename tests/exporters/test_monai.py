@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import pickletools
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn.deep_rgb import png_of, tiff_of
 from drawn.networks import draw_bundle, draw_network
 from PIL import Image
 from safetensors.torch import load_file
 
+from diascope.errors import SettingsError
 from diascope.exporters import monai
 from diascope.exporters.spec import Sample
 from diascope.models.ensemble import Ensemble, Member
@@ -124,6 +127,9 @@ def test_readme_and_licence_come_from_the_model_card(tmp_path):
     assert page.startswith("# A network\n\n## How to use it with MONAI\n")
     assert "Not a complete MONAI bundle" in page
     assert "training images" not in page
+    assert "in the order of the classes: a, b, c." in page
+    assert "Left out" not in page
+    assert (tmp_path / monai.WEIGHTS).stat().st_mode == (tmp_path / monai.README).stat().st_mode
     assert (tmp_path / monai.LICENCE).read_text() == "Mine\n"
 
 
@@ -135,6 +141,43 @@ def test_the_same_bundle_gives_the_same_bytes(tmp_path):
             if name == "two":
                 first = (tmp_path / "one" / path).read_bytes()
                 assert (tmp_path / "two" / path).read_bytes() == first, path
+
+
+def opened(path):
+    """Open a file as the first step of ``inference.json`` does."""
+    step = monai.inference(bundle_of().card)["preprocessing"]["transforms"][0]["func"]
+    return eval(step.removeprefix("$"), {"Image": Image, "pathlib": pathlib})(str(path))  # noqa: S307 - as MONAI does
+
+
+def test_files_that_pillow_would_convert_otherwise_are_refused_in_words(tmp_path):
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 65536, (9, 8, 3), dtype=np.uint16)
+    plain = Image.fromarray((deep >> 8).astype(np.uint8))
+    palette = plain.quantize(4)
+    for name, image in {"a.png": plain, "b.jpg": plain.convert("L"), "c.tif": plain}.items():
+        image.save(tmp_path / name)
+        assert opened(tmp_path / name).copy().size == (8, 9)
+    plain.convert("RGBA").save(tmp_path / "alpha.png")
+    plain.save(tmp_path / "key.png", transparency=(0, 0, 0))
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(deep[:, :, 0]).save(tmp_path / "deep.png")
+    Image.fromarray(deep[:, :, 0]).save(tmp_path / "deep.tif")
+    (tmp_path / "deep_rgb.png").write_bytes(png_of(deep))
+    (tmp_path / "deep_rgb.tif").write_bytes(tiff_of(deep))
+    for name in ("alpha", "key", "palette", "deep", "deep_rgb"):
+        for path in tmp_path.glob(f"{name}.*"):
+            with pytest.raises(ValueError, match=rf"{path.name} is not grey or RGB of 8 bits"):
+                opened(path)
+
+
+def test_a_bundle_for_16_bit_files_is_refused(tmp_path):
+    bundle = bundle_of()
+    card = bundle.card.model_copy(update={"value_range": (0, 4095)})
+    with pytest.raises(
+        SettingsError, match=r"0-4095 to 0-255, and inference\.json reads files of 8"
+    ):
+        monai.export(replace(bundle, card=card), tmp_path, samples()[:1], "", with_pickle=False)
+    assert not list(tmp_path.iterdir())
 
 
 def ensemble():
@@ -159,7 +202,7 @@ def test_monai_parses_and_runs_it_with_the_same_answer(tmp_path, make):
     pytest.importorskip("monai", reason="MONAI is not installed: `make readers`")
     bundle, images = make(), samples()
     exported = monai.export(bundle, tmp_path, images, "", with_pickle=False)
-    assert any("by inference.json, in MONAI" in line for line in exported.says)
+    assert any("8-bit PNG, by inference.json in MONAI" in line for line in exported.says)
     found = monai.run_inference(tmp_path, images)
     assert np.abs(found - bundle.predict_proba([one.image for one in images])).max() < 1e-5
 

@@ -203,6 +203,13 @@ def test_the_files_are_valid_stand_alone_and_say_what_they_are(tmp_path):
     assert (tmp_path / "MODEL_CARD.md").read_text() == "# The card\n"
     readme = (tmp_path / "README.md").read_text()
     assert all(word in readme for word in ("`class 0`", "0.37", "(1, 64, 64, 3)", "12 images"))
+    code = readme.split("```python\n")[1].split("```")[0]
+    Image.fromarray(samples()[3].image).save(tmp_path / "image.png")
+    code = re.sub(r'"(image\.\w+)"', lambda found: repr(str(tmp_path / found[1])), code)
+    names: dict = {}
+    exec(code, names)  # noqa: S102 - what it tells people to run
+    expected = bundle.predict_proba([samples()[3].image])
+    np.testing.assert_allclose(names["probabilities"], expected, atol=1e-5)
     assert re.search(r"12 images.*pixels are equal.*1e-05 is allowed", exported.says[0])
 
 
