@@ -97,6 +97,7 @@ def test_a_graph_that_cannot_be_kept_is_used(saved, home, what, tmp_path, monkey
     np.testing.assert_allclose(bundle.predict_logits(images), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["onnx", "json"])
 def test_a_damaged_graph_is_made_again(saved, home, suffix):
     with_engine(Bundle.load(saved), "onnxruntime")
@@ -107,6 +108,7 @@ def test_a_damaged_graph_is_made_again(saved, home, suffix):
     assert kept.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_another_card_or_version_has_a_graph_of_its_own(saved, home, monkeypatch):
     bundle = Bundle.load(saved)
     with_engine(bundle, "onnxruntime")

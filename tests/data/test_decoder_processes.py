@@ -130,7 +130,7 @@ def test_a_process_starts_when_it_is_needed():
             processes.read(FILES["grey"], PIXELS)
         assert sum(decoder is not None for decoder in processes._idle.queue) == 1
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(lambda _: read_often(processes, FILES["colours"]), range(3)))
+            list(pool.map(lambda _: processes.read(FILES["colours"], LARGE), range(60)))
         assert all(processes._idle.queue)
     finally:
         processes.close()

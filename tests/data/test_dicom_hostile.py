@@ -111,6 +111,7 @@ def test_sequences_that_are_too_deep_are_refused(is_undefined):
     )
 
 
+@pytest.mark.slow
 def test_a_deflate_bomb_is_refused():
     content = bomb(1_000_000_000)
     assert len(content) < 1_100_000
@@ -226,6 +227,7 @@ def test_memory_is_bounded(tmp_path, what):
     assert int(kilobytes) * 1024 < MAX_NEW_BYTES
 
 
+@pytest.mark.slow
 def test_a_decoder_process_reads_every_transfer_syntax_within_its_limits():
     processes = DecoderProcesses(1, seconds=60)
     try:

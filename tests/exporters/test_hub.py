@@ -52,6 +52,7 @@ def samples(n_images=6):
     return [Sample(f"{h}x{w}", rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in shapes]
 
 
+@pytest.mark.slow
 def test_a_process_with_timm_alone_gives_the_probabilities_of_the_bundle(tmp_path):
     bundle, images = bundle_of(), samples()[:4]
     exported = export(bundle, tmp_path, images, "")

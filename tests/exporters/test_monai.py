@@ -59,6 +59,7 @@ def samples():
     return [Sample(f"{h}x{w}", rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in shapes]
 
 
+@pytest.mark.slow
 def test_a_process_with_torch_alone_gives_the_probabilities_of_the_bundle(tmp_path):
     bundle = bundle_of()
     exported = monai.export(bundle, tmp_path, samples(), "", with_pickle=False)
@@ -75,6 +76,7 @@ def test_a_process_with_torch_alone_gives_the_probabilities_of_the_bundle(tmp_pa
     assert exported.says[0].startswith("Checked on 7 images, loaded by torch: probabilities")
 
 
+@pytest.mark.slow
 def test_nothing_is_pickled_and_the_layout_says_that_it_is_not_complete(tmp_path):
     exported = monai.export(bundle_of(), tmp_path, samples()[:2], "", with_pickle=False)
     assert not (tmp_path / monai.PICKLE).exists()
@@ -87,6 +89,7 @@ def test_nothing_is_pickled_and_the_layout_says_that_it_is_not_complete(tmp_path
             assert not content.startswith((b"PK", b"\x80")), name
 
 
+@pytest.mark.slow
 def test_a_pickle_is_written_where_it_is_asked_for_and_holds_tensors_alone(tmp_path):
     exported = monai.export(bundle_of(), tmp_path, samples()[:2], "", with_pickle=True)
     assert "is a pickle, of tensors alone" in exported.says[-1]
@@ -117,6 +120,7 @@ def test_metadata_have_every_required_key_of_the_right_kind(tmp_path):
     assert formats["inputs"]["image"]["spatial_shape"] == [SIZE, SIZE]
 
 
+@pytest.mark.slow
 def test_readme_and_licence_come_from_the_model_card(tmp_path):
     text = (
         "---\nlicense: mit\n---\n\n# A network\n\n## How to use it\n\nx\n\n"
@@ -133,6 +137,7 @@ def test_readme_and_licence_come_from_the_model_card(tmp_path):
     assert (tmp_path / monai.LICENCE).read_text() == "Mine\n"
 
 
+@pytest.mark.slow
 def test_the_same_bundle_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -249,6 +249,7 @@ def exported_says(bundle, folder):
     return exporter.export(bundle, folder, samples(2), "").says
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_graph_once")
 def test_a_model_that_answers_otherwise_is_not_written():
     bundle, images = drawn_bundle(3), samples()

@@ -250,7 +250,9 @@ decoder_child.main()
         ("raise MemoryError", "too big for the memory that is free"),
         ("bytearray(1 << 33)", "too big for the memory that is free"),  # beyond its bound
         ("os.abort()", "it ended the program that decodes images"),
-        ("import time; time.sleep(60)", "takes over 8 s to decode"),
+        pytest.param(
+            *("import time; time.sleep(60)", "takes over 8 s to decode"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_a_file_does_to_its_decoder_is_a_row(

@@ -68,6 +68,7 @@ def test_a_search_reads_no_test_image_and_ends_in_a_recipe_that_train_takes(unre
     assert not (tmp_path / "search" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_report_says_how_many_trials_chose_the_recipe_on_what_and_by_which(prepared, tmp_path):
     outcome = tune("malaria", trials=1, out=tmp_path / "search", **QUICK)
     small = ["precision=fp32", "threads=1"]

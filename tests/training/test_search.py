@@ -63,6 +63,7 @@ def drawn(trials):
     return [trial.values["x"] for trial in trials]
 
 
+@pytest.mark.slow
 def test_the_first_trial_has_the_default_settings_and_the_best_is_found(open_here, run):
     trials = run(open_here(), value_of, 12)
     assert len(trials) == 12
@@ -71,6 +72,7 @@ def test_the_first_trial_has_the_default_settings_and_the_best_is_found(open_her
     assert best.value == max(trial.value for trial in trials) > trials[0].value
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_tries_what_one_without_a_break_tries(open_here, run, tmp_path):
     run(open_here(), value_of, 3)
     in_two = run(open_here(), value_of, 14)  # more than the estimator draws at random
@@ -79,6 +81,7 @@ def test_a_search_that_goes_on_tries_what_one_without_a_break_tries(open_here, r
     assert len(set(drawn(at_once))) == 14
 
 
+@pytest.mark.slow
 def test_another_seed_tries_other_values(open_here, run, tmp_path):
     first = run(open_here(), value_of, 3)
     other = run(open_here(storage=tmp_path / "other.db", seed=1), value_of, 3)
@@ -86,6 +89,7 @@ def test_another_seed_tries_other_values(open_here, run, tmp_path):
     assert not set(drawn(first)[1:]) & set(drawn(other)[1:])
 
 
+@pytest.mark.slow
 def test_broken_trials_are_counted_and_named_and_the_search_goes_on(open_here, run):
     def objective(suggest, asked):
         suggest.suggest_float("x", 0.0, 1.0)
@@ -112,6 +116,7 @@ def test_what_torch_says_of_memory_breaks_one_trial_and_a_bug_is_no_broken_trial
     assert problem_of(SourceError("The disk is full.")) is None
 
 
+@pytest.mark.slow
 def test_a_search_in_which_every_trial_breaks_ends_with_the_reason(open_here, run):
     def objective(suggest, asked):
         raise SettingsError("It cannot be.")
@@ -120,6 +125,7 @@ def test_a_search_in_which_every_trial_breaks_ends_with_the_reason(open_here, ru
         run(open_here(), objective, 50)
 
 
+@pytest.mark.slow
 def test_a_trial_worse_than_the_median_is_stopped_early(open_here, run):
     def objective(suggest, asked):
         suggest.suggest_float("x", 0.0, 1.0)
@@ -132,6 +138,7 @@ def test_a_trial_worse_than_the_median_is_stopped_early(open_here, run):
     assert trials[6].value is None
 
 
+@pytest.mark.slow
 def test_a_trial_whose_time_is_over_is_no_finished_one(open_here, run):
     def objective(suggest, asked):
         suggest.suggest_float("x", 0.0, 1.0)
@@ -157,6 +164,7 @@ def _at_most(objective, n_trials):
     return counted
 
 
+@pytest.mark.slow
 def test_what_is_interrupted_is_tried_again_with_the_same_values(open_here, run):
     def objective(suggest, asked):
         suggest.suggest_float("x", 0.0, 1.0)

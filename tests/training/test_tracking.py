@@ -162,6 +162,7 @@ def test_a_training_is_tracked_as_it_goes_and_evaluate_goes_on(prepared, address
         begin_tracking(run, "tensorboard")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(HERE)
 def test_a_server_that_does_not_answer_loses_no_training_and_is_sent_all_later(
     prepared, address, tmp_path, call_here
