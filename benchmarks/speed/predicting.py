@@ -1,6 +1,6 @@
 """Predict files, against its two limits: decoding alone, and the network alone on the pixels.
 
-``python -m benchmarks.speed.predicting BUNDLE PATH [--images N]`` takes the first N images of a
+``python -m benchmarks.speed.predicting BUNDLE PATH [--images N] [--engine NAME]`` takes the first N images of a
 folder or archive and times the three in turn. What `predict` reaches of the slower limit is what
 it makes of the machine.
 """
@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.conditions import conditions
 from diascope.bundle.image_files import decoders, list_image_files, read_ahead
+from diascope.bundle.onnx_engine import with_engine
 from diascope.steps.predict import CHUNK, predict
 from diascope.training.run import open_bundle
 
@@ -32,8 +33,9 @@ def main() -> None:
     parser.add_argument("bundle")
     parser.add_argument("path", type=Path)
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--engine", default="torch")
     wanted = parser.parse_args()
-    bundle = open_bundle(wanted.bundle)
+    bundle = with_engine(open_bundle(wanted.bundle), wanted.engine)
     with ExitStack() as opened, tempfile.TemporaryDirectory() as folder:
         files, _ = list_image_files([wanted.path], opened)
         paths = []
@@ -55,11 +57,15 @@ def main() -> None:
         ways: dict[str, Callable[[], object]] = {
             "decoding alone": read_all,
             "network alone": lambda: bundle.predict_with_ood_scores(pixels),
-            "`predict`": lambda: predict(wanted.bundle, paths, out=out, overwrite=True),
+            "`predict`": lambda: predict(
+                wanted.bundle, paths, out=out, engine=wanted.engine, overwrite=True
+            ),
         }
-        predict(wanted.bundle, paths[:CHUNK], out=out)  # whatever is made at first use
+        predict(
+            wanted.bundle, paths[:CHUNK], out=out, engine=wanted.engine
+        )  # whatever is made at first use
         rounds = [{name: seconds_of(way) for name, way in ways.items()} for _ in range(N_ROUNDS)]
-    print(f"{n_images} images, {bundle.card.model}, {bundle.card.size_px} px\n")
+    print(f"{n_images} images, {bundle.card.model}, {bundle.card.size_px} px, {wanted.engine}\n")
     print("| what | images/s, median (range) |\n|---|---|")
     for name in ways:
         print(f"| {name} | {spread([n_images / one[name] for one in rounds])} |")
