@@ -1,8 +1,8 @@
 """Predict files, against its two limits: decoding alone, and the network alone on the pixels.
 
-``python -m benchmarks.speed.predicting BUNDLE PATH [--images N] [--engine NAME]`` takes the first N images of a
-folder or archive and times the three in turn. What `predict` reaches of the slower limit is what
-it makes of the machine.
+``python -m benchmarks.speed.predicting BUNDLE PATH [--images N] [--engine NAME]`` takes the first N
+images of a folder or archive and times the three in turn. What `predict` reaches of the slower
+limit is what it makes of the machine.
 """
 
 from __future__ import annotations
