@@ -432,7 +432,7 @@ def test_without_javascript_the_form_answers(visit):
     here.page.get_by_role("button", name="Send").click()
     results = here.results(2)
     assert results.nth(0).locator(".stack").is_visible()
-    assert results.nth(0).locator(".slider").is_hidden()
+    results.nth(0).locator(".slider").wait_for(state="hidden")  # once the style sheet is there
     assert results.nth(1).locator("h3").inner_text().startswith("I don't know")
     assert here.page.get_by_role("button", name="Remove").count() == 0
 
