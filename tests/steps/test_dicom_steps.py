@@ -95,13 +95,14 @@ def test_frames_and_files_that_are_no_images_are_predicted_or_counted(scans, tmp
     assert table["error"].to_list() == [None, None, None, "truncated", None]
     assert table["group"].n_unique() == 1
     probability = table["probability_malign"]
-    assert probability[1] == probability[4]
+    same = pytest.approx(probability[1], abs=2e-6)  # the last digit depends on the batch
+    assert probability[4] == same
     assert lines == [
         "not taken: 1 file (DICOMDIR: DICOMDIR)",
         "4 images state no window and show all stored values",
     ]
     out = predict(run, [inbox / "cine.dcm"], out=tmp_path / "b.csv", frames="middle")
-    assert pl.read_csv(out)["probability_malign"].to_list() == [probability[1]]
+    assert pl.read_csv(out)["probability_malign"].to_list() == [same]
     with pytest.raises(DiascopeError, match=r"DICOMDIR|not one"):
         predict(run, [inbox / "DICOMDIR"], out=tmp_path / "c.csv")
 
