@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import traceback
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -39,7 +40,8 @@ def find(kind: str, name: str) -> Any:
     UnknownNameError
         No record has this name; the nearest is suggested.
     SettingsError
-        Two records share the name, or the file does not hold exactly one record.
+        Two records share the name, or the file cannot be loaded or does not hold exactly one
+        record.
     """
     if name.endswith(".py"):
         return _from_file(kind, Path(name))
@@ -117,7 +119,13 @@ def _from_file(kind: str, path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise SettingsError(f"{path} is not a Python module.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingsError(
+            f"The file cannot be loaded: {type(error).__name__}: {error}.",
+            where=f"{path}, line {_line_in(path, error)}",
+        ) from error
     records = getattr(module, kind.upper(), ())
     if len(records) != 1:
         raise SettingsError(
@@ -125,3 +133,12 @@ def _from_file(kind: str, path: Path) -> Any:
             fix=f"Define {kind.upper()} = (<one record>,).",
         )
     return records[0]
+
+
+def _line_in(path: Path, error: Exception) -> int:
+    """Return the last line of a file that was running when an error was raised."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+    return (lines or [1])[-1] or 1

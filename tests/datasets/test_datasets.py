@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -91,3 +92,20 @@ def test_a_data_set_can_be_a_file_of_ones_own(tmp_path):
         find("datasets", str(path))
     with pytest.raises(SettingsError, match="no file"):
         find("datasets", str(tmp_path / "none.py"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import diascope\nDATASETS = (nothing,)\n", "NameError: name 'nothing'.*line 2"),
+        ("x = 1\n\ndef broken(:\n", "SyntaxError.*line 3"),
+        ("import a_package_that_is_nowhere\n", "ModuleNotFoundError.*line 1"),
+        ("import json\n\njson.loads('{')\n", "JSONDecodeError.*line 3"),
+    ],
+)
+def test_a_file_of_ones_own_that_cannot_be_loaded_is_one_message(text, says, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        find("datasets", str(path))
+    assert re.search(says, str(caught.value), re.DOTALL)
