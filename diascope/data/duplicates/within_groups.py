@@ -73,7 +73,7 @@ def near_within_groups(
     candidates = [
         (int(one), int(two), likeness < 0) for one, two, likeness in chosen[:, :3].tolist()
     ]
-    verified = verify_pairs(read, images.height, candidates, progress=progress)
+    verified = verify_pairs(read, candidates, progress=progress)
     named = images.select("image_id", "label", "group")
     one, two = named[verified["first"]], named[verified["second"]]
     pairs = pl.DataFrame(
