@@ -9,7 +9,7 @@ are compared: those of one group are never parted by a split.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from diascope.data.duplicates.agreement import Agreement, Flat, compare
 from diascope.data.duplicates.alignment import align
-from diascope.data.duplicates.candidates import MAX_IMAGES, IndexedFeatures, propose
+from diascope.data.duplicates.candidates import propose
 from diascope.data.duplicates.described import (
     Described,
     DescribedPictures,
@@ -32,8 +32,11 @@ from diascope.data.duplicates.described import (
 )
 from diascope.data.duplicates.flatten import flatten, work_size
 from diascope.data.duplicates.local_features import Features, describe, reflected
-from diascope.data.duplicates.visual_words import Words, joined, learn_vocabulary
+from diascope.data.duplicates.quantised import Places, QuantisedFeatures
+from diascope.data.duplicates.visual_words import Words, learn_vocabulary
+from diascope.data.duplicates.votes import MAX_IMAGES
 from diascope.errors import DataError
+from diascope.system.environment import release_freed_memory
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.spill import spill_folder
 
@@ -70,7 +73,6 @@ SUFFICIENT = (
 )
 
 Read = Callable[[int], NDArray[np.uint8]]
-Candidate = tuple[int, int, bool]
 SCHEMA = {
     "first": pl.Int32,
     "second": pl.Int32,
@@ -147,19 +149,15 @@ def find_near_duplicates(
         stack.enter_context(threadpool_limits(1, "blas"))
         pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
         aside = aside or _describe_all(read, len(groups), folder, pool, progress)
-        pictures = _Pictures(read, aside)
-        indexed = _index(pictures, len(groups), pool, progress)
-        if not len(indexed.images):
+        quantised = _quantise(aside, len(groups), folder, pool, progress)
+        if not quantised.n_features:
             return pl.DataFrame(schema=SCHEMA)
-        progress(Progress("proposing pairs", 0, None))
-        proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
-        progress(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
-        candidates = [(one, two, bool(mirror)) for one, two, mirror, _ in proposed.tolist()]
-        return _verify_all(pictures, candidates, progress)
+        proposed = propose(quantised, groups, progress=progress)
+        return _verify_all(_Pictures(read, aside), proposed[:, :3], progress)
 
 
 def verify_pairs(
-    read: Read, candidates: Sequence[Candidate], *, progress: ShowProgress = silent
+    read: Read, candidates: NDArray[np.integer], *, progress: ShowProgress = silent
 ) -> pl.DataFrame:
     """Keep, of pairs that somebody proposes, those that show the same thing.
 
@@ -167,8 +165,8 @@ def verify_pairs(
     ----------
     read : callable
         As of `find_near_duplicates`.
-    candidates : sequence of (int, int, bool)
-        Rows of the first and of the second picture, and whether the second is mirrored.
+    candidates : int (P, 3)
+        Rows of the first and of the second picture, and 1 where the second is mirrored.
 
     Returns
     -------
@@ -180,16 +178,20 @@ def verify_pairs(
 
 
 def _verify_all(
-    pictures: _Pictures, candidates: Sequence[Candidate], progress: ShowProgress
+    pictures: _Pictures, candidates: NDArray[np.integer], progress: ShowProgress
 ) -> pl.DataFrame:
     """Compare one pair after the other: threads, of many short steps each, only get in the way."""
-    rows = []
-    for number, candidate in enumerate(candidates, start=1):
-        rows.append(_verify(pictures, *candidate))
-        if number % CHUNK == 0 or number == len(candidates):
-            progress(Progress("comparing pairs", number, len(candidates)))
-    found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
-    best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
+    parts = [pl.DataFrame(schema=SCHEMA)]
+    for start in range(0, len(candidates), CHUNK):
+        pairs = candidates[start : start + CHUNK].tolist()
+        rows = [_verify(pictures, one, two, bool(mirror)) for one, two, mirror in pairs]
+        there = [row for row in rows if row is not None]
+        if there:
+            parts.append(pl.DataFrame(there, SCHEMA, orient="row"))
+        progress(Progress("comparing pairs", start + len(pairs), len(candidates)))
+    best_first = pl.concat(parts).sort(
+        "first", "second", "n_inliers", descending=[False, False, True]
+    )
     return best_first.unique(["first", "second"], keep="first", maintain_order=True)
 
 
@@ -256,38 +258,41 @@ def _describe_all(
     return Aside(DescribedPictures(paths), np.arange(n_images))
 
 
-def _index(
-    pictures: _Pictures, n_images: int, pool: ThreadPoolExecutor, progress: ShowProgress
-) -> IndexedFeatures:
+def _quantise(
+    aside: Aside, n_images: int, folder: Path, pool: ThreadPoolExecutor, progress: ShowProgress
+) -> QuantisedFeatures:
     """Quantise the features of all pictures by each vocabulary."""
+
+    def features(row: int) -> Features:
+        return aside.described[int(aside.numbers[row])].features
+
     sampled = np.unique(np.linspace(0, n_images - 1, N_SAMPLED).astype(int)).tolist()
-    sample = np.concatenate([found.descriptors for found in pool.map(pictures.features, sampled)])
+    sample = np.concatenate([found.descriptors for found in pool.map(features, sampled)])
     n_features = round(len(sample) / len(sampled) * n_images)
     seeds = range(N_VOCABULARIES) if len(sample) else ()
     vocabularies = [learn_vocabulary(sample, n_features=n_features, seed=seed) for seed in seeds]
 
-    def describe_some(start: int) -> tuple[NDArray, NDArray, NDArray, list[Words]]:
-        rows = np.arange(start, min(start + CHUNK, n_images), dtype=np.int32)
-        found = [pictures.features(row) for row in rows.tolist()]
+    def quantise_some(start: int) -> tuple[Places, list[Words]]:
+        rows = range(start, min(start + CHUNK, n_images))
+        found = [features(row) for row in rows]
+        sizes = [len(one) for one in found]
         descriptors = np.concatenate([one.descriptors for one in found])
-        return (
-            np.repeat(rows, [len(one) for one in found]),
+        places = Places(
+            np.repeat(np.array(rows, np.int32), sizes),
+            np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             np.concatenate([one.angles for one in found]),
             np.log2(np.concatenate([one.sizes for one in found])),
-            [vocabulary.quantise(descriptors) for vocabulary in vocabularies],
         )
+        return places, [vocabulary.quantise(descriptors) for vocabulary in vocabularies]
 
-    parts = []
-    for part in pool.map(describe_some, range(0, n_images, CHUNK)):
-        parts.append(part)
-        progress(Progress("indexing features", min(len(parts) * CHUNK, n_images), n_images))
-    images, angles, octaves, words = zip(*parts, strict=True)
-    return IndexedFeatures(
-        np.concatenate(images),
-        np.concatenate(angles),
-        np.concatenate(octaves),
-        tuple(joined(of_one) for of_one in zip(*words, strict=True)),
-    )
+    with QuantisedFeatures(folder, len(vocabularies)) as quantised:
+        for first in range(0, n_images, PART_IMAGES):  # so that few wait for the disk
+            starts = range(first, min(first + PART_IMAGES, n_images), CHUNK)
+            for start, (places, words) in zip(starts, pool.map(quantise_some, starts), strict=True):
+                quantised.add(places, words)
+                progress(Progress("indexing features", min(start + CHUNK, n_images), n_images))
+    release_freed_memory()
+    return quantised
 
 
 def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> tuple | None:

@@ -9,8 +9,7 @@ one: the mirrored picture then has the same words with the two halves changed ov
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +103,6 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int, seed: i
 def _likeness(halves: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what is the higher, the nearer a half (rows) is to a centroid (columns)."""
     return halves @ centroids.T - (centroids**2).sum(axis=1) / 2
-
-
-def joined(parts: Sequence[Words]) -> Words:
-    """Join the words of several runs of features, in their order."""
-    return Words(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Words)))
 
 
 def _halves(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
