@@ -118,12 +118,13 @@ def watch(what: str, folder: str, *more: str) -> dict:
             status = Path(f"/proc/{process.pid}/status").read_text()
         except OSError:
             break
-        memory = {line.split(":")[0]: line.split()[1] for line in status.splitlines()}
+        lines = [line.split() for line in status.splitlines() if line.endswith(" kB")]
+        memory = {line[0].rstrip(":"): int(line[1]) for line in lines}
         if "RssAnon" not in memory:  # it has just ended
             break
-        anonymous = 1024 * int(memory["RssAnon"])
+        anonymous = 1024 * memory["RssAnon"]
         peaks["anonymous"] = max(peaks["anonymous"], anonymous)
-        peaks["resident"] = max(peaks["resident"], 1024 * int(memory["VmHWM"]))
+        peaks["resident"] = max(peaks["resident"], 1024 * memory["VmHWM"])
         stage = stage_file.read_text() if stage_file.is_file() else "index"
         stages[stage] = max(stages.get(stage, 0), anonymous // 1_000_000)
         if time.perf_counter() - looked > 1:

@@ -30,7 +30,7 @@ from diascope.data.window import Windows
 from diascope.errors import ImageError, SourceError
 from diascope.system.environment import release_freed_memory
 
-PART_IMAGES = 4096
+PART_IMAGES = 2048  # whose features are in memory until they are written: 43 KB each at most
 CHUNK = 256  # images inspected between two reports of progress
 SCHEMA = {
     "sha256": pl.String,

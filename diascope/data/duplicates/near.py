@@ -43,7 +43,7 @@ from diascope.system.spill import spill_folder
 N_SAMPLED = 1000  # pictures that the vocabularies are learned from
 N_VOCABULARIES = 2  # what one of them parts, the other may not
 CHUNK = 64  # pictures or pairs between two reports of progress
-PART_IMAGES = 4096  # pictures whose features are in memory before they are set aside
+PART_IMAGES = 2048  # pictures whose features are in memory before they are set aside
 KEPT_BYTES = 1 << 26  # of the features, and as many of the flattened pictures, that were used last
 
 # The more places lie on one transform, the less the pictures need to agree, and the other way

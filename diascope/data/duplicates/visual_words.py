@@ -44,15 +44,15 @@ class Vocabulary:
 
     def quantise(self, descriptors: NDArray[np.uint8]) -> Words:
         """Quantise descriptors, uint8 (F, 128)."""
-        halves = _halves(descriptors)
         shape = (len(descriptors), 2)
         nearest, second = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
         bits, second_bits = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
         sides = self.centroids @ self.directions
-        for side in (0, 1):
-            for start in range(0, len(descriptors), CHUNK):
-                part = slice(start, start + CHUNK)
-                half = halves[part, side]
+        for start in range(0, len(descriptors), CHUNK):
+            part = slice(start, start + CHUNK)
+            halves = _halves(descriptors[part])
+            for side in (0, 1):
+                half = halves[:, side]
                 likeness = _likeness(half, self.centroids)
                 rows = np.arange(len(half))
                 best = likeness.argmax(axis=1)
@@ -80,8 +80,8 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int, seed: i
         Other seeds give other centroids and directions.
     """
     rng = np.random.default_rng(seed)
-    halves = _halves(descriptors).reshape(-1, 64)
-    halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
+    chosen = rng.permutation(2 * len(descriptors))[:TRAINING_HALVES]
+    halves = _halves(descriptors[chosen // 2])[np.arange(len(chosen)), chosen % 2]
     halves = halves[np.sort(np.unique(halves, axis=0, return_index=True)[1])]
     n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
     n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
