@@ -111,19 +111,19 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         content = content_facts(spec, path, table, n_found=n_usable + len(rejected))
         if source is None and spec.sources:
             check_download(spec, content, n_usable)
-        table = rows_to_split(table, mode)
-        near = None
         if inspected.features is not None:
-            numbers = pl.Series(NUMBER, inspected.features.numbers)
-            numbers = inspected.table.select("image_id").with_columns(numbers)
+            table = table.with_columns(pl.Series(NUMBER, inspected.features.numbers))
+        table, near = rows_to_split(table, mode), None
+        if inspected.features is not None:
             near = near_pairs(
                 files,
-                table.join(numbers, on="image_id", maintain_order="left"),
+                table,
                 inspected.decoding,
                 described=inspected.features.paths,
                 spill=spill,
                 progress=progress,
             )
+            table = table.drop(NUMBER)
     known = known_pairs(table, spec.known_pairs() if spec.known_pairs else None)
     pairs = list_pairs(table, near, known.pairs)
     table, duplicates = join_duplicates(

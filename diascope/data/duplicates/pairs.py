@@ -50,8 +50,10 @@ def near_pairs(
     DataFrame
         ``image_id, other_id`` and the numbers of `find_near_duplicates`.
     """
-    rows = table.drop_nulls("pixel_digest").sort("image_id")
-    rows = rows.unique("pixel_digest", keep="first", maintain_order=True)
+    columns = ["image_id", "path", "group", "sha256", "pixel_digest"]
+    rows = table.select(*columns, *([NUMBER] if described else []))
+    rows = rows.drop_nulls("pixel_digest").sort("image_id")
+    rows = rows.unique("pixel_digest", keep="first", maintain_order=True).drop("pixel_digest")
     pictures = Pictures(files, rows, decoding)
     groups = rows["group"].rank("dense").to_numpy()
     aside = None
@@ -70,7 +72,8 @@ def near_pairs(
 
 def equal_pairs(table: pl.DataFrame) -> pl.DataFrame:
     """Pair each picture that has equal ones with the first of them: ``image_id, other_id``."""
-    pictures = table.drop_nulls("pixel_digest").sort("image_id")
+    pictures = table.select("image_id", "pixel_digest").drop_nulls()
+    pictures = pictures.filter(pl.col("pixel_digest").is_duplicated()).sort("image_id")
     first = pl.col("image_id").first().over("pixel_digest")
     pairs = pictures.select(first.alias("image_id"), pl.col("image_id").alias("other_id"))
     return pairs.filter(pl.col("image_id") != pl.col("other_id"))
@@ -96,6 +99,8 @@ def list_pairs(
     if near is not None or known.height:
         pairs = pl.concat([pairs, _near_and_known(near, known)], how="diagonal")
     of_image = table.select("image_id", "label", "group")
+    named = pl.concat([pairs["image_id"], pairs["other_id"].alias("image_id")]).unique()
+    of_image = of_image.filter(pl.col("image_id").is_in(named.implode()))
     pairs = pairs.join(of_image, on="image_id", how="left", maintain_order="left")
     other = of_image.rename(
         {"image_id": "other_id", "label": "other_label", "group": "other_group"}
