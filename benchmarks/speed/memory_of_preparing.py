@@ -133,7 +133,7 @@ def watch(what: str, folder: str, *more: str) -> dict:
         anonymous = 1024 * memory["RssAnon"]
         peaks["anonymous"] = max(peaks["anonymous"], anonymous)
         peaks["resident"] = max(peaks["resident"], 1024 * memory["VmHWM"])
-        stage = stage_file.read_text() if stage_file.is_file() else "index"
+        stage = (stage_file.read_text() if stage_file.is_file() else "") or "index"
         stages[stage] = max(stages.get(stage, 0), anonymous // 1_000_000)
         if time.perf_counter() - looked > 1:
             looked = time.perf_counter()
