@@ -32,13 +32,14 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from drawn.planted_pairs import KINDS, plant
 
-from diascope.data.duplicates import candidates, visual_words
+from diascope.data.duplicates import candidates, inverted_index, visual_words, votes
 from diascope.data.duplicates import near as near_duplicates
 from diascope.data.duplicates.candidates import propose
 from diascope.data.duplicates.near import (
     SUFFICIENT,
-    _index,
+    _describe_all,
     _Pictures,
+    _quantise,
     _verify,
     find_near_duplicates,
 )
@@ -49,12 +50,13 @@ from diascope.data.sources.folder import open_files
 from diascope.steps.prepare import prepare
 from diascope.system.plugins import find
 from diascope.system.progress import Progress, silent
+from diascope.system.spill import spill_folder
 
 FOLDERS = {"ham10000": "ham10000", "malaria": "malaria", "breast_idc": "idc"}
 N_BASE, N_A_KIND, MIN_SIDE_PX = 2000, 50, 40
 N_PATCHES = 277_524
 N_LESIONS = 400
-SEARCH = (candidates, near_duplicates, visual_words)
+SEARCH = (candidates, inverted_index, near_duplicates, visual_words, votes)
 TILE_PX = (112, 84)
 DOCUMENT = Path(__file__).with_suffix(".md")
 COLUMNS = 8  # of its table, before the two that `joined` writes
@@ -133,11 +135,19 @@ def lesions() -> None:
 def proposals(*settings: str) -> None:
     """Print which fraction of the pairs of one lesion that the comparison accepts is proposed."""
     published = {name for pair in _published("ham10000") for name in pair}
-    with open_files(real_data() / "ham10000") as files, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        open_files(real_data() / "ham10000") as files,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        spill_folder("proposals") as spill,
+    ):
         table = find("datasets", "ham10000").index(files).sort("image_id")
         paths = table["path"].to_list()
-        pictures = _Pictures(lambda row: decode_image(files.read(paths[row])), range(len(paths)))
-        list(pool.map(pictures.features, range(len(paths))))
+
+        def read(row: int):
+            return decode_image(files.read(paths[row]))
+
+        aside = _describe_all(read, len(paths), spill, pool, silent)
+        pictures = _Pictures(read, aside)
         rows = table.with_row_index("row").filter(~pl.col("image_id").is_in(published))
         lesions_of = rows.group_by("group", maintain_order=True).agg("row")["row"].to_list()
         pairs = [pair for lesion in lesions_of for pair in combinations(lesion, 2)]
@@ -148,9 +158,8 @@ def proposals(*settings: str) -> None:
         for setting in settings or ("now",):
             started = time.perf_counter()
             with _changed(setting):
-                proposed = propose(
-                    _index(pictures, pool, silent), np.arange(len(paths)), n_threads=2
-                )
+                quantised = _quantise(aside, len(paths), spill, pool, silent)
+                proposed = propose(quantised, np.arange(len(paths)), n_threads=2)
             seconds = time.perf_counter() - started
             ends = set(map(tuple, proposed[:, :2].tolist()))
             few = [pair[:2] in ends for pair in accepted if pair[2] < SUFFICIENT[0].inliers]

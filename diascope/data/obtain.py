@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,8 @@ from diascope.data.spec import DatasetSpec
 from diascope.errors import SourceError
 from diascope.system.environment import dataset_folder
 from diascope.system.progress import Progress, ShowProgress
+
+SLICE = 4096  # lines digested at a time
 
 
 def obtain(spec: DatasetSpec, *, seed: int, progress: ShowProgress) -> Path:
@@ -95,15 +97,19 @@ def content_digests(table: pl.DataFrame) -> tuple[str, str]:
         SHA-256 over the lines ``<sha256>  <folder>/<name>\n``, where folder and name are the last
         two parts of the path; sorted by folder and name, and sorted by name alone.
     """
-    lines = []
-    for path, sha256 in table.select("path", "sha256").iter_rows():
-        folder, name = PurePosixPath("/", path).parts[-2:]
-        lines.append((folder, name, f"{sha256}  {folder}/{name}\n"))
+    last_two = pl.col("path").str.extract_groups(r"(?:^|(?<folder>[^/]*)/)(?<name>[^/]*)$")
+    files = table.select("sha256", last_two.alias("parts")).unnest("parts")
+    files = files.with_columns(pl.col("folder").replace("", None).fill_null("/"))
+    files = files.sort("folder", "name", "sha256")
 
-    def digest(order: Iterable[tuple[str, str, str]]) -> str:
-        return hashlib.sha256("".join(line for *_, line in order).encode()).hexdigest()
+    def digest(lines: pl.DataFrame) -> str:
+        found = hashlib.sha256()
+        for part in lines.iter_slices(SLICE):
+            text = pl.format("{}  {}/{}\n", "sha256", "folder", "name")
+            found.update("".join(part.select(text).to_series()).encode())
+        return found.hexdigest()
 
-    return digest(sorted(lines)), digest(sorted(lines, key=lambda line: (line[1], line[0])))
+    return digest(files), digest(files.sort("name", "folder", maintain_order=True))
 
 
 def check_download(spec: DatasetSpec, content: Mapping[str, Any], n_images: int) -> None:

@@ -25,8 +25,7 @@ class Pictures:
 
     def __init__(self, files: FileTree, manifest: pl.DataFrame, decoding: Decoding) -> None:
         self.files, self.decoding = files, decoding
-        self.paths: list[str] = manifest["path"].to_list()
-        self.sha256s: list[str] = manifest["sha256"].to_list()
+        self.paths, self.sha256s = manifest["path"], manifest["sha256"]  # no lists: there are many
 
     def of(self, manifest: pl.DataFrame) -> Self:
         """Return the images of other rows of the same data set."""

@@ -56,7 +56,7 @@ def save_table(table: pl.DataFrame, path: Path) -> str:
     """Write a table, such as a manifest, as Parquet; return the SHA-256 of the file."""
     content = io.BytesIO()
     table.write_parquet(content)
-    return file_digest(write_bytes(path, content.getvalue()))
+    return file_digest(write_bytes(path, content.getbuffer()))
 
 
 def read_table(content: bytes, *, where: Path, fix: str) -> pl.DataFrame:

@@ -120,7 +120,7 @@ def file_digest(path: Path, kind: str = "sha256") -> str:
         return hashlib.file_digest(handle, kind).hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes | memoryview) -> Path:
     """Write ``content`` to ``path`` atomically and return the path."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

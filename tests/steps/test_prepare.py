@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from diascope.cli.screen.data import describe_fingerprint
+from diascope.data import inspect
+from diascope.data.duplicates import inverted_index, near, votes
 from diascope.data.manifest import SPLITS
 from diascope.data.prepared import load_prepared
 from diascope.errors import DataError, SettingsError, SourceError, UnknownNameError
@@ -246,3 +248,30 @@ def test_the_seed_moves_the_split(cells):
         tuple(prepare("malaria", source=cells, seed=seed).manifest["split"]) for seed in range(4)
     }
     assert len(splits) > 1
+
+
+def test_nothing_that_was_spilled_is_left_and_a_full_disk_is_one_message(cells, home):
+    import resource
+
+    prepare("malaria", source=cells)
+    assert list((home / "spill").iterdir()) == []
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(SourceError, match="could not be written"):
+            prepare("malaria", source=cells)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list((home / "spill").iterdir()) == []
+
+
+def test_parts_of_any_size_give_the_same_files(cells, home, monkeypatch):
+    def prepared_bytes() -> list[bytes]:
+        folder = prepare("malaria", source=cells).save()
+        return [path.read_bytes() for path in sorted(folder.glob("*.*"))]
+
+    whole = prepared_bytes()
+    few = ((inspect, "PART_IMAGES", 5), (near, "PART_IMAGES", 3), (votes, "N_HELD", 50))
+    for module, name, number in (*few, (inverted_index, "N_INDEXED", 40)):
+        monkeypatch.setattr(module, name, number)
+    assert prepared_bytes() == whole

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import polars as pl
 
 from diascope.data.duplicates.described import DescribedPictures
 from diascope.data.duplicates.known import NONE
-from diascope.data.duplicates.near import NUMBERS, find_near_duplicates
+from diascope.data.duplicates.near import NUMBERS, Aside, find_near_duplicates
 from diascope.data.image import Decoding
 from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import FileTree
 from diascope.system.progress import ShowProgress, silent
+
+NUMBER = "described_number"
 
 
 def near_pairs(
@@ -18,7 +23,8 @@ def near_pairs(
     table: pl.DataFrame,
     decoding: Decoding,
     *,
-    described: DescribedPictures | None = None,
+    described: Sequence[Path] = (),
+    spill: Path | None = None,
     progress: ShowProgress = silent,
 ) -> pl.DataFrame:
     """Find the pairs of nearly equal pictures that are of different groups.
@@ -30,23 +36,31 @@ def near_pairs(
     files : FileTree
         Where the paths are read from.
     table : DataFrame
-        With ``image_id, path, group, sha256, pixel_digest``.
+        With ``image_id, path, group, sha256, pixel_digest``; where the pictures were described
+        before, `NUMBER`: which one of the pictures of these files each is.
     decoding : Decoding
         How files become pixels.
-    described : DescribedPictures, optional
-        What was kept of pictures by their paths, when they were decoded before.
+    described : sequence of Path
+        The files with the features of the pictures, where they were described before.
+    spill : path, optional
+        A folder for what does not fit into memory.
 
     Returns
     -------
     DataFrame
         ``image_id, other_id`` and the numbers of `find_near_duplicates`.
     """
-    rows = table.drop_nulls("pixel_digest").sort("image_id")
-    rows = rows.unique("pixel_digest", keep="first", maintain_order=True)
+    columns = ["image_id", "path", "group", "sha256", "pixel_digest"]
+    rows = table.select(*columns, *([NUMBER] if described else []))
+    rows = rows.drop_nulls("pixel_digest").sort("image_id")
+    rows = rows.unique("pixel_digest", keep="first", maintain_order=True).drop("pixel_digest")
     pictures = Pictures(files, rows, decoding)
     groups = rows["group"].rank("dense").to_numpy()
+    aside = None
+    if described:
+        aside = Aside(DescribedPictures(described), rows[NUMBER].to_numpy())
     found = find_near_duplicates(
-        pictures.__getitem__, groups, keys=pictures.paths, described=described, progress=progress
+        pictures.__getitem__, groups, aside=aside, spill=spill, progress=progress
     )
     ids = rows["image_id"]
     return found.select(
@@ -58,7 +72,8 @@ def near_pairs(
 
 def equal_pairs(table: pl.DataFrame) -> pl.DataFrame:
     """Pair each picture that has equal ones with the first of them: ``image_id, other_id``."""
-    pictures = table.drop_nulls("pixel_digest").sort("image_id")
+    pictures = table.select("image_id", "pixel_digest").drop_nulls()
+    pictures = pictures.filter(pl.col("pixel_digest").is_duplicated()).sort("image_id")
     first = pl.col("image_id").first().over("pixel_digest")
     pairs = pictures.select(first.alias("image_id"), pl.col("image_id").alias("other_id"))
     return pairs.filter(pl.col("image_id") != pl.col("other_id"))
@@ -84,6 +99,8 @@ def list_pairs(
     if near is not None or known.height:
         pairs = pl.concat([pairs, _near_and_known(near, known)], how="diagonal")
     of_image = table.select("image_id", "label", "group")
+    named = pl.concat([pairs["image_id"], pairs["other_id"].alias("image_id")]).unique()
+    of_image = of_image.filter(pl.col("image_id").is_in(named.implode()))
     pairs = pairs.join(of_image, on="image_id", how="left", maintain_order="left")
     other = of_image.rename(
         {"image_id": "other_id", "label": "other_label", "group": "other_group"}

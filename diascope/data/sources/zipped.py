@@ -20,9 +20,12 @@ import struct
 import threading
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from diascope.data.formats import FIRST_BYTES
 from diascope.data.sources.reading import check_file_size, unreadable
@@ -51,6 +54,11 @@ class Member(NamedTuple):
     is_deflated: bool
 
 
+MEMBER = np.dtype(
+    [("offset", "i8"), ("packed", "i8"), ("bytes", "i8"), ("crc", "u4"), ("deflated", "?")]
+)
+
+
 class ZipFiles(FileTree):
     """The members of a ZIP archive, read in place; see `members` for the errors."""
 
@@ -67,11 +75,17 @@ class ZipFiles(FileTree):
             self._handle.close()
             raise
         self.hidden = {name: 1 for name in listed if any(map(is_skipped, name.split("/")))}
-        self._members = {name: member for name, member in listed.items() if name not in self.hidden}
+        names = sorted(name for name in listed if name not in self.hidden)
+        # A sorted list and an array: a quarter of the memory of objects in a dictionary. New names,
+        # as the old ones would keep the memory of all that was made while the list was read.
+        self._members = np.fromiter((listed[name] for name in names), MEMBER, len(names))
+        joined = "\0".join(names)
+        del listed, names
+        self._names = joined.split("\0") if joined else []
 
     def names(self) -> list[str]:
         """Return the names of all members, sorted."""
-        return sorted(self._members)
+        return list(self._names)
 
     def size(self, name: str) -> int:
         """Return the size of a member in bytes; ``SourceError`` if there is none of that name."""
@@ -135,10 +149,10 @@ class ZipFiles(FileTree):
         self._handle.close()
 
     def _member(self, name: str) -> Member:
-        try:
-            return self._members[name]
-        except KeyError:
-            raise SourceError(f"There is no file named {name!r}.", where=self.root) from None
+        place = bisect_left(self._names, name)
+        if place == len(self._names) or self._names[place] != name:
+            raise SourceError(f"There is no file named {name!r}.", where=self.root)
+        return Member(*self._members[place].item())
 
     def _damaged(self, name: str) -> SourceError:
         return SourceError(

@@ -230,7 +230,7 @@ def _by_group(
             fix="Add images of other groups, or leave these classes out.",
         )
     labels = label_indices(table, classes).to_numpy()
-    groups = table["group"].to_numpy().astype(str)
+    groups = table["group"].rank("dense").to_numpy()  # in the order of their names
     return split_groups(labels, groups, fractions=fractions, seed=seed)
 
 

@@ -18,7 +18,7 @@ EFFORT = 20_000  # placements tried in all: many restarts for few groups, one fo
 
 def split_groups(
     labels: NDArray[np.integer],
-    groups: NDArray[np.str_],
+    groups: NDArray[np.str_] | NDArray[np.integer],
     *,
     fractions: Sequence[float],
     seed: int,
@@ -32,7 +32,8 @@ def split_groups(
     ----------
     labels : int (N,)
         Class indices.
-    groups : str (N,)
+    groups : str or int (N,)
+        Of numbers, those in the order of the names give the same split as the names.
     fractions : sequence of float (P,)
         Of the images in each part; they sum to 1.
     seed : int
