@@ -165,7 +165,7 @@ def _train_networks(run: Run, ranks: Ranks, progress: ShowProgress) -> None:
     """Train the networks that are not trained yet."""
     plan, manifest = run.plan, run.manifest
     settle(plan, n_ranks_here=ranks.n_local)
-    with open_files(Path(run.fingerprint["source"])) as files:
+    with open_files(run.fingerprint["source"]) as files:
         images = pack_images(files, manifest, plan.pixels, home=home(), progress=progress)
     columns = split_columns(plan.folds)
     for fold, (column, folder) in enumerate(zip(columns, run.network_folders, strict=True)):

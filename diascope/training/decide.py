@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 import torch
@@ -162,7 +161,7 @@ def _fit_to_time(
     plan: Plan, minutes: float, prepared: Prepared, table: pl.DataFrame, progress: ShowProgress
 ) -> Plan:
     """Return the plan with a training that takes so many minutes on this machine."""
-    with open_files(Path(prepared.fingerprint["source"])) as files:
+    with open_files(prepared.fingerprint["source"]) as files:
         images = pack_images(files, table, plan.pixels, home=home(), progress=progress)
     settle(plan)
     progress(Progress("measuring the speed", 0, None))

@@ -147,7 +147,7 @@ def run_trial(
     folder.mkdir(parents=True)
     values: list[float] = []
     try:
-        with open_files(Path(prepared.fingerprint["source"])) as files:
+        with open_files(prepared.fingerprint["source"]) as files:
             images = pack_images(
                 files, validation.table, plan.pixels, home=home(), progress=progress
             )

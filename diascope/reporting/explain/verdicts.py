@@ -141,7 +141,7 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     rows = rows_to_test(manifest, classes)
     table = manifest[rows]
     found: dict[int, NDArray[np.uint8]] = {}
-    with suppress(SourceError), open_files(Path(run.fingerprint["source"])) as files:
+    with suppress(SourceError), open_files(run.fingerprint["source"]) as files:
         pictures = Pictures(files, table, pixels.decoding)
         for number in range(len(rows)):
             with suppress(SourceError, ImageError):
