@@ -42,7 +42,6 @@ from diascope.data.manifest import SPLITS, images_digest
 from diascope.data.pack import pack_images
 from diascope.data.pixels import Pixels
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
-from diascope.data.sources.folder import open_files
 from diascope.data.splits.assign import independence_warnings
 from diascope.errors import SettingsError
 from diascope.system.environment import home
@@ -230,8 +229,7 @@ def read_images(
     source: Place, manifest: pl.DataFrame, pixels: Pixels, progress: ShowProgress
 ) -> NDArray[np.uint8]:
     """Read every image of a manifest as a network is to see it: uint8 (N, S, S, 3), 0-255."""
-    with open_files(source) as files:
-        return pack_images(files, manifest, pixels, home=home(), progress=progress)
+    return pack_images(source, manifest, pixels, home=home(), progress=progress)
 
 
 def record_look(sha256s: Sequence[str], *, folder: Path, weights: str) -> Openings:

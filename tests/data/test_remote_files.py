@@ -22,6 +22,11 @@ from diascope.system.places import fixed_place, is_address, place_of, shown
 from diascope.system.remote import Store, open_store
 from tests.drawn.object_store import BUCKET, local_store, upload
 
+CODES = {
+    **{"skewed": "RequestTimeTooSkewed", "denied": "AccessDenied", "expired": "ExpiredToken"},
+    **{"unknown-key": "InvalidAccessKeyId", "unsigned": "SignatureDoesNotMatch"},
+    **{"busy": "SlowDown", "moved": "PermanentRedirect", "strange": "MalformedThing"},
+}
 HOSTILE = {"../evil.png": b"1", "a//b.png": b"2", "a/./c.png": b"3", "a/x\\y.png": b"4"}
 
 
@@ -101,6 +106,12 @@ def test_archives_in_a_store_are_read_as_those_in_a_folder(in_memory, tmp_path):
             assert there.read_start(name, 3) == here.read_start(name, 3)
 
 
+def test_a_folder_in_a_store_is_prepared_by_a_table(tmp_path):
+    with pytest.raises(SettingsError, match="without a table") as raised:
+        prepare("s3://bucket/cells")
+    assert "--source s3://BUCKET/FOLDER" in str(raised.value)
+
+
 @pytest.mark.slow
 def test_images_in_an_object_store_are_those_of_a_folder(
     trained, cells, tmp_path, monkeypatch, home
@@ -152,14 +163,13 @@ def exit_code(words):
     return ended.value.code or 0
 
 
-class _Skewed(BaseHTTPRequestHandler):
-    """Answers as S3 does where the clock of the client is wrong."""
+class _Refusing(BaseHTTPRequestHandler):
+    """Answers as S3 does where it refuses, with the code that is in the name of the bucket."""
 
     def do_GET(self):
-        body = (
-            b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code><Message>no</Message>'
-            b"</Error>"
-        )
+        code = CODES[self.path.partition("?")[0].strip("/")]
+        body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'
+        body = body.encode()
         self.send_response(403)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -193,10 +203,15 @@ def test_what_an_object_store_refuses_is_one_message(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", "nonsense")
             assert "not an address" in refused(f"s3://{BUCKET}/cells")
-        server = HTTPServer(("127.0.0.1", 0), _Skewed)
+        server = HTTPServer(("127.0.0.1", 0), _Refusing)
         Thread(target=server.serve_forever, daemon=True).start()
         with monkeypatch.context() as patch:
             patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-            assert "clock" in refused(f"s3://{BUCKET}/cells")
+            assert "the clock of this machine is wrong" in refused("s3://skewed/cells")
+            for bucket in ("unknown-key", "unsigned", "denied", "expired"):
+                assert "refuses these credentials" in refused(f"s3://{bucket}/cells")
+            assert "too busy" in refused("s3://busy/cells")
+            assert "another region" in refused("s3://moved/cells")
+            assert "(MalformedThing)" in refused("s3://strange/cells")
         server.shutdown()
         server.server_close()

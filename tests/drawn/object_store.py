@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,7 @@ def local_store(patch: pytest.MonkeyPatch) -> Iterator[Any]:
     boto3 = pytest.importorskip("boto3", reason="needs boto3, which moto brings")
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         patch.delenv(name)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request
     with contextlib.redirect_stdout(io.StringIO()):
         server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
