@@ -153,13 +153,18 @@ class ShardedImages(ABC):
         elif rows.dtype.kind not in "iu":
             raise IndexError(f"images are chosen by whole numbers, not by {rows.dtype}")
         flat = rows.reshape(-1).astype(np.int64)
-        if flat.size and not (-len(self) <= flat.min() and flat.max() < len(self)):
-            raise IndexError(f"there are {len(self)} images, and row {_outside(flat, len(self))}")
-        flat[flat < 0] += len(self)
+        low, high = (int(flat.min()), int(flat.max())) if flat.size else (0, -1)
+        if low < -len(self) or high >= len(self):
+            outside = high if high >= len(self) else low
+            raise IndexError(f"there are {len(self)} images, and no row {outside}")
+        if low < 0:
+            flat[flat < 0] += len(self)
         if rows.ndim == 0:
             return self._run(int(flat[0]), int(flat[0]) + 1)[0]
-        if len(flat) > 1 and flat[-1] - flat[0] == len(flat) - 1 and (np.diff(flat) == 1).all():
-            return np.array(self._run(int(flat[0]), int(flat[-1]) + 1))
+        is_run = len(flat) > 1 and high - low == len(flat) - 1 and low >= 0
+        if is_run and (flat[1:] - flat[:-1] == 1).all():
+            found = self._run(int(flat[0]), int(flat[-1]) + 1)
+            return found if found.flags.writeable else found.copy()
         return self._read(flat).reshape(*rows.shape, *self._layout.row_shape)
 
     @abstractmethod
@@ -169,10 +174,6 @@ class ShardedImages(ABC):
     @abstractmethod
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return rows in any order, in an array of its own."""
-
-
-def _outside(rows: NDArray[np.int64], n_rows: int) -> int:
-    return int(rows[(rows < -n_rows) | (rows >= n_rows)][0])
 
 
 class MappedShards(ShardedImages):
@@ -185,23 +186,29 @@ class MappedShards(ShardedImages):
 
     def _opened(self, shard: int) -> NDArray[np.uint8]:
         mapped = np.load(self._folder / shard_name(shard), mmap_mode="r")
-        return mapped.view(np.ndarray).reshape(len(mapped), -1)  # without the cost of a subclass
+        return mapped.view(np.ndarray).reshape(-1)  # without the cost of a subclass
 
     def _run(self, start: int, end: int) -> NDArray[np.uint8]:
-        size = self._layout.rows_a_shard
+        size, n_bytes = self._layout.rows_a_shard, self._layout.row_bytes
         parts = []
         while start < end:
             shard, first = divmod(start, size)
             last = min(end - shard * size, size)
-            parts.append(self._map(shard)[first:last])
+            parts.append(self._map(shard)[first * n_bytes : last * n_bytes])
             start = shard * size + last
         found = parts[0] if len(parts) == 1 else np.concatenate(parts or [self._map(0)[:0]])
         return found.reshape(-1, *self._layout.row_shape)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        images = np.empty((len(rows), self._layout.row_bytes), np.uint8)
-        shards, within = np.divmod(rows, self._layout.rows_a_shard)
-        maps = {shard: self._map(shard) for shard in np.unique(shards).tolist()}
-        for number, (shard, row) in enumerate(zip(shards.tolist(), within.tolist(), strict=True)):
-            images[number] = maps[shard][row]
-        return images.reshape(-1, *self._layout.row_shape)
+        n_bytes = self._layout.row_bytes
+        shards, starts = np.divmod(rows, self._layout.rows_a_shard)
+        starts *= n_bytes
+        maps = {shard: memoryview(self._map(shard)) for shard in np.unique(shards).tolist()}
+        # joining views costs less a row than indexing arrays does
+        images = bytearray().join(
+            [
+                maps[shard][start : start + n_bytes]
+                for shard, start in zip(shards.tolist(), starts.tolist(), strict=True)
+            ]
+        )
+        return np.frombuffer(images, np.uint8).reshape(-1, *self._layout.row_shape)

@@ -93,6 +93,7 @@ def check_is_as_an_array(images, whole):
             images[index]
     with pytest.raises(IndexError):
         images[..., 0]
+    assert all(images[rows].flags.writeable for rows in ([5, 2], [1, 2], [9, 10], [3]))
     assert np.array_equal(np.asarray(images), whole)
     assert np.array_equal(np.stack(list(images)), whole)
     rows = np.array([4, 44, 4])
