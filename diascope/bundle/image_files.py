@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -29,7 +29,10 @@ from diascope.data.sources.dicom import (
 from diascope.data.sources.folder import open_files
 from diascope.data.sources.listing import NotTaken, describe_not_taken, list_images, not_taken
 from diascope.data.sources.reading import read_file
+from diascope.data.sources.remote import read_object
 from diascope.errors import ImageError, SourceError
+from diascope.system.places import Place, place_of, shown
+from diascope.system.remote import open_store
 from diascope.system.words import counted, printable
 
 N_DECODERS = min(8, os.cpu_count() or 1)  # each may take the memory of a file of the largest kind
@@ -40,15 +43,16 @@ Decode = Callable[[bytes, Pixels], NDArray[np.uint8]]  # uint8 (S, S, 3); `Image
 
 
 def list_image_files(
-    paths: list[Path], opened: ExitStack, *, frames: Frames = "all"
+    paths: Sequence[Path | str], opened: ExitStack, *, frames: Frames = "all"
 ) -> tuple[list[ImageFile], list[NotTaken]]:
     """List what is to be read, each file once, and what is left.
 
     Parameters
     ----------
-    paths : list of Path
+    paths : sequence of path or str
         Images, also single frames, such as ``scan.dcm#frame=3``; folders and ZIP archives, in which
-        every image is taken.
+        every image is taken. Each may be an address such as ``s3://bucket/cells``; a frame of one
+        file may not.
     opened : ExitStack
         Keeps the folders and archives open.
     frames : str
@@ -60,60 +64,106 @@ def list_image_files(
         A path or frame does not exist, there is no image, or the only path cannot be opened. Where
         there are several, a path that cannot be opened is listed, and reading it gives the reason.
     """
-    missing = [str(path) for path in paths if not (path.exists() or _is_frame(path))]
+    places = [place_of(path) for path in paths]
+    missing = [
+        str(place)
+        for place in places
+        if isinstance(place, Path) and not (place.exists() or _is_frame(place))
+    ]
     if missing:
         raise SourceError(f"There is nothing at {', '.join(missing)}.", fix="Check the paths.")
-    images: dict[Path, ImageFile] = {}  # by where they really lie: each once
+    images: dict[Path | str, ImageFile] = {}  # by where they really lie: each once
     left: list[NotTaken] = []
     reader = opened.enter_context(closing(FrameReader()))
-    for path in paths:
-        shown = printable(path.as_posix())
-        if not (path.is_dir() or path.suffix.lower() == ".zip"):
-            listed, others = _of_file(path, shown, reader, frames)
-            images.update({key: image for key, image in listed.items() if key not in images})
-            left += others
-            continue
+    for place in places:
         try:
-            files = opened.enter_context(open_files(path))
+            found, others = _of_place(place, opened, reader, frames)
         except SourceError as error:
-            if len(paths) == 1:
+            if len(places) == 1 or isinstance(place, str) or not _holds_others(place):
                 raise
-            images.setdefault(path.resolve(), (shown, partial(_refuse, error.problem)))
-            continue
-        listed, others = list_images(files)
-        found = choose_frames(listed, frames)
-        left += [*others, *_other_frames(listed, found)]
-        for name in found:
-            image = (f"{shown}/{name}", partial(files.read, name))
-            images.setdefault((path / name).resolve(), image)
-        for name, reason in files.left_out:
-            if has_image_suffix(name) or name.endswith("/"):
-                image = (f"{shown}/{name}", partial(_refuse, f"It is {reason}."))
-                images.setdefault(path.absolute() / name, image)
+            name = printable(place.as_posix())
+            found, others = {place.resolve(): (name, partial(_refuse, error.problem))}, []
+        images.update({key: image for key, image in found.items() if key not in images})
+        left += others
     if not images:
         others = describe_not_taken([one.as_dict() for one in left])
         raise SourceError(
-            f"There is no image in {', '.join(map(str, paths)) or 'nothing'}.",
+            f"There is no image in {', '.join(_said(place) for place in places) or 'nothing'}.",
             where=others or None,
             fix=f"Name image files, or folders with them: {', '.join(IMAGE_KINDS)}.",
         )
     return list(images.values()), left
 
 
+def _said(place: Place) -> str:
+    return shown(place) if isinstance(place, str) else str(place)
+
+
+def _holds_others(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() == ".zip"
+
+
+def _of_place(
+    place: Place, opened: ExitStack, reader: FrameReader, frames: Frames
+) -> tuple[dict[Path | str, ImageFile], list[NotTaken]]:
+    """Return the images in one place by where they lie, and what is not taken."""
+    if isinstance(place, str):
+        address = shown(place).rstrip("/")
+        if has_image_suffix(file_of(address)):
+            store = opened.enter_context(closing(open_store(place)))
+            read = partial(read_object, store)
+            return _of_file(address, printable(address), reader, frames, read)
+        return _of_tree(place, printable(address), opened, frames)
+    name = printable(place.as_posix())
+    if _holds_others(place):
+        return _of_tree(place, name, opened, frames)
+    if _is_frame(place):
+        return _named_frame(place, name, reader), []
+    return _of_file(place, name, reader, frames, partial(read_file, place))
+
+
+def _of_tree(
+    place: Place, name: str, opened: ExitStack, frames: Frames
+) -> tuple[dict[Path | str, ImageFile], list[NotTaken]]:
+    files = opened.enter_context(open_files(place))
+    listed, others = list_images(files)
+    chosen = choose_frames(listed, frames)
+    found: dict[Path | str, ImageFile] = {
+        _key(place, one): (f"{name}/{one}", partial(files.read, one)) for one in chosen
+    }
+    for one, reason in files.left_out:
+        if has_image_suffix(one) or one.endswith("/"):
+            image = (f"{name}/{one}", partial(_refuse, f"It is {reason}."))
+            key = place.absolute() / one if isinstance(place, Path) else _key(place, one)
+            found.setdefault(key, image)
+    return found, [*others, *_other_frames(listed, chosen)]
+
+
+def _key(place: Place, name: str) -> Path | str:
+    return (place / name).resolve() if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
+
+
 def _of_file(
-    path: Path, shown: str, reader: FrameReader, frames: Frames
-) -> tuple[dict[Path, ImageFile], list[NotTaken]]:
-    """Return the images in one file by where they lie, and the frames that were not asked for."""
-    if _is_frame(path):
-        return _named_frame(path, shown, reader), []
-    read = partial(read_file, path)
-    names = frames_in(shown, lambda n_bytes: read_file(path, n_bytes), read)
+    place: Place,
+    shown_name: str,
+    reader: FrameReader,
+    frames: Frames,
+    read: Callable[..., bytes],
+) -> tuple[dict[Path | str, ImageFile], list[NotTaken]]:
+    """Return the images in one file by where they lie, and the frames that were not asked for.
+
+    ``read(n_bytes)`` returns so many of its first bytes, and ``read()`` all.
+    """
+    names = frames_in(shown_name, read, read)
     chosen = choose_frames(names, frames)
-    images, place = {}, path.resolve()
+    images: dict[Path | str, ImageFile] = {}
     for name in chosen:
-        number = frame_of(name) if name != shown else None
-        get = read if number is None else partial(reader.read, str(path), number, read)
-        images[place.with_name(f"{place.name}{name[len(shown) :]}")] = (name, get)
+        number, ending = frame_of(name) if name != shown_name else None, name[len(shown_name) :]
+        get = read if number is None else partial(reader.read, str(place), number, read)
+        resolved = place.resolve() if isinstance(place, Path) else place
+        at = resolved if isinstance(resolved, str) else resolved.name
+        key = f"{at}{ending}"
+        images[resolved.with_name(key) if isinstance(resolved, Path) else key] = (name, get)
     return images, _other_frames(names, chosen)
 
 
@@ -123,13 +173,14 @@ def _is_frame(path: Path) -> bool:
     return file != path.as_posix() and not path.exists() and Path(file).is_file()
 
 
-def _named_frame(path: Path, shown: str, reader: FrameReader) -> dict[Path, ImageFile]:
+def _named_frame(path: Path, shown_name: str, reader: FrameReader) -> dict[Path | str, ImageFile]:
     file = Path(file_of(path.as_posix()))
-    found, _ = _of_file(file, file_of(shown), reader, "all")
-    key = file.resolve().with_name(f"{file.resolve().name}#frame={frame_of(shown)}")
+    found, _ = _of_file(file, file_of(shown_name), reader, "all", partial(read_file, file))
+    number = frame_of(shown_name)
+    key = file.resolve().with_name(f"{file.resolve().name}#frame={number}")
     if key not in found:
         n_frames = counted(len(found), "frame")
-        raise SourceError(f"There is no frame {frame_of(shown)} in {file}: it has {n_frames}.")
+        raise SourceError(f"There is no frame {number} in {file}: it has {n_frames}.")
     return {key: found[key]}
 
 

@@ -15,8 +15,11 @@ from diascope.errors import raise_together
 def predict(
     model: RunOrBundle,
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Images, folders and ZIP archives of images."),
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Images, folders and ZIP archives of images; also s3://BUCKET/FOLDER.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
         "predictions.csv"

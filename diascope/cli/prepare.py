@@ -23,10 +23,12 @@ def prepare(
         ),
     ],
     source: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
+            metavar="PATH",
             help="Files that are already on this machine: an archive, or the folder with the "
-            "archives or the unpacked files. For your own table: the folder with its images."
+            "archives or the unpacked files. For your own table: the folder with its images. Also "
+            "s3://BUCKET/FOLDER.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Your own data: name of the data set.")] = None,
@@ -171,7 +173,7 @@ def prepare(
     print_prepared(prepared)
 
 
-def _own_or_name(data: str, source: Path | None, options: dict[str, Any]) -> Any:
+def _own_or_name(data: str, source: str | None, options: dict[str, Any]) -> Any:
     """Return the user's own images as a data set, or the name of a known one.
 
     At a terminal, a rule that finds the groups is suggested where none was given.

@@ -83,7 +83,8 @@ def write_class_folders(
     """
     check_is_free(folder)
     folder = folder.resolve()
-    if files.root.is_dir() and folder.is_relative_to(files.root.resolve()):
+    source = files.root
+    if isinstance(source, Path) and source.is_dir() and folder.is_relative_to(source.resolve()):
         raise SettingsError(
             "The folder lies within the source, which would then hold every image twice.",
             where=folder,

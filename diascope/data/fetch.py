@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from diascope.data.spec import DatasetSpec, Source
 from diascope.errors import SourceError
 from diascope.system.files import file_digest, write_json
+from diascope.system.places import Place
 
 if TYPE_CHECKING:
     import requests
@@ -280,15 +281,18 @@ def _check_content(source: Source, part: _Part, manual: str) -> None:
         )
 
 
-def is_published(spec: DatasetSpec, path: Path, digests: tuple[str, str]) -> bool | None:
+def is_published(spec: DatasetSpec, path: Place, digests: tuple[str, str]) -> bool | None:
     """Say whether the content is the published one; None where there is nothing to compare with.
 
     Where the publisher gives a checksum of each file and not of the content, the files of the
     publisher's names in the source ``path`` are compared; those of other names cannot be. The
-    ``digests`` are those of `diascope.data.obtain.content_digests`.
+    ``digests`` are those of `diascope.data.obtain.content_digests`. Files of an object store are
+    not compared.
     """
     if spec.content_sha256:
         return spec.content_sha256 in digests
+    if isinstance(path, str):
+        return None
     found = [
         file_digest(file, "md5") == source.md5
         for source in spec.sources

@@ -14,6 +14,7 @@ from diascope.data.fetch import download, is_published
 from diascope.data.spec import DatasetSpec
 from diascope.errors import SourceError
 from diascope.system.environment import dataset_folder
+from diascope.system.places import Place
 from diascope.system.progress import Progress, ShowProgress
 
 SLICE = 4096  # lines digested at a time
@@ -70,7 +71,7 @@ def _drawn(spec: DatasetSpec, seed: int, progress: ShowProgress) -> Path:
 
 
 def content_facts(
-    spec: DatasetSpec, path: Path, table: pl.DataFrame, *, n_found: int
+    spec: DatasetSpec, path: Place, table: pl.DataFrame, *, n_found: int
 ) -> dict[str, Any]:
     """Compare what was found with what is published, for the fingerprint.
 

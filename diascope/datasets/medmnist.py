@@ -92,11 +92,11 @@ def _file_name(name: str, size_px: int) -> str:
 
 def _folder(files: FileTree, names: list[str], file_name: str) -> str:
     """Return what the names of the images of this archive begin with."""
-    if files.root.name == file_name:
+    if Path(files.root).name == file_name:
         return ""
     if any(name.startswith(f"{file_name}/") for name in names):
         return f"{file_name}/"
-    found = {name.partition("/")[0] for name in names} | {files.root.name}
+    found = {name.partition("/")[0] for name in names} | {Path(files.root).name}
     others = sorted(name for name in found if name.endswith(".npz"))
     here = f", but {', '.join(others)}" if others else ""
     raise SourceError(

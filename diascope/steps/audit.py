@@ -85,7 +85,7 @@ def audit(
     images = prepared.manifest.sort("image_id")
     if images.height > most_images:
         images = images.sample(most_images, seed=seed).sort("image_id")
-    with open_files(Path(prepared.fingerprint["source"])) as files:
+    with open_files(prepared.fingerprint["source"]) as files:
         pictures = Pictures(files, images, dataset.decoding)
         measures = measure_images(pictures, progress=progress)
         within = _near_within(prepared, images, measures, pictures, progress)

@@ -246,7 +246,7 @@ def _val_images(run: Run) -> Iterator[Sample]:
     val = table[rows]
     labels = label_indices(val, run.dataset.task.classes).to_numpy()
     chosen = balanced_rows(labels, val["group"].to_list(), MOST_SAMPLES, seed=run.plan.seed)
-    with open_files(Path(run.fingerprint["source"])) as files:
+    with open_files(run.fingerprint["source"]) as files:
         pictures = Pictures(files, val[chosen], run.plan.pixels.decoding)
         for number, path in enumerate(pictures.paths):
             yield Sample(path, pictures[number])

@@ -33,7 +33,7 @@ def folders(data: str, folder: Path | str, *, progress: ShowProgress = silent) -
     """
     check_is_free(Path(folder))
     prepared = load_prepared(dataset_name(data))
-    with open_files(Path(prepared.fingerprint["source"])) as files:
+    with open_files(prepared.fingerprint["source"]) as files:
         return write_class_folders(
             files,
             prepared.manifest,

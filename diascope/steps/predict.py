@@ -79,7 +79,8 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     model : Run or path
         A run or a bundle.
     paths : sequence of path
-        Images; folders and ZIP archives, in which every image is taken.
+        Images; folders and ZIP archives, in which every image is taken; each also as an address
+        such as ``s3://bucket/cells``.
     out : path
         ``.csv``, ``.parquet`` or ``.json``.
     operating_point : str, optional
@@ -141,9 +142,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     known = known_images(model)
     digests: dict[str, str] = {}
     with ExitStack() as opened:
-        images, left = list_image_files(
-            [Path(path) for path in paths], opened, frames=check_frames(frames)
-        )
+        images, left = list_image_files(list(paths), opened, frames=check_frames(frames))
         decode = opened.enter_context(decoders())
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))

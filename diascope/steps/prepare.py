@@ -26,6 +26,7 @@ from diascope.data.spec import DatasetSpec
 from diascope.data.splits.assign import assign_splits, check_fractions, choose_mode, rows_to_split
 from diascope.datasets.own.find import find_dataset
 from diascope.errors import SettingsError
+from diascope.system.places import fixed_place, place_of
 from diascope.system.progress import ShowProgress, silent
 from diascope.system.spill import spill_folder
 
@@ -58,7 +59,8 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         Name of a data set; a folder or a table of one's own images, with the defaults of
         `diascope.datasets.own.dataset.own_dataset`; or what that returned.
     source : path, optional
-        Official files that are already here, packed or unpacked; else they are downloaded or drawn.
+        Official files that are already here, packed or unpacked, or the address of their folder,
+        such as ``s3://bucket/cells``; else they are downloaded or drawn.
     size_px : int, optional
         Of the images, where the publisher has several sizes.
     seed : int
@@ -88,7 +90,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         raise SettingsError(f"--max-rejected is a fraction from 0 to 1, and {max_rejected} is not.")
     spec = find_dataset(data).at_size(size_px)
     with_about(spec.card)  # or it says what is wrong with the file before the work
-    path = Path(source) if source is not None else obtain(spec, seed=seed, progress=progress)
+    path = place_of(source) if source is not None else obtain(spec, seed=seed, progress=progress)
     with_near = near_duplicates and spec.draw is None  # no two drawings are of the same thing
     with ExitStack() as stack:
         spill = stack.enter_context(spill_folder("prepare")) if with_near else None
@@ -149,7 +151,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         **content,
         **measure(table, spec.task.classes),
         "group_kind": spec.group_kind,
-        "source": str(path.resolve()),
+        "source": fixed_place(path),
         "source_given": source is not None,
         "size_px": size_px,
         "max_rejected": max_rejected,

@@ -27,6 +27,7 @@ from diascope.metrics.operating_point import parse_target
 from diascope.metrics.scored import ScoredImages
 from diascope.reporting.cards.recalibrated_card import save_recalibrated_card
 from diascope.system.files import write_json
+from diascope.system.places import place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.task import Task
 from diascope.training.exam import read_images, record_look
@@ -88,7 +89,7 @@ def recalibrate(
         check_external(prepared, classes=run.dataset.task.classes, manifest=run.manifest)
     bundle = open_bundle(model)
     check_classes(card.task, bundle.classes, where=card.name)
-    source = Path(prepared.fingerprint["source"])
+    source = place_of(prepared.fingerprint["source"])
     images = read_images(source, manifest, bundle.card.pixels, progress)
     progress(Progress("scoring", 0, 1))
     seen = score_rows(bundle, manifest, images, np.arange(manifest.height))

@@ -75,7 +75,7 @@ def show(
     view = _view(prepared, (split,) if split else UNSEALED, show_ids=show_ids)
     if per == "group" and view.rows["group"].n_unique() == view.rows.height:
         raise SettingsError("Every image is a group of its own.", fix="Leave out --per group.")
-    with open_files(Path(fingerprint["source"])) as files:
+    with open_files(fingerprint["source"]) as files:
         pictures = Pictures(files, view.rows, card.decoding)
         plates = list(draw_plates(view, pictures, has_groups=per == "group", progress=progress))
     folder = Path(out) if out is not None else Path("looks") / card.name

@@ -26,7 +26,6 @@ from diascope.data.ledger import LEDGER, read_head, save_head
 from diascope.data.manifest import check_disjoint, rows_of
 from diascope.data.pack import find_pack, pack_images
 from diascope.data.prepared import dataset_name
-from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import in_fold, split_columns
 from diascope.data.splits.members import as_seen_by
 from diascope.errors import RunError, SettingsError, SourceError
@@ -34,6 +33,7 @@ from diascope.metrics.operating_point import parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.system.environment import home
 from diascope.system.machine import provenance
+from diascope.system.places import place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted, duration
 from diascope.training.decide import decide, settle
@@ -165,8 +165,8 @@ def _train_networks(run: Run, ranks: Ranks, progress: ShowProgress) -> None:
     """Train the networks that are not trained yet."""
     plan, manifest = run.plan, run.manifest
     settle(plan, n_ranks_here=ranks.n_local)
-    with open_files(Path(run.fingerprint["source"])) as files:
-        images = pack_images(files, manifest, plan.pixels, home=home(), progress=progress)
+    source = place_of(run.fingerprint["source"])
+    images = pack_images(source, manifest, plan.pixels, home=home(), progress=progress)
     columns = split_columns(plan.folds)
     for fold, (column, folder) in enumerate(zip(columns, run.network_folders, strict=True)):
         if (folder / "card.json").is_file():
@@ -201,7 +201,8 @@ def _follow(run: Run, ranks: Ranks) -> None:
             raise SourceError(
                 f"Rank {ranks.rank} does not see the pixels that rank 0 has prepared.",
                 where=home(),
-                fix="Set DIASCOPE_HOME to a folder on a file system that all nodes share.",
+                fix="Set DIASCOPE_HOME, or DIASCOPE_PACKS, to a folder on a file system that all "
+                "nodes share.",
             )
         table = in_fold(manifest, split_columns(plan.folds)[number[0]])
         table = as_seen_by(table, number[1]) if plan.members else table

@@ -54,7 +54,7 @@ def cached_array(
         write(temporary, is_damaged)
         blocks = _checksums(temporary, silent)
     write_sealed(about, {**facts, "block_bytes": BLOCK_BYTES, "crc32": blocks})
-    _checked[path] = _state(path, about)
+    _checked[path] = state_of(path, about)
     return np.load(path, mmap_mode="r")
 
 
@@ -65,7 +65,7 @@ def find_array(
     if not about.is_file():
         return None, False
     try:
-        state = _state(path, about)
+        state = state_of(path, about)
         if _checked.get(path) != state:
             if _checksums(path, progress) != read_sealed(about, fix="")["crc32"]:
                 return None, True
@@ -75,26 +75,30 @@ def find_array(
         return None, True
 
 
-def _state(*paths: Path) -> State:
+def state_of(*paths: Path) -> State:
+    """Return what changes where one of the files does; ``OSError`` if one is missing."""
     found = [path.stat() for path in paths]
     return tuple(n for one in found for n in (one.st_ino, one.st_size, one.st_mtime_ns))
 
 
 def _checksums(path: Path, progress: ShowProgress) -> list[int]:
-    """Return the CRC-32 of every block of a file."""
+    """Return the CRC-32 of every block of a file, read by several threads."""
     n_bytes = path.stat().st_size
     is_shown = n_bytes >= LARGE_BYTES
     found = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, n_bytes, BLOCK_BYTES)
-        for number, checksum in enumerate(pool.map(lambda s: _checksum(path, s), starts), start=1):
+        for number, checksum in enumerate(
+            pool.map(lambda s: block_checksum(path, s), starts), start=1
+        ):
             found.append(checksum)
             if is_shown:
                 progress(Progress(f"checking {path.name}", number, len(starts)))
     return found
 
 
-def _checksum(path: Path, start: int) -> int:
+def block_checksum(path: Path, start: int) -> int:
+    """Return the CRC-32 of the block of a file that begins at a byte."""
     with path.open("rb") as file:
         file.seek(start)
         return zlib.crc32(file.read(BLOCK_BYTES))

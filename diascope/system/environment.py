@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diascope.errors import SettingsError
+from diascope.system.places import Place, is_address
 
 SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -29,6 +30,17 @@ def home() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("diascope"))
+
+
+def packs(its_home: Path) -> Place:
+    """Return where packs lie: a folder, or an address such as ``s3://bucket/packs``.
+
+    ``DIASCOPE_PACKS`` where it is set, else ``packs`` in DIASCOPE_HOME.
+    """
+    chosen = os.environ.get("DIASCOPE_PACKS")  # noqa: TID251 - the one place that may
+    if not chosen:
+        return its_home / "packs"
+    return chosen if is_address(chosen) else Path(chosen).expanduser().resolve()
 
 
 def dataset_folder(name: str) -> Path:

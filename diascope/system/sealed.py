@@ -29,8 +29,13 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> Path:
 
     ``ValueError`` for NaN and infinity, which JSON does not have.
     """
+    return write_text(path, sealed_text(content))
+
+
+def sealed_text(content: Mapping[str, Any]) -> str:
+    """Return the text of a sealed JSON file; errors as of `write_sealed`."""
     plain = json.loads(json_text(content))  # as it will be read: lists, and keys that are text
-    return write_text(path, json_text({"format": FORMAT, **plain, SEAL: _digest(plain)}))
+    return json_text({"format": FORMAT, **plain, SEAL: _digest(plain)})
 
 
 def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
@@ -43,7 +48,12 @@ def read_sealed(path: Path, *, fix: str) -> dict[str, Any]:
     RunError
         The file is missing, of another format, or not as it was written.
     """
-    content = _parsed(read_limited(path, fix=fix), path, fix)
+    return unsealed(read_limited(path, fix=fix), path, fix=fix)
+
+
+def unsealed(text: bytes, path: Path, *, fix: str) -> dict[str, Any]:
+    """Return the content of the text of a sealed file; ``RunError`` as `read_sealed`."""
+    content = _parsed(text, path, fix)
     check_format(content, where=path, fix=fix)
     del content["format"]
     try:

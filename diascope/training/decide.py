@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 import torch
 
 from diascope.data.pack import pack_images
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
-from diascope.data.sources.folder import open_files
 from diascope.data.splits.folds import fold_column, in_fold, lay_out_folds, split_columns
 from diascope.data.splits.members import as_seen_by, lay_out_members
 from diascope.errors import RunError, raise_together
@@ -22,6 +20,7 @@ from diascope.models.spec import RANDOM
 from diascope.system.environment import home
 from diascope.system.files import file_digest
 from diascope.system.machine import look_at_machine
+from diascope.system.places import place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted
 from diascope.training.network import build_network, make_ready
@@ -162,8 +161,8 @@ def _fit_to_time(
     plan: Plan, minutes: float, prepared: Prepared, table: pl.DataFrame, progress: ShowProgress
 ) -> Plan:
     """Return the plan with a training that takes so many minutes on this machine."""
-    with open_files(Path(prepared.fingerprint["source"])) as files:
-        images = pack_images(files, table, plan.pixels, home=home(), progress=progress)
+    source = place_of(prepared.fingerprint["source"])
+    images = pack_images(source, table, plan.pixels, home=home(), progress=progress)
     settle(plan)
     progress(Progress("measuring the speed", 0, None))
     ready = make_ready(plan, prepared.dataset.task, table, images, number=(0,), progress=progress)

@@ -42,10 +42,10 @@ from diascope.data.manifest import SPLITS, images_digest
 from diascope.data.pack import pack_images
 from diascope.data.pixels import Pixels
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
-from diascope.data.sources.folder import open_files
 from diascope.data.splits.assign import independence_warnings
 from diascope.errors import SettingsError
 from diascope.system.environment import home
+from diascope.system.places import Place, place_of
 from diascope.system.progress import Progress, ShowProgress
 from diascope.training.network import find_features_of
 from diascope.training.run import Run
@@ -70,9 +70,9 @@ class RunExam(Exam):
         return self.name != "val"
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         """Where the image files lie."""
-        return Path((self.external or self.run).fingerprint["source"])
+        return place_of((self.external or self.run).fingerprint["source"])
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -226,11 +226,10 @@ def chosen_on(run: Run, split: str) -> list[str]:
 
 
 def read_images(
-    source: Path, manifest: pl.DataFrame, pixels: Pixels, progress: ShowProgress
+    source: Place, manifest: pl.DataFrame, pixels: Pixels, progress: ShowProgress
 ) -> NDArray[np.uint8]:
     """Read every image of a manifest as a network is to see it: uint8 (N, S, S, 3), 0-255."""
-    with open_files(source) as files:
-        return pack_images(files, manifest, pixels, home=home(), progress=progress)
+    return pack_images(source, manifest, pixels, home=home(), progress=progress)
 
 
 def record_look(sha256s: Sequence[str], *, folder: Path, weights: str) -> Openings:

@@ -21,7 +21,7 @@ from diascope.bundle.prior import (
 from diascope.data.fingerprint import channel_statistics
 from diascope.data.image import RULES
 from diascope.data.manifest import images_digest, label_indices, rows_of
-from diascope.data.pack import pack_folder
+from diascope.data.pack import pack_digest
 from diascope.data.spec import DatasetCard
 from diascope.errors import SourceError
 from diascope.models.find import find_model
@@ -69,7 +69,7 @@ def _features_made_of(
 ) -> dict[str, str]:
     """Return what identifies the features of all images: pixels, network and weights."""
     return {
-        "pixels": pack_folder(home(), table, plan.pixels).name,
+        "pixels": pack_digest(table, plan.pixels),
         "model": plan.model,
         "weights": plan.weights_sha256 or f"random, seed {seed}",
         "pool": module.pool,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from diascope.data.manifest import check_disjoint, images_digest, rows_of
 from diascope.data.pack import pack_images
 from diascope.data.prepared import Prepared
-from diascope.data.sources.folder import open_files
 from diascope.data.splits.members import as_seen_by, lay_out_members
 from diascope.errors import SettingsError
 from diascope.system.environment import home
+from diascope.system.places import place_of
 from diascope.system.progress import ShowProgress, silent
 from diascope.system.words import counted
 from diascope.training.decide import settle
@@ -147,10 +147,8 @@ def run_trial(
     folder.mkdir(parents=True)
     values: list[float] = []
     try:
-        with open_files(Path(prepared.fingerprint["source"])) as files:
-            images = pack_images(
-                files, validation.table, plan.pixels, home=home(), progress=progress
-            )
+        source = place_of(prepared.fingerprint["source"])
+        images = pack_images(source, validation.table, plan.pixels, home=home(), progress=progress)
         for number, (table, rows) in enumerate(validation.folds):
             values.append(
                 _run_fold(

@@ -61,7 +61,7 @@ def test_predictions_for_photographs_are_withheld(run, photos, tmp_path):
 @pytest.mark.slow
 def test_few_images_of_the_data_set_itself_are_out_of_distribution(run):
     bundle = run.load_networks()[0]
-    images = np.load(next(run.folder.parent.glob("home/packs/*/images.npy")))
+    images = np.load(next(run.folder.parent.glob("home/packs/*/shard-00000.npy")))
     logits, scores = bundle.predict_with_ood_scores(images)
     assert (scores > 1).mean() < 4 * OOD_FRACTION
     assert np.array_equal(logits, bundle.predict_logits(images))

@@ -37,7 +37,7 @@ def three(copy_of, train_once):
 def pixels_of(run):
     manifest = run.manifest
     folder = pack_folder(its_home(), manifest, run.plan.pixels)
-    return np.load(folder / "images.npy", mmap_mode="r")
+    return np.load(folder / "shard-00000.npy", mmap_mode="r")
 
 
 def test_each_group_outside_test_is_watched_by_one_member_and_learned_by_the_others(prepared):

@@ -75,7 +75,7 @@ def test_a_file_that_changed_since_preparing_is_an_error(home, cells, tmp_path):
     first.write_bytes(second.read_bytes())
     with open_files(copy) as files, pytest.raises(SourceError, match="has changed"):
         pack_images(files, table, PIXELS, home=home)
-    assert not pack_folder(home, table, PIXELS).joinpath("images.npy").exists()
+    assert not pack_folder(home, table, PIXELS).joinpath("shard-00000.npy").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are a Unix thing")

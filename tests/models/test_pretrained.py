@@ -193,7 +193,7 @@ def test_a_head_is_judged_on_the_features_that_it_learned_from(prepared, tmp_pat
     features = find_features_of(bundle, run.plan, manifest)
     assert features is not None
     assert features.shape[:2] == (2, manifest.height)
-    images = np.load(pack_folder(its_home(), manifest, run.plan.pixels) / "images.npy")
+    images = np.load(pack_folder(its_home(), manifest, run.plan.pixels) / "shard-00000.npy")
     assert np.allclose(
         bundle.predict_logits(images), bundle.predict_logits_of(np.array(features)), atol=1e-5
     )

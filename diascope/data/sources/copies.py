@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from diascope.errors import SourceError
 
 
-def one_home(home_of: Mapping[str, str], *, where: Path) -> str:
+def one_home(home_of: Mapping[str, str], *, where: object) -> str:
     """Return the one folder that holds the images.
 
     A folder within another that has files of all the same names is a nested copy, as mirrors have

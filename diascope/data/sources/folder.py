@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from diascope.data.formats import FIRST_BYTES
 from diascope.data.sources.dicom import DicomFiles
+from diascope.data.sources.nested import NestedFiles
 from diascope.data.sources.npz import NpzFiles, holds_images
 from diascope.data.sources.reading import kind_of_entry, read_file, unreadable
+from diascope.data.sources.remote import open_remote
 from diascope.data.sources.tree import FileTree, is_skipped, name_problem
 from diascope.data.sources.zipped import ZipFiles
 from diascope.errors import SourceError
+from diascope.system.places import Place, is_address
 from diascope.system.words import printable
 
-MAX_ARCHIVES_BELOW = 200  # each is an open file
 __all__ = ["FileTree", "FolderFiles", "ZipFiles", "open_files"]
 
 
-def open_files(path: Path) -> FileTree:
+def open_files(path: Place) -> FileTree:
     """Open a folder, a ZIP archive or an ``.npz`` of images for reading.
+
+    The address of a folder or a ZIP archive in an object store, such as ``s3://bucket/cells``, is
+    opened in the same way, see `diascope.data.sources.remote`.
 
     In a folder, ``.zip`` files and, at the top level, ``.npz`` files of images are read as if they
     were folders of the same name (``cell_images.zip/cell_images/...``). Below the top level, a
@@ -41,19 +44,22 @@ def open_files(path: Path) -> FileTree:
         There is nothing there, it holds no files, it is neither a folder nor a ZIP archive, an
         archive is damaged or hostile, or a link leads out of the folder.
     """
+    if isinstance(path, str) and is_address(path):
+        return DicomFiles(open_remote(path))
     path = Path(path)
     if path.is_dir():
         return DicomFiles(FolderFiles(path))
     if path.is_file():
-        return DicomFiles(_open_archive(path))
+        return DicomFiles(open_archive(path))
     raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
 
 
-def _open_archive(path: Path) -> FileTree:
+def open_archive(path: Path) -> FileTree:
+    """Open a ZIP archive or an ``.npz`` of images; errors as of `open_files`."""
     return NpzFiles(path) if path.suffix.lower() == ".npz" else ZipFiles(path)
 
 
-class FolderFiles(FileTree):
+class FolderFiles(NestedFiles):
     """The files of a folder and of its sub-folders, and the members of its archives.
 
     A symbolic link is followed if it leads to somewhere within the folder. One to a file outside,
@@ -70,17 +76,16 @@ class FolderFiles(FileTree):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._resolved = root.resolve()
+        self.folder, self._resolved = root, root.resolve()
         self._files: set[str] = set()
-        self._archives: dict[str, FileTree] = {}
         self._refused: list[str] = []
         try:
             for name in self._scan():
                 if "/" not in name and _is_archive(root / name):
-                    self._archives[name] = _open_archive(root / name)
+                    self._archives[name] = self._open_archive(name)
                 else:
                     self._files.add(name)
-            self._open_archives_below()
+            self._files.difference_update(self._open_archives_below())
         except OSError as error:
             self.close()
             raise SourceError(
@@ -104,67 +109,30 @@ class FolderFiles(FileTree):
                 f"The folder holds no files{links}.", where=root, fix="Check the path."
             )
 
-    def names(self) -> list[str]:
-        """Return the names of all files, sorted."""
-        inside = (
-            f"{archive}/{name}" for archive, tree in self._archives.items() for name in tree.names()
-        )
-        return sorted([*self._files, *inside])
+    @property
+    def _own(self) -> set[str]:
+        return self._files
 
-    def _open_archives_below(self) -> None:
-        below = sorted(name for name in self._files if name.lower().endswith(".zip"))
-        for name in below[:MAX_ARCHIVES_BELOW]:
-            with suppress(SourceError):
-                self._archives[name] = ZipFiles(self.root / name)
-                self._files.remove(name)
-        for archive, tree in self._archives.items():
-            self.hidden.update({f"{archive}/{name}": n for name, n in tree.hidden.items()})
-
-    def _in_archive(self, name: str) -> tuple[FileTree, str] | None:
-        """Return the archive that a name lies in, and the name in it; None for other names."""
-        if name in self._files or not self._archives:
-            return None
-        at = name.find("/")
-        while at != -1:
-            if tree := self._archives.get(name[:at]):
-                return tree, name[at + 1 :]
-            at = name.find("/", at + 1)
-        return None
-
-    def size(self, name: str) -> int:
-        """Return the size of a file in bytes; ``SourceError`` if there is none of that name."""
-        if found := self._in_archive(name):
-            return found[0].size(found[1])
+    def _own_size(self, name: str) -> int:
         try:
             return self._path(name).stat().st_size
         except OSError as error:
-            raise unreadable(error, self.root / name) from error
+            raise unreadable(error, self.folder / name) from error
 
-    def read(self, name: str) -> bytes:
-        """Return the content of a file; ``SourceError`` if it is gone, damaged or too big."""
-        if found := self._in_archive(name):
-            return found[0].read(found[1])
-        return read_file(self._path(name))
-
-    def read_start(self, name: str, n_bytes: int = FIRST_BYTES) -> bytes:
-        """Return the first bytes of a file; errors as of `read`."""
-        if found := self._in_archive(name):
-            return found[0].read_start(found[1], n_bytes)
+    def _own_read(self, name: str, n_bytes: int | None = None) -> bytes:
         return read_file(self._path(name), n_bytes)
+
+    def _open_archive(self, name: str) -> FileTree:
+        return open_archive(self.folder / name)
 
     def local_path(self, name: str) -> Path | None:
         """Return where a file lies on disk by itself; None for a member of an archive."""
-        return self.root / name if name in self._files else None
-
-    def close(self) -> None:
-        """Let go of the open archives."""
-        for archive in self._archives.values():
-            archive.close()
+        return self.folder / name if name in self._files else None
 
     def _path(self, name: str) -> Path:
         if name not in self._files:  # never reaches for a name that was not listed
             raise SourceError(f"There is no file named {name!r}.", where=self.root)
-        return self.root / name
+        return self.folder / name
 
     def _scan(self) -> Iterator[str]:
         """Yield the names of all ordinary files, and note what is left out."""

@@ -74,6 +74,7 @@ class NpzFiles(FileTree):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        self._path = root
         self._archive = ZipFiles(root, max_member_bytes=MAX_ARRAY_BYTES)
         self._lock = threading.Lock()
         self._pixels: dict[str, NDArray[np.uint8]] = {}
@@ -198,8 +199,8 @@ class NpzFiles(FileTree):
         The folder belongs to the path of the archive, so that one archive can never pass off its
         content as that of another; a changed archive is unpacked afresh.
         """
-        name, state = f"{part}_images.npy", self.root.stat()
-        source = str(self.root.resolve())
+        name, state = f"{part}_images.npy", self._path.stat()
+        source = str(self._path.resolve())
         folder = home() / "unpacked" / hashlib.sha256(source.encode()).hexdigest()[:32]
         wanted = {"source": source, "n_bytes": state.st_size, "modified_ns": state.st_mtime_ns}
         if _noted(folder) != wanted:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from diascope.data.formats import FIRST_BYTES, is_image_file
+from diascope.system.places import Place
 
 _CONTROL, _SURROGATE = re.compile(r"[\x00-\x1f\x7f]"), re.compile("[\ud800-\udfff]")
 # What desktops, network storage and their thumbnailers leave behind.
@@ -34,7 +35,7 @@ class FileTree(ABC):
     counted in ``hidden``.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root = root
         self.left_out: list[tuple[str, str]] = []  # names that cannot be read, and why
         self.hidden: dict[str, int] = {}  # hidden files and folders, each with its number of files

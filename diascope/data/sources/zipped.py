@@ -23,7 +23,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from diascope.data.formats import FIRST_BYTES
 from diascope.data.sources.reading import check_file_size, unreadable
 from diascope.data.sources.tree import FileTree, is_skipped, name_problem
 from diascope.errors import SourceError
+from diascope.system.places import Place
 
 PIECE_BYTES = 1 << 20
 MAX_MEMBER_BYTES = 1 << 30
@@ -42,6 +43,34 @@ RATIO_FROM_BYTES = 10_000_000  # a smaller member may be as dense as it likes
 LOCAL_HEADER_BYTES = 30
 
 _REFUSED_FLAGS = {0x0001: "encrypted", 0x0020: "a patch", 0x0040: "encrypted", 0x2000: "encrypted"}
+
+
+class Seekable(Protocol):
+    """A binary file that is read from any place."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+        ...
+
+    def tell(self) -> int:
+        """Return the place."""
+        ...
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read from there on."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class RemoteArchive(Seekable, Protocol):
+    """An archive that lies on no disk; several threads read it at once."""
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Return bytes from a place on, without moving the place of the file."""
+        ...
 
 
 class Member(NamedTuple):
@@ -60,14 +89,28 @@ MEMBER = np.dtype(
 
 
 class ZipFiles(FileTree):
-    """The members of a ZIP archive, read in place; see `members` for the errors."""
+    """The members of a ZIP archive, read in place; see `members` for the errors.
 
-    def __init__(self, root: Path, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> None:
+    Parameters
+    ----------
+    root : path or address
+    handle : RemoteArchive, optional
+        An archive that does not lie on a disk. It is closed with the tree.
+    """
+
+    def __init__(
+        self,
+        root: Place,
+        *,
+        handle: RemoteArchive | None = None,
+        max_member_bytes: int = MAX_MEMBER_BYTES,
+    ) -> None:
         super().__init__(root)
         try:
-            self._handle = root.open("rb")
+            self._handle = handle or Path(root).open("rb")  # noqa: SIM115 - see close
         except OSError as error:
-            raise unreadable(error, root) from error
+            raise unreadable(error, Path(root)) from error
+        self._remote = handle
         self._lock = threading.Lock()
         try:
             listed = members(self._handle, where=root, max_member_bytes=max_member_bytes)
@@ -163,7 +206,9 @@ class ZipFiles(FileTree):
 
     def _at(self, offset: int, n_bytes: int) -> bytes:
         """Read without moving a position that threads and forked processes would share."""
-        if hasattr(os, "pread"):
+        if self._remote is not None:
+            return self._remote.read_at(offset, n_bytes)
+        if isinstance(self._handle, io.BufferedReader) and hasattr(os, "pread"):
             return os.pread(self._handle.fileno(), n_bytes, offset)
         with self._lock:
             self._handle.seek(offset)
@@ -171,7 +216,7 @@ class ZipFiles(FileTree):
 
 
 def members(
-    handle: io.BufferedReader, *, where: Path, max_member_bytes: int = MAX_MEMBER_BYTES
+    handle: Seekable, *, where: Place, max_member_bytes: int = MAX_MEMBER_BYTES
 ) -> dict[str, Member]:
     """Return the members of a ZIP archive by name, without folders.
 
@@ -223,7 +268,7 @@ class _Bounded(io.BufferedIOBase):
     zipfile reads the whole list before its length is known.
     """
 
-    def __init__(self, handle: io.BufferedReader) -> None:
+    def __init__(self, handle: Seekable) -> None:
         self._handle = handle
 
     def seekable(self) -> bool:
@@ -241,7 +286,7 @@ class _Bounded(io.BufferedIOBase):
         return self._handle.read(size)
 
 
-def _no_archive(handle: io.BufferedReader, where: Path, error: Exception) -> SourceError:
+def _no_archive(handle: Seekable, where: Place, error: Exception) -> SourceError:
     handle.seek(0)
     if handle.read(4) == b"PK\3\4":
         return SourceError(

@@ -32,6 +32,7 @@ from diascope.datasets.own.paths import place_paths
 from diascope.datasets.own.patients import join_patients
 from diascope.datasets.own.table import read_table
 from diascope.errors import DataError, SettingsError, SourceError
+from diascope.system.places import Place, is_address, place_of, shown
 from diascope.system.progress import ShowProgress, silent
 from diascope.task import Task
 
@@ -99,6 +100,13 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     DiascopeError
         The folder, the table or an option cannot be used.
     """
+    if is_address(path):
+        raise SettingsError(
+            "Folders in an object store cannot be prepared without a table of their images.",
+            where=shown(str(path)),
+            fix="Write a table with the columns path, label and group, and run `diascope prepare "
+            "TABLE --source s3://BUCKET/FOLDER`.",
+        )
     path = Path(path)
     _check_options(path, columns, class_level, groups_table, on)
     chosen = _check_dicom(window, frames)
@@ -201,7 +209,7 @@ def _check_dicom(window: str | None, frames: str | None) -> Frames:
     return check_frames(frames or "all")
 
 
-def _root(path: Path, source: Path | str | None) -> Path:
+def _root(path: Path, source: Path | str | None) -> Place:
     if path.is_dir():
         if source is not None:
             raise SettingsError(
@@ -213,7 +221,7 @@ def _root(path: Path, source: Path | str | None) -> Path:
     if not path.is_file():
         raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
     check_is_table(path)
-    return Path(source) if source is not None else path.resolve().parent
+    return place_of(source) if source is not None else path.resolve().parent
 
 
 def _task(table: pl.DataFrame, positive: str | None) -> Task:

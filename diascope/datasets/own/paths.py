@@ -9,20 +9,21 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from diascope.data.sources.tables import SHOWN
 from diascope.data.spellings import OPTION
 from diascope.errors import DataError
+from diascope.system.places import Place, fixed_place
 from diascope.system.words import counted
 
 SHOWN_PATHS = 5
 
 
 def place_paths(
-    paths: pl.Series, names: Sequence[str], *, root: Path, accept: bool = False
+    paths: pl.Series, names: Sequence[str], *, root: Place, accept: bool = False
 ) -> tuple[pl.Series, list[str]]:
     r"""Return the file of each path of a table, and what the user should know of it.
 
@@ -43,7 +44,7 @@ def place_paths(
         message says which files were probably meant.
     """
     exact, files = set(names), {_plain(name): name for name in names}
-    roots = {str(place).replace("\\", "/").rstrip("/") for place in (root, root.resolve())}
+    roots = {str(place).replace("\\", "/").rstrip("/") for place in (root, fixed_place(root))}
     within = [_within(path, roots) for path in paths]
     placed = [path if path in exact else files.get(_plain(path)) for path in within]
     lost = [row for row, file in enumerate(placed) if file is None]
@@ -126,7 +127,7 @@ def _probable(paths: Sequence[str], names: Sequence[str]) -> list[tuple[list[str
 
 
 def _not_there(
-    paths: Sequence[str], meant: Sequence[tuple[list[str], str]], n_images: int, root: Path
+    paths: Sequence[str], meant: Sequence[tuple[list[str], str]], n_images: int, root: Place
 ) -> DataError:
     shown = []
     for path, (files, difference) in list(zip(paths, meant, strict=True))[:SHOWN_PATHS]:

@@ -17,7 +17,7 @@ from diascope.bundle.image_files import Decode, ImageFile, read_or_reason
 from diascope.bundle.map_verdicts import FEWEST_IMAGES, MOST_IMAGES, MapVerdicts
 from diascope.data.image import fit_image
 from diascope.data.manifest import label_indices
-from diascope.data.pack import pack_folder
+from diascope.data.pack import find_pack
 from diascope.data.pictures import Pictures
 from diascope.data.pixels import Pixels
 from diascope.data.sample import evenly
@@ -29,7 +29,6 @@ from diascope.explanations.map_testing import (
     judged,
     rows_to_test,
 )
-from diascope.system.array_cache import find_array
 from diascope.system.environment import home
 from diascope.system.progress import ShowProgress, silent
 from diascope.system.words import counted
@@ -141,7 +140,7 @@ def sample_of_run(run: Run, pixels: Pixels, *, column: str = "split") -> Sample:
     rows = rows_to_test(manifest, classes)
     table = manifest[rows]
     found: dict[int, NDArray[np.uint8]] = {}
-    with suppress(SourceError), open_files(Path(run.fingerprint["source"])) as files:
+    with suppress(SourceError), open_files(run.fingerprint["source"]) as files:
         pictures = Pictures(files, table, pixels.decoding)
         for number in range(len(rows)):
             with suppress(SourceError, ImageError):
@@ -162,9 +161,8 @@ def _packed(
     manifest: pl.DataFrame, rows: NDArray[np.intp], pixels: Pixels
 ) -> list[NDArray[np.uint8]]:
     """Return the pixels of some rows from the cache; nothing where they are not there."""
-    folder = pack_folder(home(), manifest, pixels)
-    packed = find_array(folder / "images.npy", folder / "pack.json")[0]
-    return [] if packed is None else [np.asarray(packed[row]) for row in rows]
+    packed = find_pack(home(), manifest, pixels)
+    return [] if packed is None else list(packed[rows])
 
 
 def sample_of(files: Sequence[ImageFile], decode: Decode, pixels: Pixels) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +80,7 @@ def open_images(run: Run) -> Iterator[Images]:
 def open_source(source: str, manifest: pl.DataFrame, pixels: Pixels) -> Iterator[Images]:
     """Open where the images of a manifest lie; where it is gone, every image is None."""
     try:
-        files = open_files(Path(source))
+        files = open_files(source)
     except SourceError:
         yield Images(manifest, pixels, None)
         return

@@ -1,0 +1,310 @@
+"""Object stores through fsspec: ``s3://bucket/folder`` and ``gs://bucket/folder``.
+
+The endpoint and the credentials are those of the environment (``AWS_ENDPOINT_URL``,
+``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE`` ...), which the libraries read themselves. They are never
+options of a command, and never printed: of what a library says of an error, only its kind is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diascope.errors import DiascopeError, SettingsError, SourceError
+from diascope.system.extras import check_extra
+from diascope.system.places import shown
+
+# An address where nobody answers is given up after about 20 seconds.
+CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 8, 2
+N_CONNECTIONS = 64
+_S3 = {
+    "connect_timeout": CONNECT_SECONDS,
+    "read_timeout": READ_SECONDS,
+    "retries": {"total_max_attempts": TRIES, "mode": "standard"},
+    "max_pool_connections": N_CONNECTIONS,
+}
+CREDENTIALS = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN, too, if there is one) or "
+    "AWS_PROFILE; for Google, GOOGLE_APPLICATION_CREDENTIALS. For a public bucket, set "
+    "FSSPEC_S3_ANON=true."
+)
+_STORE = "AWS_ENDPOINT_URL if the store is not Amazon's"
+
+
+class _Kind(NamedTuple):
+    """A kind of failure: how it is recognised, and what is said of it."""
+
+    marks: frozenset[str]  # codes of an answer, or names of exceptions
+    problem: str
+    fix: str
+    is_absence: bool = False
+
+
+_KINDS = (
+    _Kind(
+        frozenset({"NoSuchBucket"}),
+        "There is no such bucket.",
+        f"Check its name, and {_STORE}.",
+        is_absence=True,
+    ),
+    _Kind(
+        frozenset({"RequestTimeTooSkewed"}),
+        "The object store refuses requests because the clock of this machine is wrong.",
+        "Set the clock (`timedatectl set-ntp true`), then run the same command again.",
+    ),
+    _Kind(
+        frozenset({"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"})
+        | {"CredentialRetrievalError", "TokenRetrievalError", "DefaultCredentialsError"},
+        "There are no credentials for the object store.",
+        CREDENTIALS,
+    ),
+    _Kind(
+        frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "301"}),
+        "The bucket lies in another region.",
+        "Set AWS_DEFAULT_REGION to it.",
+    ),
+    _Kind(
+        frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"})
+        | {"InvalidToken", "AuthFailure", "AllAccessDisabled", "401", "403", "PermissionError"},
+        "The object store refuses these credentials, or they do not allow this.",
+        "Check them, the rights that they give on the bucket, and the clock of this machine. "
+        + CREDENTIALS,
+    ),
+    _Kind(
+        frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "RequestLimitExceeded"})
+        | {"503", "500"},
+        "The object store is too busy to answer.",
+        "Try again later.",
+    ),
+    _Kind(
+        frozenset({"FileNotFoundError"}),
+        "There is no such object, or it has gone.",
+        "Check the address.",
+        is_absence=True,
+    ),
+    _Kind(
+        frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"})
+        | {"ReadTimeoutError", "HTTPClientError", "ProxyConnectionError", "SSLError"}
+        | {"FSTimeoutError", "TimeoutError", "ClientConnectorError", "ConnectionError"},
+        "The object store does not answer.",
+        f"Check the network, and {_STORE}.",
+    ),
+    _Kind(
+        frozenset({"ValueError"}),
+        "The endpoint of the object store is not an address.",
+        "AWS_ENDPOINT_URL begins with https:// or http://.",
+    ),
+)
+
+
+class Range(NamedTuple):
+    """Some bytes of an object."""
+
+    name: str
+    start: int
+    end: int  # the first byte that does not belong to it
+
+
+class Store:
+    """What lies below one address, by name; ``SourceError`` wherever the store does not help.
+
+    Parameters
+    ----------
+    file_system : fsspec.AbstractFileSystem
+    root : str
+        Bucket and folder, as the file system names them, without a slash at the end.
+    address : str
+        To be shown.
+    """
+
+    def __init__(self, file_system: Any, root: str, address: str) -> None:
+        self._fs, self._root, self.address = file_system, root, address
+
+    def below(self, name: str) -> Store:
+        """Return the store of a folder or an object in this one."""
+        return Store(self._fs, self._path(name), f"{self.address}/{name}")
+
+    def list(self) -> Iterator[tuple[str, int]]:
+        """Yield the name, relative to the address, and the bytes of every object below it."""
+        with self._said():
+            if hasattr(self._fs, "call_s3"):  # by pages: a list of all would take a kilobyte each
+                yield from self._pages()
+                return
+            base = f"{self._root}/"
+            for path, about in self._fs.find(self._root, detail=True).items():
+                if path.startswith(base):
+                    yield path.removeprefix(base), int(about["size"])
+
+    def _pages(self) -> Iterator[tuple[str, int]]:
+        bucket, slash, folder = self._root.partition("/")
+        prefix, more = f"{folder}/" if slash else "", {}
+        while True:
+            page = self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            for one in page.get("Contents", ()):
+                yield one["Key"].removeprefix(prefix), int(one["Size"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def size(self, name: str = "") -> int | None:
+        """Return the bytes of an object, None where there is none of that name."""
+        if "/" not in self._path(name):  # a bucket
+            return None
+        try:
+            with self._said(name):
+                about = self._fs.info(self._path(name))
+                return int(about["size"]) if about["type"] == "file" else None
+        except NothingThereError:
+            return None
+
+    def read(self, name: str = "", start: int | None = None, end: int | None = None) -> bytes:
+        """Return an object, or its bytes from ``start`` to before ``end``."""
+        with self._said(name):
+            return self._fs.cat_file(self._path(name), start=start, end=end)
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Return parts of objects, read at the same time."""
+        if not ranges:
+            return []
+        names, starts, ends = zip(*ranges, strict=True)
+        paths = [self._path(name) for name in names]
+        with self._said():
+            found = self._fs.cat_ranges(
+                paths, list(starts), list(ends), on_error="return", batch_size=N_CONNECTIONS
+            )
+        for name, one in zip(names, found, strict=True):
+            if isinstance(one, Exception):
+                raise _problem(one, self._shown(name)) from one
+        return [bytes(one) for one in found]
+
+    def open(self, name: str = "") -> Any:
+        """Open an object for reading at any place."""
+        with self._said(name):
+            return self._fs.open(self._path(name), "rb", block_size=1 << 20)
+
+    def put(self, name: str, path: Path) -> None:
+        """Copy a file to an object, which is there whole or not at all."""
+        with self._said(name):
+            self._fs.put_file(str(path), self._path(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object, which is there whole or not at all."""
+        with self._said(name):
+            self._fs.pipe_file(self._path(name), content)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        creator = getattr(self._fs, "_s3creator", None)
+        if creator is not None:
+            self._fs.close_session(self._fs.loop, creator)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else self._root
+
+    def _shown(self, name: str) -> str:
+        return f"{self.address}/{name}" if name else self.address
+
+    @contextmanager
+    def _said(self, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (DiascopeError, GeneratorExit):
+            raise
+        except Exception as error:
+            raise _problem(error, self._shown(name)) from error
+
+
+class NothingThereError(SourceError):
+    """There is no bucket or object of that name."""
+
+
+def open_store(address: str) -> Store:
+    """Open what lies below an address; nothing is asked of the store yet.
+
+    Raises
+    ------
+    SettingsError
+        The scheme is not supported, its package is not installed, there is no bucket, or the
+        address holds what belongs into the environment.
+    """
+    scheme, _, path = address.partition("://")
+    scheme = scheme.lower()
+    where = shown(address)
+    if scheme not in ("s3", "gs"):
+        raise SettingsError(
+            f"Addresses that begin with {scheme}:// cannot be read.",
+            where=where,
+            fix="Pass s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, or a path on this machine.",
+        )
+    if "@" in path.partition("/")[0] or "?" in path:
+        raise SettingsError(
+            "The address holds '@' before its folder or '?': credentials and signatures do not "
+            "belong into an address.",
+            where=where,
+            fix=CREDENTIALS,
+        )
+    root = path.strip("/")
+    if not root or path.startswith("/"):
+        raise SettingsError("The address names no bucket.", where=where, fix="s3://BUCKET/FOLDER")
+    if {"", ".", ".."} & set(root.split("/")):
+        raise SettingsError(
+            "The address holds '.', '..' or nothing between two slashes.", where=where
+        )
+    return Store(_file_system(scheme), root, f"{scheme}://{root}")
+
+
+def _file_system(scheme: str) -> Any:
+    if scheme == "s3":
+        check_extra("s3", what="Reading s3://")
+    elif find_spec("gcsfs") is None:
+        raise SettingsError(
+            "Reading gs:// needs the package gcsfs, which is not installed.",
+            fix="Install it in the version of fsspec: pip install gcsfs",
+        )
+    import fsspec
+
+    # of its own: a cached one keeps the listings and the credentials of when it was made
+    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    if scheme == "s3":
+        options["config_kwargs"] = _S3
+    try:
+        opened = fsspec.filesystem(scheme, **options)
+    except Exception as error:
+        raise _problem(error, f"{scheme}://") from error
+    opened.retries = TRIES
+    return opened
+
+
+def _problem(error: BaseException, where: str) -> SourceError:
+    """Return what went wrong in words; what the library says may hold addresses and keys."""
+    codes = _codes(error)
+    marks = codes | _names(error)
+    for kind in _KINDS:
+        if marks & kind.marks:
+            said = NothingThereError if kind.is_absence else SourceError
+            return said(kind.problem, where=where, fix=kind.fix)
+    found = ", ".join(sorted(codes)) or type(error).__name__
+    return SourceError(f"The object store cannot be used ({found}).", where=where)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in found:
+        found.append(at)
+        at = at.__cause__ or at.__context__
+    return found
+
+
+def _codes(error: BaseException) -> set[str]:
+    """Return the codes of an answer of S3, such as ``NoSuchBucket``."""
+    responses = [getattr(one, "response", None) for one in _chain(error)]
+    about = [one.get("Error", {}) for one in responses if isinstance(one, dict)]
+    return {str(one["Code"]) for one in about if "Code" in one}
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
