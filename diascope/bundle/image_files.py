@@ -163,12 +163,12 @@ def noting(
 
 
 @contextmanager
-def decoders() -> Iterator[Decode]:
+def decoders(n_decoders: int = N_DECODERS) -> Iterator[Decode]:
     """Yield what decodes files of strangers: behind bounds on memory and time, in processes.
 
     A file that hangs or crashes its decoder costs itself its pixels, and no other.
     """
-    processes = DecoderProcesses(N_DECODERS, seconds=DECODE_SECONDS)
+    processes = DecoderProcesses(n_decoders, seconds=DECODE_SECONDS)
     try:
         yield processes.read
     finally:
@@ -176,14 +176,19 @@ def decoders() -> Iterator[Decode]:
 
 
 def read_ahead(
-    decode: Decode, pixels: Pixels, images: list[ImageFile], *, n_at_once: int
+    decode: Decode,
+    pixels: Pixels,
+    images: list[ImageFile],
+    *,
+    n_at_once: int,
+    n_decoders: int = N_DECODERS,
 ) -> Iterator[tuple[list[ImageFile], list[NDArray[np.uint8] | str]]]:
     """Yield the images in chunks, each read: the next one while the network works on the last.
 
     Of each image there are the pixels, uint8 (S, S, 3), or the reason why there are none.
     """
     chunks = [images[start : start + n_at_once] for start in range(0, len(images), n_at_once)]
-    with ThreadPoolExecutor(N_DECODERS) as pool:
+    with ThreadPoolExecutor(n_decoders) as pool:
 
         def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
             chunk = chunks[number]

@@ -29,6 +29,8 @@ NOT_WRITTEN = "Pass a table as `diascope predict` wrote it with this bundle; col
 FAILURES_SHOWN = 5
 DIGITS = 6  # behind the point, of probabilities, thresholds and OOD scores
 STEP = 10.0**-DIGITS
+ROW_GROUP = 1 << 16  # rows that are written at once
+PARTS = "part-*.parquet"
 
 
 def tabulate(
@@ -164,18 +166,51 @@ def with_origin(
     return table.select(pl.exclude("error"), "error")
 
 
-def write_table(table: pl.DataFrame, path: Path) -> Path:
-    """Write the table in the format that the name ends in, one of `FORMATS`."""
-    table = defused(table) if path.suffix.lower() == ".csv" else table
-    write = {".csv": table.write_csv, ".parquet": table.write_parquet, ".json": table.write_json}
+def check_is_table(path: Path) -> None:
+    """Check that a name ends as a table of `FORMATS`; ``SettingsError`` if not."""
+    if path.suffix.lower() not in FORMATS:
+        raise SettingsError(f"{path} does not end in {', '.join(FORMATS)}.", where="--out")
+
+
+def write_table(table: pl.DataFrame | pl.LazyFrame, path: Path) -> Path:
+    """Write the table in the format that the name ends in, one of `FORMATS`.
+
+    The bytes depend on the rows alone, whether they are in memory or in other files.
+    """
+    rows, suffix = table.lazy(), path.suffix.lower()
     with atomic_path(path) as temporary:
-        write[path.suffix.lower()](temporary)
+        try:
+            if suffix == ".csv":
+                defused(rows).sink_csv(temporary)
+            elif suffix == ".parquet":
+                rows.sink_parquet(temporary, row_group_size=ROW_GROUP)
+            else:
+                _write_json(rows, temporary)
+        except pl.exceptions.PolarsError as error:  # of the disk: nothing else can go wrong here
+            raise OSError(str(error).splitlines()[0]) from error
     return path
 
 
+def _write_json(rows: pl.LazyFrame, path: Path) -> None:
+    """Write a list of objects, some rows at a time."""
+    with path.open("wb") as file:
+        start, before = 0, b"["
+        while (batch := rows.slice(start, ROW_GROUP).collect()).height:
+            file.write(before + batch.write_json().encode()[1:-1])
+            start, before = start + batch.height, b","
+        file.write(b"]" if start else b"[]")
+
+
 def read_columns(path: Path, names: Sequence[str]) -> pl.DataFrame:
-    """Read columns as text, whatever the first rows look like; those that are missing are null."""
-    if path.suffix.lower() == ".csv":
+    """Read columns as text, whatever the first rows look like; those that are missing are null.
+
+    A folder is one of parts, see `diascope.system.parts`.
+    """
+    if path.is_dir():
+        rows = pl.scan_parquet(path / PARTS)
+        there = rows.collect_schema().names()
+        table = rows.select(name for name in names if name in there).collect()
+    elif path.suffix.lower() == ".csv":
         table = restored(pl.read_csv(path, infer_schema=False))
     elif path.suffix.lower() == ".parquet":
         table = pl.read_parquet(path)

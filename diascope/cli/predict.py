@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import Engine, RunOrBundle, say, say_aside
+from diascope.cli.app import Engine, Ray, RunOrBundle, say, say_aside
 from diascope.errors import raise_together
 
 
@@ -16,11 +16,18 @@ def predict(
     model: RunOrBundle,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH", help="Images, folders and ZIP archives of images."),
+        typer.Argument(
+            metavar="PATH",
+            help="Images, folders and ZIP archives of images; tables with a column path.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table to write: .csv, .parquet or .json, by default predictions.csv. With --ray "
+            "also a folder for a table a part, by default predictions.",
+        ),
+    ] = None,
     operating_point: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +87,7 @@ def predict(
             "arrived.",
         ),
     ] = None,
+    ray: Ray = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the table if it exists.")
     ] = False,
@@ -123,6 +131,7 @@ def predict(
             sc=sc,
             dicom_out=dicom_out,
             to=to,
+            ray=ray,
             progress=progress,
             say=lines.append,
             warn=warn,

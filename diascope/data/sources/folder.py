@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from diascope.data.formats import FIRST_BYTES
 from diascope.data.sources.dicom import DicomFiles
@@ -103,6 +104,10 @@ class FolderFiles(FileTree):
             raise SourceError(
                 f"The folder holds no files{links}.", where=root, fix="Check the path."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by path; it is not searched again there."""
+        return _ListedFiles, (self.root, self._archives)
 
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
@@ -224,6 +229,20 @@ class FolderFiles(FileTree):
             self._leave_out(name, "a link that leads round in a circle")
             return None
         return target
+
+
+class _ListedFiles(FolderFiles):
+    """A folder that another process listed, to read from the names that it found."""
+
+    def __init__(self, root: Path, archives: dict[str, FileTree]) -> None:
+        FileTree.__init__(self, root)
+        self._files, self._archives = set(), archives
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def _path(self, name: str) -> Path:
+        return self.root / name
 
 
 def _count_files(entry: os.DirEntry[str]) -> int:

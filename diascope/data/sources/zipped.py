@@ -21,8 +21,9 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diascope.data.formats import FIRST_BYTES
 from diascope.data.sources.reading import check_file_size, unreadable
@@ -56,6 +57,7 @@ class ZipFiles(FileTree):
 
     def __init__(self, root: Path, *, max_member_bytes: int = MAX_MEMBER_BYTES) -> None:
         super().__init__(root)
+        self._max_member_bytes = max_member_bytes
         try:
             self._handle = root.open("rb")
         except OSError as error:
@@ -68,6 +70,10 @@ class ZipFiles(FileTree):
             raise
         self.hidden = {name: 1 for name in listed if any(map(is_skipped, name.split("/")))}
         self._members = {name: member for name, member in listed.items() if name not in self.hidden}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by path."""
+        return _opened_once, (self.root, self._max_member_bytes)
 
     def names(self) -> list[str]:
         """Return the names of all members, sorted."""
@@ -154,6 +160,11 @@ class ZipFiles(FileTree):
         with self._lock:
             self._handle.seek(offset)
             return self._handle.read(n_bytes)
+
+
+@cache
+def _opened_once(root: Path, max_member_bytes: int) -> ZipFiles:
+    return ZipFiles(root, max_member_bytes=max_member_bytes)
 
 
 def members(
