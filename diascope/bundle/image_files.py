@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diascope.bundle.image_tables import lists_images, paths_in_table
 from diascope.data.decoder_processes import DecoderProcesses
 from diascope.data.dicom.opened import states_window_of
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
@@ -48,7 +49,7 @@ def list_image_files(
     ----------
     paths : list of Path
         Images, also single frames, such as ``scan.dcm#frame=3``; folders and ZIP archives, in which
-        every image is taken.
+        every image is taken; tables of image files, see `diascope.bundle.image_tables`.
     opened : ExitStack
         Keeps the folders and archives open.
     frames : str
@@ -68,6 +69,12 @@ def list_image_files(
     reader = opened.enter_context(closing(FrameReader()))
     for path in paths:
         shown = printable(path.as_posix())
+        if lists_images(path):
+            for listed in paths_in_table(path):
+                found, others = _in_table(listed, reader, frames)
+                images.update({key: image for key, image in found.items() if key not in images})
+                left += others
+            continue
         if not (path.is_dir() or path.suffix.lower() == ".zip"):
             listed, others = _of_file(path, shown, reader, frames)
             images.update({key: image for key, image in listed.items() if key not in images})
@@ -115,6 +122,17 @@ def _of_file(
         get = read if number is None else partial(reader.read, str(path), number, read)
         images[place.with_name(f"{place.name}{name[len(shown) :]}")] = (name, get)
     return images, _other_frames(names, chosen)
+
+
+def _in_table(
+    path: Path, reader: FrameReader, frames: Frames
+) -> tuple[dict[Path, ImageFile], list[NotTaken]]:
+    """Return the images in one file of a table; what is wrong with it is said when it is read."""
+    shown = printable(path.as_posix())
+    try:
+        return _of_file(path, shown, reader, frames)
+    except SourceError as error:  # a frame that does not exist
+        return {path.absolute(): (shown, partial(_refuse, error.problem))}, []
 
 
 def _is_frame(path: Path) -> bool:

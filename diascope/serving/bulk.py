@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import polars as pl
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile, decoders
 from diascope.bundle.onnx_engine import with_engine
+from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.predicting import CHUNK, Known, called_at, predict_files
 from diascope.bundle.prediction_table import FORMATS, check_all_predicted, write_table
 from diascope.bundle.predictions_by_group import by_group
@@ -139,13 +141,13 @@ def predict_in_parts(
     folder = out.with_name(f"{out.name}.parts") if is_table else out
     parts = _parts_of(folder, asked, bundle, files)
     with open_parts(parts, overwrite=overwrite):
-        facts = _predict_missing(parts, asked, files, address=address, progress=progress, say=say)
+        facts = _predict_missing(parts, asked, files, address=address, progress=progress)
         rows = pl.scan_parquet([parts.path(number) for number in parts.numbers])
         if is_table:
             write_table(rows, out)
         of_groups.unlink(missing_ok=True)
-        table = rows.select(GROUP_COLUMNS, pl.col("^probability_.*$")).collect()
-        if table["group"].count():
+        if rows.select(pl.col("group").count()).collect().item():
+            table = rows.select(*GROUP_COLUMNS, pl.col("^probability_.*$")).collect()
             write_table(by_group(table, bundle.classes), of_groups)
     if is_table:
         parts.remove()
@@ -163,7 +165,6 @@ def _predict_missing(
     *,
     address: str,
     progress: ShowProgress,
-    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Predict the parts that are not finished; return the facts of all."""
     facts = {number: parts.facts(number) for number in parts.numbers}
@@ -182,6 +183,9 @@ def _predict_missing(
         n_done += _n_items(parts, number)
         progress(Progress("predicting", n_done, parts.n_items))
 
+    def remark(line: str) -> None:
+        progress(Progress("predicting", n_done, parts.n_items, remark=line))
+
     job = Job(
         "diascope.serving.bulk:open_predictor",
         {
@@ -193,7 +197,7 @@ def _predict_missing(
     )
     if left:
         with connected(address) as cluster:
-            lost = cluster.do(job, left, task=task, on_done=on_done, say=say, uses_gpu=True)
+            lost = cluster.do(job, left, task=task, on_done=on_done, say=remark, uses_gpu=True)
         _check_none_lost(lost, parts, files.images)
     return [found for found in facts.values() if found is not None]
 
@@ -256,33 +260,44 @@ def open_predictor(
     if bundle.card.digest != plan["of"]["model"]:
         raise RunError("A worker finds another bundle here.", where=wanted.model, fix=SAME_PLACE)
     known = known_images(wanted.model)
-    n_decoders = min(n_cpus, MOST_DECODERS)
-    decode = decoders(n_decoders).__enter__()  # for as long as the process lives
+    return _Predictor(parts, bundle, point, known, min(n_cpus, MOST_DECODERS)), remarks
 
-    def do(number: int, task: tuple[list[ImageFile], list[str] | None]) -> dict[str, Any]:
+
+class _Predictor:
+    """Predicts parts, in a process of the cluster."""
+
+    def __init__(
+        self, parts: Parts, bundle: Bundle, point: NamedPoint | None, known: Known, n_decoders: int
+    ) -> None:
+        self._parts, self._bundle, self._point, self._known = parts, bundle, point, known
+        self._n_decoders, self._opened = n_decoders, ExitStack()  # until the process ends
+        self._decode = self._opened.enter_context(decoders(n_decoders))
+
+    def __call__(
+        self, number: int, task: tuple[list[ImageFile], list[str] | None]
+    ) -> dict[str, int]:
+        """Predict a part, and write it; return what the driver counts."""
         images, groups = task
-        found = predict_files(
-            bundle,
+        table, n_without_window = predict_files(
+            self._bundle,
             images,
-            decode,
-            point=point,
-            known=known,
+            self._decode,
+            point=self._point,
+            known=self._known,
             groups=groups,
-            n_decoders=n_decoders,
+            n_decoders=self._n_decoders,
         )
-        n_errors = found.table.height - found.table["error"].null_count()
-        facts = {"n_errors": n_errors, "n_without_window": found.n_without_window}
-        write_table(found.table, parts.path(number))
-        parts.seal(number, ".parquet", facts=facts)
+        write_table(table, self._parts.path(number))
+        facts = {"n_errors": table["error"].count(), "n_without_window": n_without_window}
+        self._parts.seal(number, ".parquet", facts=facts)
         return facts
-
-    return do, remarks
 
 
 def _check_all_seen(asked: Asked, parts: Parts) -> None:
     """Check that this machine sees the bundle, the images and the folder of the parts."""
     named = [asked.model, *asked.paths, str(parts.folder)]
-    missing = [path for path in named if not Path(path.partition("#frame=")[0]).exists()]
+    here = [path.partition("#frame=")[0] for path in named if "://" not in path]
+    missing = [path for path in here if not Path(path).exists()]
     if missing:
         raise SourceError(
             f"A worker of the cluster does not see {', '.join(missing[:5])}.", fix=SAME_PLACE
