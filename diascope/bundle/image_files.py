@@ -69,14 +69,8 @@ def list_image_files(
     reader = opened.enter_context(closing(FrameReader()))
     for path in paths:
         shown = printable(path.as_posix())
-        if lists_images(path):
-            for listed in paths_in_table(path):
-                found, others = _in_table(listed, reader, frames)
-                images.update({key: image for key, image in found.items() if key not in images})
-                left += others
-            continue
         if not (path.is_dir() or path.suffix.lower() == ".zip"):
-            listed, others = _of_file(path, shown, reader, frames)
+            listed, others = _of_named(path, shown, reader, frames)
             images.update({key: image for key, image in listed.items() if key not in images})
             left += others
             continue
@@ -124,15 +118,23 @@ def _of_file(
     return images, _other_frames(names, chosen)
 
 
-def _in_table(
-    path: Path, reader: FrameReader, frames: Frames
+def _of_named(
+    path: Path, shown: str, reader: FrameReader, frames: Frames
 ) -> tuple[dict[Path, ImageFile], list[NotTaken]]:
-    """Return the images in one file of a table; what is wrong with it is said when it is read."""
-    shown = printable(path.as_posix())
-    try:
+    """Return the images in one file, or in all that a table lists, and the frames left out."""
+    if not lists_images(path):
         return _of_file(path, shown, reader, frames)
-    except SourceError as error:  # a frame that does not exist
-        return {path.absolute(): (shown, partial(_refuse, error.problem))}, []
+    images: dict[Path, ImageFile] = {}
+    left: list[NotTaken] = []
+    for listed in paths_in_table(path):
+        shown = printable(listed.as_posix())
+        try:
+            found, others = _of_file(listed, shown, reader, frames)
+        except SourceError as error:  # a frame that does not exist
+            found, others = {listed.absolute(): (shown, partial(_refuse, error.problem))}, []
+        images.update({key: image for key, image in found.items() if key not in images})
+        left += others
+    return images, left
 
 
 def _is_frame(path: Path) -> bool:
