@@ -1,41 +1,37 @@
 """Decode every image once: what cannot be read is rejected, the others are measured.
 
 Only images of 16 bits are decoded twice: the range of their values is that of all of them together,
-and is not known before the last one was seen.
+and is not known before the last one was seen. Images are inspected in parts of a fixed size, here
+or elsewhere (`diascope.data.inspect_part`), and the parts are put together in their order.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from diascope.data.budget import ROOM
-from diascope.data.dicom.opened import DicomImage
-from diascope.data.duplicates.equal import pixel_digest
-from diascope.data.image import Decoding, open_image, values_in
+from diascope.data.image import Decoding
+from diascope.data.inspect_part import (
+    PART_IMAGES,
+    ROW,
+    SCHEMA,
+    MapParts,
+    Part,
+    PartTask,
+    inspect_part,
+)
 from diascope.data.sources.folder import FileTree
-from diascope.data.value_range import SeenValues, Values
-from diascope.data.visible import Look, Visible, look_at
+from diascope.data.value_range import SeenValues
+from diascope.data.visible import Visible
 from diascope.data.window import FILE, Windows
-from diascope.errors import DataError, ImageError, SourceError
+from diascope.errors import DataError
 from diascope.system.progress import Progress, ShowProgress, silent
-
-CHUNK = 256  # images read between two reports of progress
-SCHEMA = {
-    "sha256": pl.String,
-    "width": pl.Int32,
-    "height": pl.Int32,
-    "n_bytes": pl.Int64,
-    "pixel_digest": pl.String,
-}
-See = Callable[[str, NDArray], object]  # is given the path and the pixels of an image
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,15 @@ class Rejected:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where the features of the inspected images are."""
+
+    paths: list[Path]  # files of `diascope.data.duplicates.described`
+    # int64 (N,): the number, over all these files, of each row of the inspected table
+    numbers: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,20 +62,7 @@ class Inspected:
     decoding: Decoding  # with the range of 16-bit values, where there are any
     # ``n_nearly_empty, n_few_levels, nearly_all_alike, sixteen_bits, dicom``, see docs/formats.md.
     facts: dict[str, Any]
-
-
-class _Row(NamedTuple):
-    sha256: str
-    width: int
-    height: int
-    n_bytes: int
-    pixel_digest: str | None
-
-
-class _Facts(NamedTuple):
-    row: _Row
-    look: Look
-    states_window: bool | None  # of a DICOM image with grey values
+    features: Features | None  # where a folder for them was given
 
 
 def inspect_images(
@@ -79,7 +71,8 @@ def inspect_images(
     *,
     alpha_background: str,
     window: str = FILE,
-    see: See | None = None,
+    spill: Path | None = None,
+    map_parts: MapParts | None = None,
     progress: ShowProgress = silent,
 ) -> Inspected:
     """Read and decode every image of the table.
@@ -88,82 +81,122 @@ def inspect_images(
     ----------
     table : DataFrame
         With ``path``.
-    see : callable, optional
-        Is given each image that can be read, from several threads: its path and its pixels,
-        uint8 (H, W, 3), 0-255.
+    spill : path, optional
+        A folder for the features of all images, by which near-duplicates are found.
+    map_parts : callable, optional
+        Inspects parts elsewhere: takes what is to be done part by part and returns what
+        `inspect_part` does, in the same order. The features are written to files in `spill`.
     """
-    paths, decoding = table["path"].to_list(), Decoding(alpha_background, window=window)
-    visible, seen, windows = Visible(), SeenValues(), Windows(window)
-
-    def look(path: str) -> _Facts | Values | Rejected:
-        return _look(files, path, decoding, see)
-
-    def note(one: _Facts | Values | Rejected) -> _Row | Rejected | None:
-        if isinstance(one, Values):
-            seen.add(one)
-            return None
-        if isinstance(one, _Facts):
-            visible.add(one.look)
-            windows.add(one.states_window)
-            return one.row
-        return one
-
-    def look_at_all(paths: list[str], what: str) -> list[_Row | Rejected | None]:
-        found = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(paths), CHUNK):
-                found += map(note, pool.map(look, paths[start : start + CHUNK]))
-                progress(Progress(what, len(found), len(paths)))
-        return found
-
-    found = look_at_all(paths, "checking images")
-    deep = [row for row, one in enumerate(found) if one is None]
-    if deep:
-        decoding = Decoding(alpha_background, seen.value_range, window)
-        again = look_at_all([paths[row] for row in deep], "scaling 16-bit images")
-        for row, one in zip(deep, again, strict=True):
-            found[row] = one
-    rows = [one for one in found if isinstance(one, _Row)]
-    usable = pl.Series([isinstance(one, _Row) for one in found], dtype=pl.Boolean)
-    rejected = [one for one in found if isinstance(one, Rejected)]
+    decoding = Decoding(alpha_background, window=window)
+    parts = _Parts(files, table["path"], spill, map_parts, progress)
+    everything = np.arange(table.height, dtype=np.uint32)
+    found = parts.inspect(everything, decoding, "checking images")
+    if len(found.deep):
+        decoding = replace(decoding, value_range=found.seen.value_range)
+        found = found.joined_with(parts.inspect(found.deep, decoding, "scaling 16-bit images"))
+    usable, unusable = found.table.sort("row"), found.rejected.sort("row")
+    names = table["path"].gather(unusable["row"])
+    rejected = [Rejected(*pair) for pair in zip(names, unusable["reason"], strict=True)]
     rejected += [Rejected(name, reason) for name, reason in files.left_out]
     return Inspected(
-        table.filter(usable).hstack(pl.DataFrame(rows, schema=SCHEMA, orient="row")),
+        table[usable["row"]].hstack(usable.select(*SCHEMA)),
         rejected,
         decoding,
         {
-            **visible.facts(),
-            "sixteen_bits": seen.facts() if deep else None,
-            "dicom": windows.facts(),
+            **found.visible.facts(),
+            "sixteen_bits": found.seen.facts() if found.seen.n_images else None,
+            "dicom": found.windows.facts(),
         },
+        Features(parts.features, usable["number"].to_numpy()) if spill else None,
     )
 
 
-def _look(
-    files: FileTree, path: str, decoding: Decoding, see: See | None
-) -> _Facts | Values | Rejected:
-    """Look at one image, or only at its values while their range is not known.
+@dataclass(frozen=True)
+class _Found:
+    """What was found in many images, their rows being those of the whole table."""
 
-    One that cannot be read never costs the others.
-    """
-    try:
-        content = files.read(path)
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
-            if image.is_deep and decoding.value_range is None:
-                return values_in(image)
-            pixels = decoding.pixels(image)
-            height, width, _ = pixels.shape
-            sha256 = hashlib.sha256(content).hexdigest()
-            row = _Row(sha256, width, height, len(content), pixel_digest(pixels))
-            if see is not None:
-                see(path, pixels)
-            states = image.states_window if isinstance(image, DicomImage) else None
-            return _Facts(row, look_at(pixels), states)
-    except (ImageError, SourceError) as error:
-        return Rejected(path, error.problem)
-    except MemoryError:
-        return Rejected(path, "too big for the memory that is free")
+    table: pl.DataFrame  # and ``number``: which picture of the files of features it is
+    rejected: pl.DataFrame
+    deep: NDArray[np.uint32]
+    visible: Visible
+    seen: SeenValues
+    windows: Windows
+
+    def joined_with(self, again: _Found) -> _Found:
+        """Return both passes as one: the second has the images that waited for the first."""
+        return _Found(
+            pl.concat([self.table, again.table]),
+            pl.concat([self.rejected, again.rejected]),
+            again.deep,
+            self.visible.plus(again.visible),
+            self.seen,
+            self.windows.plus(again.windows),
+        )
+
+
+class _Parts:
+    """Cuts images into parts, has them inspected, and puts what was found together."""
+
+    def __init__(
+        self,
+        files: FileTree,
+        paths: pl.Series,
+        spill: Path | None,
+        map_parts: MapParts | None,
+        progress: ShowProgress,
+    ) -> None:
+        self.features: list[Path] = []  # the files that were written until now
+        self._n_described = 0
+        self._files, self._paths, self._spill = files, paths, spill
+        self._map_parts, self._progress = map_parts, progress
+
+    def inspect(self, rows: NDArray[np.uint32], decoding: Decoding, what: str) -> _Found:
+        """Inspect some rows of the table."""
+        parts = [rows[start : start + PART_IMAGES] for start in range(0, len(rows), PART_IMAGES)]
+        tables = [pl.DataFrame(schema={**ROW, **SCHEMA, "number": pl.Int64})]
+        rejected = [pl.DataFrame(schema={**ROW, "reason": pl.String})]
+        deep = [np.zeros(0, np.uint32)]
+        visible, seen, windows = Visible(), SeenValues(), Windows(decoding.window)
+        n_done = 0
+
+        def show(n_images: int) -> None:
+            self._progress(Progress(what, n_done + n_images, len(rows)))
+
+        mapped = self._map(self._tasks(parts, decoding), show)
+        for of_part, part in zip(parts, mapped, strict=True):
+            numbers = pl.col("row").cast(pl.Int64) + self._n_described
+            tables.append(_with_rows(part.table.with_columns(number=numbers), of_part))
+            rejected.append(_with_rows(part.rejected, of_part))
+            deep.append(of_part[part.deep])
+            visible = visible.plus(part.visible)
+            seen = seen.plus(part.seen)
+            windows = windows.plus(part.windows)
+            n_done += len(of_part)
+            self._n_described += len(of_part)
+            if self._map_parts is not None:
+                show(0)
+        return _Found(
+            pl.concat(tables), pl.concat(rejected), np.concatenate(deep), visible, seen, windows
+        )
+
+    def _map(self, tasks: Iterable[PartTask], show: Callable[[int], None]) -> Iterable[Part]:
+        if self._map_parts is not None:
+            return self._map_parts(tasks)
+        return (inspect_part(self._files, task, show=show) for task in tasks)
+
+    def _tasks(self, parts: list[NDArray[np.uint32]], decoding: Decoding) -> Iterator[PartTask]:
+        for rows in parts:
+            features = None
+            if self._spill is not None:
+                features = self._spill / f"part-{len(self.features):05d}.features"
+                self.features.append(features)
+            paths = self._paths.gather(rows).to_list()
+            yield PartTask(self._files.root, paths, decoding, features)
+
+
+def _with_rows(found: pl.DataFrame, of_part: NDArray[np.uint32]) -> pl.DataFrame:
+    """Return what was found in a part with the rows of the whole table."""
+    return found.with_columns(row=pl.Series(of_part[found["row"].to_numpy()], dtype=pl.UInt32))
 
 
 def check_rejected(

@@ -113,6 +113,15 @@ class SeenValues:
         self.highest = max(self.highest, values.highest)
         self._counts += np.bincount(values.sample, minlength=len(self._counts))
 
+    def plus(self, other: SeenValues) -> SeenValues:
+        """Return what was seen in both."""
+        return SeenValues(
+            self.n_images + other.n_images,
+            min(self.lowest, other.lowest),
+            max(self.highest, other.highest),
+            self._counts + other._counts,
+        )
+
     def between(self, tail: float) -> tuple[int, int]:
         """Return the values above and below which there is a fraction ``tail`` of all, 0-1."""
         up_to = self._counts.cumsum()

@@ -65,6 +65,16 @@ class Visible:
         self._sum += look.coarse
         self._squares += look.coarse**2
 
+    def plus(self, other: Visible) -> Visible:
+        """Return what was seen in both; the sums are whole numbers, so no order matters."""
+        return Visible(
+            self.n_images + other.n_images,
+            self.n_flat + other.n_flat,
+            self.n_few_levels + other.n_few_levels,
+            self._sum + other._sum,
+            self._squares + other._squares,
+        )
+
     @property
     def difference(self) -> float:
         """By how many grey levels the coarse pictures differ: a standard deviation, 0-128."""

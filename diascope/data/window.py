@@ -50,6 +50,12 @@ class Windows:
         self.n_stated += is_stated is True
         self.n_not_stated += is_stated is False
 
+    def plus(self, other: Windows) -> Windows:
+        """Return the images of both; the rule is the same."""
+        return Windows(
+            self.rule, self.n_stated + other.n_stated, self.n_not_stated + other.n_not_stated
+        )
+
     def facts(self) -> dict[str, Any] | None:
         """Return the numbers for the fingerprint, see docs/formats.md; None without such images."""
         n_images = self.n_stated + self.n_not_stated

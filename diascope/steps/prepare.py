@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from diascope.data.about import with_about, write_about
-from diascope.data.duplicates.described import DescribedPictures
 from diascope.data.duplicates.equal import join_duplicates
 from diascope.data.duplicates.known import all_pairs, known_pairs
-from diascope.data.duplicates.pairs import list_pairs, near_pairs
+from diascope.data.duplicates.pairs import NUMBER, list_pairs, near_pairs
 from diascope.data.fingerprint import measure
 from diascope.data.inspect import check_rejected, inspect_images
+from diascope.data.inspect_part import MapParts
 from diascope.data.manifest import check_disjoint, check_rows
 from diascope.data.obtain import check_download, content_facts, obtain
 from diascope.data.prepared import Prepared
@@ -24,6 +27,7 @@ from diascope.data.splits.assign import assign_splits, check_fractions, choose_m
 from diascope.datasets.own.find import find_dataset
 from diascope.errors import SettingsError
 from diascope.system.progress import ShowProgress, silent
+from diascope.system.spill import spill_folder
 
 FRACTIONS = (0.6, 0.2, 0.2)
 
@@ -40,6 +44,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     max_rejected: float = 0.01,
     accept_large_groups: bool = False,
     near_duplicates: bool = True,
+    map_parts: MapParts | None = None,
     progress: ShowProgress = silent,
 ) -> Prepared:
     """Prepare a data set and return it.
@@ -70,6 +75,8 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     near_duplicates : bool
         Also look for pictures that are nearly the same. Pairs that a list of the data set names are
         joined in any case.
+    map_parts : callable, optional
+        Has the images inspected elsewhere, part by part, see `diascope.data.inspect`.
 
     Raises
     ------
@@ -83,8 +90,9 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     with_about(spec.card)  # or it says what is wrong with the file before the work
     path = Path(source) if source is not None else obtain(spec, seed=seed, progress=progress)
     with_near = near_duplicates and spec.draw is None  # no two drawings are of the same thing
-    described = DescribedPictures() if with_near else None
-    with open_files(path) as files:
+    with ExitStack() as stack:
+        spill = stack.enter_context(spill_folder("prepare")) if with_near else None
+        files = stack.enter_context(open_files(path))
         rows = check_rows(spec.index(files), spec.task)
         mode = choose_mode(rows, split, is_acknowledged=i_know_this_leaks)
         inspected = inspect_images(
@@ -92,7 +100,8 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
             rows,
             alpha_background=spec.alpha_background,
             window=spec.window,
-            see=described.see if described else None,
+            spill=spill,
+            map_parts=map_parts,
             progress=progress,
         )
         table, rejected = inspected.table, inspected.rejected
@@ -104,9 +113,16 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
             check_download(spec, content, n_usable)
         table = rows_to_split(table, mode)
         near = None
-        if described:
+        if inspected.features is not None:
+            numbers = pl.Series(NUMBER, inspected.features.numbers)
+            numbers = inspected.table.select("image_id").with_columns(numbers)
             near = near_pairs(
-                files, table, inspected.decoding, described=described, progress=progress
+                files,
+                table.join(numbers, on="image_id", maintain_order="left"),
+                inspected.decoding,
+                described=inspected.features.paths,
+                spill=spill,
+                progress=progress,
             )
     known = known_pairs(table, spec.known_pairs() if spec.known_pairs else None)
     pairs = list_pairs(table, near, known.pairs)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from diascope.data.duplicates import candidates
-from diascope.data.duplicates.candidates import IndexedFeatures, propose
+import numpy as np
+import pytest
+
+from diascope.data.duplicates import candidates, inverted_index, votes
+from diascope.data.duplicates.candidates import propose
 from diascope.data.duplicates.local_features import mirrored
-from diascope.data.duplicates.visual_words import joined, learn_vocabulary
+from diascope.data.duplicates.quantised import Places, QuantisedFeatures
+from diascope.data.duplicates.visual_words import learn_vocabulary
+from diascope.errors import SourceError
 
 
 def draw_descriptors(n: int, seed: int = 0):
@@ -38,34 +43,36 @@ def test_fewer_different_features_than_words_are_no_problem():
     assert vocabulary.quantise(descriptors).nearest.max() < len(vocabulary.centroids)
 
 
-def test_runs_of_words_join_in_their_order():
-    descriptors = draw_descriptors(300)
-    vocabulary = learn_vocabulary(descriptors, n_features=3000, seed=0)
-    parts = [vocabulary.quantise(descriptors[start : start + 100]) for start in (0, 100, 200)]
-    whole = vocabulary.quantise(descriptors)
-    assert np.array_equal(joined(parts).second_bits, whole.second_bits)
-
-
 N_PICTURES, N_FEATURES = 60, 20
 
 
-def features_of_pictures_and_noisy_copies(n_vocabularies: int) -> IndexedFeatures:
+def features_of_pictures_and_noisy_copies(folder: Path, n_vocabularies: int) -> QuantisedFeatures:
     rng = np.random.default_rng(1)
     base = draw_descriptors(N_PICTURES * N_FEATURES)
     copies = base + rng.normal(0, 30, base.shape)
     descriptors = np.concatenate([base, copies.clip(0, 255).astype(np.uint8)])
-    images = np.repeat(np.arange(2 * N_PICTURES, dtype=np.int32), N_FEATURES)
-    zeros = np.zeros(len(images), np.float32)
-    words = tuple(
-        learn_vocabulary(base, n_features=len(images), seed=seed).quantise(descriptors)
-        for seed in range(n_vocabularies)
+    n_pictures = 2 * N_PICTURES
+    places = Places(
+        np.repeat(np.arange(n_pictures, dtype=np.int32), N_FEATURES),
+        np.tile(np.arange(N_FEATURES, dtype=np.int32), n_pictures),
+        np.zeros(len(descriptors), np.float32),
+        np.zeros(len(descriptors), np.float32),
     )
-    return IndexedFeatures(images, zeros, zeros, words)
+    words = [
+        learn_vocabulary(base, n_features=len(places), seed=seed).quantise(descriptors)
+        for seed in range(n_vocabularies)
+    ]
+    folder.mkdir()
+    with QuantisedFeatures(folder, n_vocabularies) as features:
+        features.add(places, words)
+    return features
 
 
-def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more():
+def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more(tmp_path):
     def found(n_vocabularies: int) -> set[tuple[int, int]]:
-        features = features_of_pictures_and_noisy_copies(n_vocabularies)
+        features = features_of_pictures_and_noisy_copies(
+            tmp_path / str(n_vocabularies), n_vocabularies
+        )
         proposed = propose(features, np.arange(2 * N_PICTURES), n_threads=1)
         wanted = {(row, row + N_PICTURES) for row in range(N_PICTURES)}
         return wanted & set(map(tuple, proposed[:, :2].tolist()))
@@ -75,10 +82,54 @@ def test_a_second_vocabulary_proposes_all_that_the_first_one_does_and_more():
     assert len(two) > len(one) > 0
 
 
-def test_how_much_is_looked_up_at_a_time_changes_nothing(monkeypatch):
-    features = features_of_pictures_and_noisy_copies(2)
+# Each small enough that there are many parts; votes are then written to files as well.
+FEW = (
+    (candidates, "N_LOOKED_UP", 7),
+    (inverted_index, "N_COMPARED", 50),
+    (inverted_index, "N_READ", 90),
+    (inverted_index, "N_INDEXED", 100),
+    (votes, "N_HELD", 300),
+    (votes, "PICTURES_A_FILE", 32),
+    (votes, "N_COUNTED", 100),
+    (votes, "N_SORTED", 1000),
+    (candidates, "N_RANKED", 10),
+)
+
+
+def test_how_much_is_in_memory_at_a_time_changes_nothing(tmp_path, monkeypatch):
+    features = features_of_pictures_and_noisy_copies(tmp_path / "features", 2)
     groups = np.arange(2 * N_PICTURES)
     whole = propose(features, groups, n_threads=1)
-    for name, few in (("N_LOOKED_UP", 7), ("N_COMPARED", 50), ("N_COUNTED", 100)):
-        monkeypatch.setattr(candidates, name, few)
-        assert np.array_equal(propose(features, groups, n_threads=2), whole)
+    assert len(whole) > 50
+    columns = sorted(tmp_path.rglob("*"))
+    for module, name, few in FEW:
+        monkeypatch.setattr(module, name, few)
+        assert np.array_equal(propose(features, groups, n_threads=2), whole), name
+    assert sorted(tmp_path.rglob("*")) == columns  # files of votes were removed
+
+
+def test_the_index_is_made_in_many_ranges_and_the_votes_in_many_files(tmp_path, monkeypatch):
+    for module, name, few in FEW:
+        monkeypatch.setattr(module, name, few)
+    features = features_of_pictures_and_noisy_copies(tmp_path / "features", 1)
+    ranges = inverted_index.CellSizes.of(features, 0).ranges()
+    assert len(ranges) > 10
+    written = set()
+    write = votes.Votes._write
+
+    def counted(self, cast):
+        write(self, cast)
+        written.update(path.name for path in features.folder.glob("*.votes"))
+
+    monkeypatch.setattr(votes.Votes, "_write", counted)
+    propose(features, np.arange(2 * N_PICTURES), n_threads=1)
+    assert len(written) == 4
+
+
+def test_a_full_disk_is_one_message(tmp_path, monkeypatch):
+    features = features_of_pictures_and_noisy_copies(tmp_path / "features", 1)
+    monkeypatch.setattr(votes, "N_HELD", 10)
+    for number in range(3):  # /dev/full takes nothing, as a disk that is full
+        (features.folder / f"{number:05d}.votes").symlink_to("/dev/full")
+    with pytest.raises(SourceError, match="No space left on device"):
+        propose(features, np.arange(2 * N_PICTURES), n_threads=2)

@@ -9,9 +9,11 @@ are compared: those of one group are never parted by a split.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,17 +22,29 @@ from threadpoolctl import threadpool_limits
 
 from diascope.data.duplicates.agreement import Agreement, Flat, compare
 from diascope.data.duplicates.alignment import align
-from diascope.data.duplicates.candidates import MAX_IMAGES, IndexedFeatures, propose
-from diascope.data.duplicates.described import Described, DescribedPictures
-from diascope.data.duplicates.flatten import work_size
+from diascope.data.duplicates.candidates import propose
+from diascope.data.duplicates.described import (
+    Described,
+    DescribedPictures,
+    Kept,
+    describe_picture,
+    write_described,
+)
+from diascope.data.duplicates.flatten import flatten, work_size
 from diascope.data.duplicates.local_features import Features, describe, reflected
-from diascope.data.duplicates.visual_words import Words, joined, learn_vocabulary
+from diascope.data.duplicates.quantised import Places, QuantisedFeatures
+from diascope.data.duplicates.visual_words import Words, learn_vocabulary
+from diascope.data.duplicates.votes import MAX_IMAGES
 from diascope.errors import DataError
+from diascope.system.environment import release_freed_memory
 from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.system.spill import spill_folder
 
 N_SAMPLED = 1000  # pictures that the vocabularies are learned from
 N_VOCABULARIES = 2  # what one of them parts, the other may not
 CHUNK = 64  # pictures or pairs between two reports of progress
+PART_IMAGES = 2048  # pictures whose features are in memory before they are set aside
+KEPT_BYTES = 1 << 26  # of the features, and as many of the flattened pictures, that were used last
 
 # The more places lie on one transform, the less the pictures need to agree, and the other way
 # round: first the least of everything, then what is needed besides.
@@ -59,7 +73,6 @@ SUFFICIENT = (
 )
 
 Read = Callable[[int], NDArray[np.uint8]]
-Candidate = tuple[int, int, bool]
 SCHEMA = {
     "first": pl.Int32,
     "second": pl.Int32,
@@ -76,12 +89,20 @@ SCHEMA = {
 NUMBERS = tuple(name for name in SCHEMA if name not in ("first", "second"))
 
 
+@dataclass(frozen=True)
+class Aside:
+    """Pictures whose features were set aside in files before."""
+
+    described: DescribedPictures
+    numbers: NDArray[np.int64]  # (N,): of each picture, its number among those described
+
+
 def find_near_duplicates(
     read: Read,
     groups: NDArray[np.integer],
     *,
-    keys: Sequence[Hashable] | None = None,
-    described: DescribedPictures | None = None,
+    aside: Aside | None = None,
+    spill: Path | None = None,
     progress: ShowProgress = silent,
 ) -> pl.DataFrame:
     """Find the pairs of pictures of different groups that show the same thing.
@@ -93,8 +114,10 @@ def find_near_duplicates(
         picture, from several threads.
     groups : int (N,)
         Number of the group of each picture.
-    keys, described : optional
-        The N names by which pictures were described before, and what was kept of them.
+    aside : Aside, optional
+        The features of the pictures, where they were described before.
+    spill : path, optional
+        A folder for what does not fit into memory; one of its own by default.
 
     Returns
     -------
@@ -110,6 +133,8 @@ def find_near_duplicates(
     ------
     DataError
         There are over two million pictures.
+    SourceError
+        The disk is full.
     """
     if len(groups) > MAX_IMAGES:
         raise DataError(
@@ -118,21 +143,21 @@ def find_near_duplicates(
         )
     if len(groups) < 2:
         return pl.DataFrame(schema=SCHEMA)
-    # the pool has a thread for every core: those of the matrix products would be in their way
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        pictures = _Pictures(read, keys or range(len(groups)), described)
-        indexed = _index(pictures, pool, progress)
-        if not len(indexed.images):
+    with ExitStack() as stack:
+        folder = spill or stack.enter_context(spill_folder("near-duplicates"))
+        # the pool has a thread for every core: those of the matrix products would be in their way
+        stack.enter_context(threadpool_limits(1, "blas"))
+        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
+        aside = aside or _describe_all(read, len(groups), folder, pool, progress)
+        quantised = _quantise(aside, len(groups), folder, pool, progress)
+        if not quantised.n_features:
             return pl.DataFrame(schema=SCHEMA)
-        progress(Progress("proposing pairs", 0, None))
-        proposed = propose(indexed, groups, n_threads=os.cpu_count() or 1)
-        progress(Progress("proposing pairs", 1, 1, f"{len(proposed)} pairs"))
-        candidates = [(one, two, bool(mirror)) for one, two, mirror, _ in proposed.tolist()]
-        return _verify_all(pictures, candidates, progress)
+        proposed = propose(quantised, groups, progress=progress)
+        return _verify_all(_Pictures(read, aside), proposed[:, :3], progress)
 
 
 def verify_pairs(
-    read: Read, n_images: int, candidates: Sequence[Candidate], *, progress: ShowProgress = silent
+    read: Read, candidates: NDArray[np.integer], *, progress: ShowProgress = silent
 ) -> pl.DataFrame:
     """Keep, of pairs that somebody proposes, those that show the same thing.
 
@@ -140,8 +165,8 @@ def verify_pairs(
     ----------
     read : callable
         As of `find_near_duplicates`.
-    candidates : sequence of (int, int, bool)
-        Rows of the first and of the second picture, and whether the second is mirrored.
+    candidates : int (P, 3)
+        Rows of the first and of the second picture, and 1 where the second is mirrored.
 
     Returns
     -------
@@ -149,92 +174,125 @@ def verify_pairs(
         As of `find_near_duplicates`.
     """
     with threadpool_limits(1, "blas"):
-        return _verify_all(_Pictures(read, range(n_images)), candidates, progress)
+        return _verify_all(_Pictures(read), candidates, progress)
 
 
 def _verify_all(
-    pictures: _Pictures, candidates: Sequence[Candidate], progress: ShowProgress
+    pictures: _Pictures, candidates: NDArray[np.integer], progress: ShowProgress
 ) -> pl.DataFrame:
     """Compare one pair after the other: threads, of many short steps each, only get in the way."""
-    rows = []
-    for number, candidate in enumerate(candidates, start=1):
-        rows.append(_verify(pictures, *candidate))
-        if number % CHUNK == 0 or number == len(candidates):
-            progress(Progress("comparing pairs", number, len(candidates)))
-    found = pl.DataFrame([row for row in rows if row is not None], SCHEMA, orient="row")
-    best_first = found.sort("first", "second", "n_inliers", descending=[False, False, True])
+    parts = [pl.DataFrame(schema=SCHEMA)]
+    for start in range(0, len(candidates), CHUNK):
+        pairs = candidates[start : start + CHUNK].tolist()
+        rows = [_verify(pictures, one, two, bool(mirror)) for one, two, mirror in pairs]
+        there = [row for row in rows if row is not None]
+        if there:
+            parts.append(pl.DataFrame(there, SCHEMA, orient="row"))
+        progress(Progress("comparing pairs", start + len(pairs), len(candidates)))
+    best_first = pl.concat(parts).sort(
+        "first", "second", "n_inliers", descending=[False, False, True]
+    )
     return best_first.unique(["first", "second"], keep="first", maintain_order=True)
 
 
 class _Pictures:
-    """Flattened pictures and their features, made anew where they did not fit into memory."""
+    """Flattened pictures and their features: those used last, and else made or read anew."""
 
-    def __init__(
-        self, read: Read, keys: Sequence[Hashable], described: DescribedPictures | None = None
-    ) -> None:
-        self.read, self.keys = read, keys
-        self._described = described or DescribedPictures()
+    def __init__(self, read: Read, aside: Aside | None = None) -> None:
+        self.read, self.aside = read, aside
+        self._described: Kept[Described] = Kept(KEPT_BYTES)
+        self._flats: Kept[tuple[Flat, tuple[int, int]]] = Kept(KEPT_BYTES)
 
     def features(self, row: int) -> Features:
-        return self._describe(row).features
+        return self.describe(row).features
 
     def flat(self, row: int) -> Flat:
         return self._flatten(row)[0]
 
     def work_size(self, row: int) -> tuple[int, int]:
         """Return height and width of the flattened picture, in px."""
-        return work_size(*self._describe(row).shape)
+        return work_size(*self.describe(row).shape)
 
     def enlargement(self, row: int) -> float:
         """Return the pixels of the picture that make one of the flattened one."""
-        return max(self._describe(row).shape) / max(self.work_size(row))
+        return max(self.describe(row).shape) / max(self.work_size(row))
 
-    def _describe(self, row: int) -> Described:
-        found = self._described.features.get(self.keys[row])
+    def describe(self, row: int) -> Described:
+        found = self._described.get(row)
         if found is None:
-            flat, shape = self._flatten(row)
-            found = Described(describe(*flat), shape)
-            self._described.features.put(self.keys[row], found, found.features.n_bytes)
+            if self.aside is not None:
+                found = self.aside.described[int(self.aside.numbers[row])]
+            else:
+                flat, shape = self._flatten(row)
+                found = Described(describe(*flat), shape)
+            self._described.put(row, found, found.features.n_bytes)
         return found
 
     def _flatten(self, row: int) -> tuple[Flat, tuple[int, int]]:
-        key = self.keys[row]
-        return self._described.flats.get(key) or self._described.flatten(key, self.read(row))
+        found = self._flats.get(row)
+        if found is None:
+            image = self.read(row)
+            flat = flatten(image)
+            found = flat, image.shape[:2]
+            self._flats.put(row, found, flat[0].nbytes + flat[1].nbytes)
+        return found
 
 
-def _index(
-    pictures: _Pictures, pool: ThreadPoolExecutor, progress: ShowProgress
-) -> IndexedFeatures:
-    """Describe all pictures and quantise their features by each vocabulary."""
-    n_images = len(pictures.keys)
+def _describe_all(
+    read: Read, n_images: int, folder: Path, pool: ThreadPoolExecutor, progress: ShowProgress
+) -> Aside:
+    """Describe all pictures and set their features aside."""
+
+    def describe_row(row: int) -> Described:
+        return describe_picture(read(row))
+
+    paths = []
+    for first in range(0, n_images, PART_IMAGES):
+        part = []
+        for start in range(first, min(first + PART_IMAGES, n_images), CHUNK):
+            end = min(start + CHUNK, first + PART_IMAGES, n_images)
+            part += pool.map(describe_row, range(start, end))
+            progress(Progress("describing images", end, n_images))
+        paths.append(folder / f"described-{len(paths):05d}.features")
+        write_described(paths[-1], part)
+    return Aside(DescribedPictures(paths), np.arange(n_images))
+
+
+def _quantise(
+    aside: Aside, n_images: int, folder: Path, pool: ThreadPoolExecutor, progress: ShowProgress
+) -> QuantisedFeatures:
+    """Quantise the features of all pictures by each vocabulary."""
+
+    def features(row: int) -> Features:
+        return aside.described[int(aside.numbers[row])].features
+
     sampled = np.unique(np.linspace(0, n_images - 1, N_SAMPLED).astype(int)).tolist()
-    sample = np.concatenate([found.descriptors for found in pool.map(pictures.features, sampled)])
+    sample = np.concatenate([found.descriptors for found in pool.map(features, sampled)])
     n_features = round(len(sample) / len(sampled) * n_images)
     seeds = range(N_VOCABULARIES) if len(sample) else ()
     vocabularies = [learn_vocabulary(sample, n_features=n_features, seed=seed) for seed in seeds]
 
-    def describe_some(start: int) -> tuple[NDArray, NDArray, NDArray, list[Words]]:
-        rows = np.arange(start, min(start + CHUNK, n_images), dtype=np.int32)
-        found = [pictures.features(row) for row in rows.tolist()]
+    def quantise_some(start: int) -> tuple[Places, list[Words]]:
+        rows = range(start, min(start + CHUNK, n_images))
+        found = [features(row) for row in rows]
+        sizes = [len(one) for one in found]
         descriptors = np.concatenate([one.descriptors for one in found])
-        return (
-            np.repeat(rows, [len(one) for one in found]),
+        places = Places(
+            np.repeat(np.array(rows, np.int32), sizes),
+            np.concatenate([np.arange(size, dtype=np.int32) for size in sizes]),
             np.concatenate([one.angles for one in found]),
             np.log2(np.concatenate([one.sizes for one in found])),
-            [vocabulary.quantise(descriptors) for vocabulary in vocabularies],
         )
+        return places, [vocabulary.quantise(descriptors) for vocabulary in vocabularies]
 
-    parts = []
-    for part in pool.map(describe_some, range(0, n_images, CHUNK)):
-        parts.append(part)
-        progress(Progress("describing images", min(len(parts) * CHUNK, n_images), n_images))
-    images, angles, octaves, words = zip(*parts, strict=True)
-    return IndexedFeatures(
-        np.concatenate(images),
-        np.concatenate(angles),
-        np.concatenate(octaves),
-        tuple(joined(of_one) for of_one in zip(*words, strict=True)),
-    )
+    with QuantisedFeatures(folder, len(vocabularies)) as quantised:
+        for first in range(0, n_images, PART_IMAGES):  # so that few wait for the disk
+            starts = range(first, min(first + PART_IMAGES, n_images), CHUNK)
+            for start, (places, words) in zip(starts, pool.map(quantise_some, starts), strict=True):
+                quantised.add(places, words)
+                progress(Progress("indexing features", min(start + CHUNK, n_images), n_images))
+    release_freed_memory()
+    return quantised
 
 
 def _verify(pictures: _Pictures, first: int, second: int, is_mirrored: bool) -> tuple | None:

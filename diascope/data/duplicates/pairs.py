@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import polars as pl
 
 from diascope.data.duplicates.described import DescribedPictures
 from diascope.data.duplicates.known import NONE
-from diascope.data.duplicates.near import NUMBERS, find_near_duplicates
+from diascope.data.duplicates.near import NUMBERS, Aside, find_near_duplicates
 from diascope.data.image import Decoding
 from diascope.data.pictures import Pictures
 from diascope.data.sources.folder import FileTree
 from diascope.system.progress import ShowProgress, silent
+
+NUMBER = "described_number"
 
 
 def near_pairs(
@@ -18,7 +23,8 @@ def near_pairs(
     table: pl.DataFrame,
     decoding: Decoding,
     *,
-    described: DescribedPictures | None = None,
+    described: Sequence[Path] = (),
+    spill: Path | None = None,
     progress: ShowProgress = silent,
 ) -> pl.DataFrame:
     """Find the pairs of nearly equal pictures that are of different groups.
@@ -30,11 +36,14 @@ def near_pairs(
     files : FileTree
         Where the paths are read from.
     table : DataFrame
-        With ``image_id, path, group, sha256, pixel_digest``.
+        With ``image_id, path, group, sha256, pixel_digest``; where the pictures were described
+        before, `NUMBER`: which one of the pictures of these files each is.
     decoding : Decoding
         How files become pixels.
-    described : DescribedPictures, optional
-        What was kept of pictures by their paths, when they were decoded before.
+    described : sequence of Path
+        The files with the features of the pictures, where they were described before.
+    spill : path, optional
+        A folder for what does not fit into memory.
 
     Returns
     -------
@@ -45,8 +54,11 @@ def near_pairs(
     rows = rows.unique("pixel_digest", keep="first", maintain_order=True)
     pictures = Pictures(files, rows, decoding)
     groups = rows["group"].rank("dense").to_numpy()
+    aside = None
+    if described:
+        aside = Aside(DescribedPictures(described), rows[NUMBER].to_numpy())
     found = find_near_duplicates(
-        pictures.__getitem__, groups, keys=pictures.paths, described=described, progress=progress
+        pictures.__getitem__, groups, aside=aside, spill=spill, progress=progress
     )
     ids = rows["image_id"]
     return found.select(

@@ -9,8 +9,7 @@ one: the mirrored picture then has the same words with the two halves changed ov
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +44,15 @@ class Vocabulary:
 
     def quantise(self, descriptors: NDArray[np.uint8]) -> Words:
         """Quantise descriptors, uint8 (F, 128)."""
-        halves = _halves(descriptors)
         shape = (len(descriptors), 2)
         nearest, second = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
         bits, second_bits = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
         sides = self.centroids @ self.directions
-        for side in (0, 1):
-            for start in range(0, len(descriptors), CHUNK):
-                part = slice(start, start + CHUNK)
-                half = halves[part, side]
+        for start in range(0, len(descriptors), CHUNK):
+            part = slice(start, start + CHUNK)
+            halves = _halves(descriptors[part])
+            for side in (0, 1):
+                half = halves[:, side]
                 likeness = _likeness(half, self.centroids)
                 rows = np.arange(len(half))
                 best = likeness.argmax(axis=1)
@@ -81,8 +80,8 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int, seed: i
         Other seeds give other centroids and directions.
     """
     rng = np.random.default_rng(seed)
-    halves = _halves(descriptors).reshape(-1, 64)
-    halves = halves[rng.permutation(len(halves))[:TRAINING_HALVES]]
+    chosen = rng.permutation(2 * len(descriptors))[:TRAINING_HALVES]
+    halves = _halves(descriptors[chosen // 2])[np.arange(len(chosen)), chosen % 2]
     halves = halves[np.sort(np.unique(halves, axis=0, return_index=True)[1])]
     n_centroids = round(np.sqrt(n_features / FEATURES_A_CELL))
     n_centroids = int(np.clip(n_centroids, MIN_CENTROIDS, MAX_CENTROIDS))
@@ -104,11 +103,6 @@ def learn_vocabulary(descriptors: NDArray[np.uint8], *, n_features: int, seed: i
 def _likeness(halves: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what is the higher, the nearer a half (rows) is to a centroid (columns)."""
     return halves @ centroids.T - (centroids**2).sum(axis=1) / 2
-
-
-def joined(parts: Sequence[Words]) -> Words:
-    """Join the words of several runs of features, in their order."""
-    return Words(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Words)))
 
 
 def _halves(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:

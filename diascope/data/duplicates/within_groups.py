@@ -70,10 +70,8 @@ def near_within_groups(
     ]
     found = found[np.array(is_new, dtype=bool)]
     chosen = found[np.lexsort((found[:, 1], found[:, 0], -np.abs(found[:, 2])))][:MOST_COMPARED]
-    candidates = [
-        (int(one), int(two), likeness < 0) for one, two, likeness in chosen[:, :3].tolist()
-    ]
-    verified = verify_pairs(read, images.height, candidates, progress=progress)
+    candidates = np.column_stack([chosen[:, :2], chosen[:, 2] < 0]).astype(np.int64)
+    verified = verify_pairs(read, candidates, progress=progress)
     named = images.select("image_id", "label", "group")
     one, two = named[verified["first"]], named[verified["second"]]
     pairs = pl.DataFrame(

@@ -1,0 +1,69 @@
+"""Room on the disk for what is too much for the memory, for as long as one step works.
+
+What is spilled lies below ``DIASCOPE_HOME`` in a folder of its own, which is removed when the step
+ends, also after an error. What a killed process left is removed by the next one, by its age.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from diascope.errors import SourceError
+from diascope.system.environment import home
+
+STALE_SECONDS = 3 * 24 * 3600.0  # without a change: nobody works in it any more
+FIX = "Make room, or choose another folder by DIASCOPE_HOME, then run the same command again."
+
+
+@contextmanager
+def spill_folder(step: str) -> Iterator[Path]:
+    """Yield an empty folder that is removed afterwards.
+
+    Parameters
+    ----------
+    step : str
+        Who works in it, for its name.
+
+    Raises
+    ------
+    SourceError
+        The folder cannot be made.
+    """
+    below = home() / "spill"
+    with spilling(below):
+        below.mkdir(parents=True, exist_ok=True)
+        _remove_stale(below)
+        folder = Path(tempfile.mkdtemp(prefix=f"{step}-", dir=below))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def spilling(where: Path) -> Iterator[None]:
+    """Turn what the disk refuses into a ``SourceError``, such as that it is full."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"What does not fit into memory could not be written: {error.strerror or error}.",
+            where=where,
+            fix=FIX,
+        ) from error
+
+
+def _remove_stale(below: Path) -> None:
+    oldest = time.time() - STALE_SECONDS
+    for folder in below.iterdir():
+        try:
+            changed = max(one.stat().st_mtime for one in (folder, *folder.iterdir()))
+        except OSError:  # it is being removed, or is no folder
+            continue
+        if changed < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
