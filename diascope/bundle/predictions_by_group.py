@@ -10,7 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from diascope.bundle.prediction_table import DIGITS, FORMATS
+from diascope.bundle.prediction_files import FORMATS
+from diascope.bundle.prediction_table import DIGITS
 from diascope.data.spec import UNGROUPED
 
 

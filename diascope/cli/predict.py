@@ -100,7 +100,7 @@ def predict(
     Reports and captures in DICOM are new series of the study of each image.
     """
     from diascope.bundle.card import Card
-    from diascope.bundle.prediction_table import check_all_predicted
+    from diascope.bundle.prediction_files import check_all_predicted
     from diascope.bundle.predictions_by_group import groups_path
     from diascope.cli.screen.progress import progress_bars
     from diascope.cli.screen.results import print_groups, print_predictions

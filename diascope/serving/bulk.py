@@ -22,12 +22,13 @@ from diascope.bundle.image_files import ImageFile, decoders
 from diascope.bundle.onnx_engine import with_engine
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.predicting import CHUNK, Known, called_at, predict_files
-from diascope.bundle.prediction_table import FORMATS, check_all_predicted, write_table
+from diascope.bundle.prediction_files import FORMATS, check_all_predicted, write_table
 from diascope.bundle.predictions_by_group import by_group
 from diascope.data.sources.tables import SPREADSHEETS, SUFFIXES
 from diascope.data.window import describe_without_window
 from diascope.errors import RunError, SettingsError, SourceError
-from diascope.system.cluster import Do, Job, Lost, connected
+from diascope.system.cluster import Job, Lost, connected
+from diascope.system.cluster_worker import Do
 from diascope.system.parts import Parts, open_parts
 from diascope.system.progress import Progress, ShowProgress
 from diascope.system.words import counted

@@ -14,7 +14,7 @@ from diascope.bundle.bundle import Bundle
 from diascope.bundle.image_files import ImageFile, decoders, list_image_files
 from diascope.bundle.onnx_engine import AUTO, with_engine
 from diascope.bundle.predicting import Scores, called_at, predict_files
-from diascope.bundle.prediction_table import check_all_predicted, check_is_table, write_table
+from diascope.bundle.prediction_files import check_all_predicted, check_is_table, write_table
 from diascope.bundle.predictions_by_group import by_group, groups_path
 from diascope.data.dicom.groups import groups_from_tag, kind_of_rule, tag_of
 from diascope.data.grouping import groups_from

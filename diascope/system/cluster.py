@@ -7,9 +7,7 @@ given again when its process is lost, and results are files that the processes w
 
 from __future__ import annotations
 
-import importlib
 import logging
-import platform
 import re
 import shutil
 import socket
@@ -19,26 +17,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diascope import errors
 from diascope.errors import DiascopeError, RunError, SettingsError, SourceError
-from diascope.system.environment import keep_freed_memory, settle_ray, settle_torch
+from diascope.system.cluster_worker import Worker, software
+from diascope.system.environment import settle_ray
 from diascope.system.extras import check_extra
 from diascope.system.words import first_of
 
 HERE, ANY = "local", "auto"  # addresses: start Ray on this machine; join what is on it
 QUEUED = 2  # parts that a process has at once: the one that it works on, and the next
 TRIES = 3  # of a part whose process is lost each time
-PACKAGES = ("diascope", "numpy", "pillow", "polars", "torch")  # what a result depends on
 CONNECT_SECONDS = 10.0
 WAITING_SECONDS = 20.0  # for a free processor, before that is said
 STORE_BYTES = 200 << 20  # shared memory of a cluster on this machine
 LONGEST_TEMPORARY = 40  # letters of a folder with Ray's sockets, whose paths have at most 107
 Task = Callable[[int], Any]
-Do = Callable[[int, Any], Any]  # what a process does with a part: its number, what belongs to it
 _ADDRESS = re.compile(rf"{ANY}|{HERE}|ray://\S+:\d+|[^\s:/]+:\d+|\[[\da-fA-F:]+\]:\d+")
 
 
@@ -271,7 +267,7 @@ class _Crew:
     def _add(self) -> None:
         member = _Member(self._actor.remote())
         n_cpus = self._needs["num_cpus"]
-        ready = member.actor.be_ready.remote(_software(), self._job._asdict(), n_cpus)
+        ready = member.actor.be_ready.remote(software(), self._job._asdict(), n_cpus)
         member.asked.append((ready, None))
         self._members.append(member)
 
@@ -328,75 +324,6 @@ class _Crew:
             self._lost = Lost([*self._lost.numbers, suspect], reason)
         if len(self._members) < len(self._waiting) + 1:
             self._add()
-
-
-class Worker:
-    """A process of the cluster, as Ray starts it. Whatever happens is returned as plain values."""
-
-    def __init__(self) -> None:
-        self._do: Do | None = None
-
-    def be_ready(
-        self, software: Mapping[str, str], job: Mapping[str, Any], n_cpus: int
-    ) -> tuple[list[str] | None, Mapping[str, str] | None]:
-        """Prepare for a job; return remarks, or the problem."""
-        return _told(lambda: self._prepare(software, job, n_cpus))
-
-    def work(self, number: int, task: Any) -> tuple[Any, Mapping[str, str] | None]:
-        """Do a part; return what is to be known of it, or the problem."""
-        assert self._do is not None  # noqa: S101 - it is ready before it is given a part
-        do = self._do
-        return _told(lambda: do(number, task))
-
-    def _prepare(
-        self, software: Mapping[str, str], job: Mapping[str, Any], n_cpus: int
-    ) -> list[str]:
-        check_software(software)
-        settle_torch()
-        keep_freed_memory()
-        module, _, name = job["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        self._do, remarks = function(**job["options"], n_cpus=n_cpus)
-        return remarks
-
-
-def check_software(software: Mapping[str, str]) -> None:
-    """Check that this process has the packages of the one that gives the work; see `PACKAGES`.
-
-    Raises
-    ------
-    RunError
-        A version differs, so that a result might.
-    """
-    here = _software()
-    others = [name for name in software if here.get(name) != software[name]]
-    if others:
-        has = ", ".join(f"{name} {here.get(name) or 'missing'}" for name in others)
-        gives = ", ".join(f"{name} {software[name] or 'missing'}" for name in others)
-        raise RunError(
-            f"A worker of the cluster has {has}, and the command has {gives}.",
-            fix="Install the same versions on all machines.",
-        )
-
-
-def _software() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = ""
-    return found
-
-
-def _told(action: Callable[[], Any]) -> tuple[Any, Mapping[str, str] | None]:
-    """Return what an action returns, or the problem that it raises as plain values."""
-    try:
-        return action(), None
-    except DiascopeError as error:
-        told = {"kind": type(error).__name__, "problem": error.problem, "host": platform.node()}
-        told |= {"where": str(error.where or ""), "fix": error.fix or ""}
-        return None, told
 
 
 def _problem(told: Mapping[str, str], *, is_here: bool) -> DiascopeError:
