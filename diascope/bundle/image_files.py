@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diascope.bundle.image_tables import lists_images, paths_in_table
 from diascope.data.decoder_processes import DecoderProcesses
 from diascope.data.dicom.opened import states_window_of
 from diascope.data.formats import IMAGE_KINDS, has_image_suffix
@@ -52,7 +53,7 @@ def list_image_files(
     paths : sequence of path or str
         Images, also single frames, such as ``scan.dcm#frame=3``; folders and ZIP archives, in which
         every image is taken. Each may be an address such as ``s3://bucket/cells``; a frame of one
-        file may not.
+        file may not. Tables of image files, see `diascope.bundle.image_tables`.
     opened : ExitStack
         Keeps the folders and archives open.
     frames : str
@@ -117,9 +118,34 @@ def _of_place(
     name = printable(place.as_posix())
     if _holds_others(place):
         return _of_tree(place, name, opened, frames)
-    if _is_frame(place):
-        return _named_frame(place, name, reader), []
-    return _of_file(place, name, reader, frames, partial(read_file, place))
+    if lists_images(place):
+        return _of_table(place, reader, frames)
+    return _of_path(place, name, reader, frames)
+
+
+def _of_path(
+    path: Path, name: str, reader: FrameReader, frames: Frames
+) -> tuple[dict[Path | str, ImageFile], list[NotTaken]]:
+    if _is_frame(path):
+        return _named_frame(path, name, reader), []
+    return _of_file(path, name, reader, frames, partial(read_file, path))
+
+
+def _of_table(
+    table: Path, reader: FrameReader, frames: Frames
+) -> tuple[dict[Path | str, ImageFile], list[NotTaken]]:
+    """Return the images that a table lists; reading one that does not exist gives the reason."""
+    images: dict[Path | str, ImageFile] = {}
+    left: list[NotTaken] = []
+    for path in paths_in_table(table):
+        name = printable(path.as_posix())
+        try:
+            found, others = _of_path(path, name, reader, frames)
+        except SourceError as error:  # a frame that does not exist
+            found, others = {path.absolute(): (name, partial(_refuse, error.problem))}, []
+        images.update({key: image for key, image in found.items() if key not in images})
+        left += others
+    return images, left
 
 
 def _of_tree(
@@ -214,12 +240,12 @@ def noting(
 
 
 @contextmanager
-def decoders() -> Iterator[Decode]:
+def decoders(n_decoders: int = N_DECODERS) -> Iterator[Decode]:
     """Yield what decodes files of strangers: behind bounds on memory and time, in processes.
 
     A file that hangs or crashes its decoder costs itself its pixels, and no other.
     """
-    processes = DecoderProcesses(N_DECODERS, seconds=DECODE_SECONDS)
+    processes = DecoderProcesses(n_decoders, seconds=DECODE_SECONDS)
     try:
         yield processes.read
     finally:
@@ -227,14 +253,19 @@ def decoders() -> Iterator[Decode]:
 
 
 def read_ahead(
-    decode: Decode, pixels: Pixels, images: list[ImageFile], *, n_at_once: int
+    decode: Decode,
+    pixels: Pixels,
+    images: list[ImageFile],
+    *,
+    n_at_once: int,
+    n_decoders: int = N_DECODERS,
 ) -> Iterator[tuple[list[ImageFile], list[NDArray[np.uint8] | str]]]:
     """Yield the images in chunks, each read: the next one while the network works on the last.
 
     Of each image there are the pixels, uint8 (S, S, 3), or the reason why there are none.
     """
     chunks = [images[start : start + n_at_once] for start in range(0, len(images), n_at_once)]
-    with ThreadPoolExecutor(N_DECODERS) as pool:
+    with ThreadPoolExecutor(n_decoders) as pool:
 
         def begin(number: int) -> list[Future[NDArray[np.uint8] | str]]:
             chunk = chunks[number]

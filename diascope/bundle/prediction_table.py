@@ -12,21 +12,17 @@ from numpy.typing import NDArray
 
 from diascope.bundle.card import Card
 from diascope.bundle.operating_points import NamedPoint
+from diascope.bundle.prediction_files import FORMATS
 from diascope.data.grouping import groups_from
 from diascope.data.proposals import find_patterns
 from diascope.data.sources.tables import as_text, open_table
 from diascope.errors import DataError, GroupsUnknownError, SettingsError, SourceError
 from diascope.metrics.prediction_sets import reasons_to_refer
-from diascope.system.files import atomic_path
-from diascope.system.spreadsheets import defused, restored
-from diascope.system.words import counted
 
-FORMATS = (".csv", ".parquet", ".json")
 BETWEEN, EMPTY_SET = "|", "(empty)"
 NO_PREDICTION = "no prediction, see error"
 OUT_OF_DISTRIBUTION = "out of distribution: prediction withheld"
 NOT_WRITTEN = "Pass a table as `diascope predict` wrote it with this bundle; columns may be added."
-FAILURES_SHOWN = 5
 DIGITS = 6  # behind the point, of probabilities, thresholds and OOD scores
 STEP = 10.0**-DIGITS
 
@@ -162,50 +158,6 @@ def with_origin(
         model=pl.lit(card.digest),
     )
     return table.select(pl.exclude("error"), "error")
-
-
-def write_table(table: pl.DataFrame, path: Path) -> Path:
-    """Write the table in the format that the name ends in, one of `FORMATS`."""
-    table = defused(table) if path.suffix.lower() == ".csv" else table
-    write = {".csv": table.write_csv, ".parquet": table.write_parquet, ".json": table.write_json}
-    with atomic_path(path) as temporary:
-        write[path.suffix.lower()](temporary)
-    return path
-
-
-def read_columns(path: Path, names: Sequence[str]) -> pl.DataFrame:
-    """Read columns as text, whatever the first rows look like; those that are missing are null."""
-    if path.suffix.lower() == ".csv":
-        table = restored(pl.read_csv(path, infer_schema=False))
-    elif path.suffix.lower() == ".parquet":
-        table = pl.read_parquet(path)
-    else:
-        table = pl.read_json(path, infer_schema_length=None)
-    missing = [pl.lit(None, pl.String).alias(name) for name in names if name not in table.columns]
-    return table.with_columns(missing).select(names)
-
-
-def check_all_predicted(path: Path, done: str = "predicted") -> None:
-    """Check that every file of a table that was written was predicted, or explained.
-
-    Raises
-    ------
-    SourceError
-        Some were not: how many, the first of them with the reasons, and where the rest is.
-    """
-    table = read_columns(path, ["path", "error"])
-    failed = table.drop_nulls("error")
-    if not failed.height:
-        return
-    shown = [f"{name}: {reason}" for name, reason in failed.head(FAILURES_SHOWN).iter_rows()]
-    more = failed.height - FAILURES_SHOWN
-    n_predicted = table.height - failed.height
-    rest = f"{path} has the other {n_predicted}. " if n_predicted else ""
-    raise SourceError(
-        f"{failed.height:,} of {counted(table.height, 'file')} could not be {done}.",
-        where="; ".join(shown) + (f"; and {more} more" if more > 0 else ""),
-        fix=f"{rest}Fix these files or leave them out; the column error of {path} says why.",
-    )
 
 
 def read_predictions(path: Path, card: Card) -> tuple[pl.DataFrame, Card]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from diascope.bundle.prediction_files import FORMATS
 from diascope.bundle.prediction_table import DIGITS
 from diascope.data.spec import UNGROUPED
 
@@ -23,6 +24,7 @@ def by_group(table: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
         ``group, n_files, n_errors, n_predicted, n_referred`` (null without prediction sets), then
         ``n_called_<class>`` and ``mean_probability_<class>`` of each class.
     """
+    table = table.rechunk()  # sums in one order, however the table was put together
     is_called = pl.col("predicted").is_not_null()
     can_refer = table.filter(is_called)["refer"].null_count() == 0
     return (
@@ -44,12 +46,16 @@ def by_group(table: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
 
 
 def groups_path(out: Path, group_kind: str) -> Path:
-    """Return where the results of the groups go, beside the table of predictions.
+    """Return where the results of the groups go, beside the table or folder of predictions.
 
     Examples
     --------
     >>> groups_path(Path("predictions.csv"), "patient").name
     'predictions-by-patient.csv'
+    >>> groups_path(Path("predictions"), "patient").name
+    'predictions-by-patient.parquet'
     """
     kind = "group" if group_kind == UNGROUPED else group_kind
-    return out.with_name(f"{out.stem}-by-{kind}{out.suffix}")
+    is_table = out.suffix.lower() in FORMATS
+    stem, suffix = (out.stem, out.suffix) if is_table else (out.name, ".parquet")
+    return out.with_name(f"{stem}-by-{kind}{suffix}")

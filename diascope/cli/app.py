@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from diascope.errors import DiascopeError, SettingsError
+from diascope.system.cluster import is_address
 from diascope.system.environment import is_follower, keep_freed_memory, launch, settle_torch
 from diascope.system.words import UNPRINTABLE, printable
 
@@ -44,6 +45,15 @@ Engine = Annotated[
         metavar="NAME",
         help="What computes: torch; onnxruntime, which on processors without a GPU may be faster "
         "and answers within 1e-5 of torch; or auto, which is torch.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[ADDRESS]",
+        help="Work in parts on a Ray cluster: at host:port, at ray://host:port, or auto for the "
+        "one that this machine is part of; without an address, by a process a core of this "
+        "machine. Finished parts are not done again.",
     ),
 ]
 ShowIds = Annotated[
@@ -148,6 +158,25 @@ def spread_columns(words: Sequence[str]) -> list[str]:
     return spread
 
 
+def with_address(words: Sequence[str]) -> list[str]:
+    """Return the words with ``--ray`` joined to its address, or to ``local`` where it has none.
+
+    Examples
+    --------
+    >>> with_address(["predict", "bundle", "--ray", "head:6379", "images"])
+    ['predict', 'bundle', '--ray=head:6379', 'images']
+    >>> with_address(["predict", "bundle", "--ray", "images"])
+    ['predict', 'bundle', '--ray=local', 'images']
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined[-1:] == ["--ray=local"] and is_address(word):
+            joined[-1] = f"--ray={word}"
+        else:
+            joined.append("--ray=local" if word == "--ray" else word)
+    return joined
+
+
 def _leave_at_once() -> None:
     """End this process without torch's own end, which may wait for another that is gone."""
     from diascope.training.signs_of_life import LINGER_SECONDS
@@ -171,7 +200,7 @@ def main() -> None:
     try:
         check_words(sys.argv[1:])
         check_ranks(sys.argv[1:])
-        app(spread_columns(sys.argv[1:]), standalone_mode=True)
+        app(with_address(spread_columns(sys.argv[1:])), standalone_mode=True)
     except DiascopeError as error:
         print_error(error)
         if launch() is not None:

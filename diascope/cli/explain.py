@@ -78,7 +78,7 @@ def explain(
             fix="Name images, folders or ZIP archives; or pass --atlas for cases of the run.",
         )
     out = out or Path("explanations")
-    from diascope.bundle.prediction_table import check_all_predicted
+    from diascope.bundle.prediction_files import check_all_predicted
     from diascope.cli.screen.progress import progress_bars
     from diascope.reporting.explain.folder import TABLE
     from diascope.steps.explain import write_explanations

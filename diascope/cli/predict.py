@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diascope.cli.app import Engine, RunOrBundle, say, say_aside
+from diascope.cli.app import Engine, Ray, RunOrBundle, say, say_aside
 from diascope.errors import raise_together
 
 
@@ -18,12 +18,17 @@ def predict(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Images, folders and ZIP archives of images; also s3://BUCKET/FOLDER.",
+            help="Images, folders and ZIP archives of images, also s3://BUCKET/FOLDER; tables "
+            "with a column path.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Table to write: .csv, .parquet or .json.")] = Path(
-        "predictions.csv"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table to write: .csv, .parquet or .json, by default predictions.csv. With --ray "
+            "also a folder for a table a part, by default predictions.",
+        ),
+    ] = None,
     operating_point: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +88,7 @@ def predict(
             "arrived.",
         ),
     ] = None,
+    ray: Ray = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the table if it exists.")
     ] = False,
@@ -95,7 +101,7 @@ def predict(
     Reports and captures in DICOM are new series of the study of each image.
     """
     from diascope.bundle.card import Card
-    from diascope.bundle.prediction_table import check_all_predicted
+    from diascope.bundle.prediction_files import check_all_predicted
     from diascope.bundle.predictions_by_group import groups_path
     from diascope.cli.screen.progress import progress_bars
     from diascope.cli.screen.results import print_groups, print_predictions
@@ -126,6 +132,7 @@ def predict(
             sc=sc,
             dicom_out=dicom_out,
             to=to,
+            ray=ray,
             progress=progress,
             say=lines.append,
             warn=warn,

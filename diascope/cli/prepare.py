@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diascope.cli.app import AsJson, print_json, say
+from diascope.cli.app import AsJson, Ray, print_json, say
 from diascope.errors import GroupsUnknownError, SettingsError
 
 
@@ -132,6 +132,7 @@ def prepare(
             help="Search for near-duplicate images, and join their groups.",
         ),
     ] = True,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Check images, find duplicates, and split by group."""
@@ -165,6 +166,7 @@ def prepare(
             max_rejected=max_rejected,
             accept_large_groups=accept_large_groups,
             near_duplicates=near_duplicates,
+            ray=ray,
             progress=progress,
         )
     if as_json:

@@ -14,7 +14,7 @@ from diascope.bundle.card import Card
 from diascope.bundle.image_files import decoders, list_image_files, noting, read_ahead
 from diascope.bundle.images import Image, each_image, read_image
 from diascope.bundle.map_verdicts import MapVerdict
-from diascope.bundle.prediction_table import check_all_predicted
+from diascope.bundle.prediction_files import check_all_predicted
 from diascope.bundle.predictions import is_finite, softmax
 from diascope.data.sample import evenly
 from diascope.data.sources.dicom import check_frames

@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
-from diascope.bundle.image_files import (
-    ImageFile,
-    decoders,
-    list_image_files,
-    noting,
-    read_ahead,
-)
+from diascope.bundle.image_files import ImageFile, decoders, list_image_files
 from diascope.bundle.onnx_engine import AUTO, with_engine
-from diascope.bundle.operating_points import at_point, find_point
-from diascope.bundle.prediction import NO_SCORE
-from diascope.bundle.prediction_table import (
-    FORMATS,
-    check_all_predicted,
-    tabulate,
-    with_failures,
-    with_origin,
-    write_table,
-)
-from diascope.bundle.predictions import is_finite, softmax
+from diascope.bundle.predicting import Scores, called_at, predict_files
+from diascope.bundle.prediction_files import check_all_predicted, check_is_table, write_table
 from diascope.bundle.predictions_by_group import by_group, groups_path
 from diascope.data.dicom.groups import groups_from_tag, kind_of_rule, tag_of
 from diascope.data.grouping import groups_from
 from diascope.data.sources.dicom import check_frames
 from diascope.data.sources.listing import describe_not_taken
-from diascope.data.window import FILE, describe_without_window
+from diascope.data.window import describe_without_window
 from diascope.errors import SettingsError
 from diascope.reporting.beside_predictions import dicom_settings_of, open_beside
+from diascope.serving.bulk import Asked, Files, check_place, predict_in_parts
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
 
-CHUNK = 256
+OUT, OUT_OF_PARTS = "predictions.csv", "predictions"
 
 
 def predict(  # noqa: PLR0913 - each is one option of the user
     model: Run | Path | str,
     paths: Sequence[Path | str],
     *,
-    out: Path | str = "predictions.csv",
+    out: Path | str | None = None,
     operating_point: str | None = None,
     threshold: float | None = None,
     group_from: str | None = None,
@@ -63,6 +47,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     sc: bool = False,
     dicom_out: Path | str | None = None,
     to: str | None = None,
+    ray: str | None = None,
     progress: ShowProgress = silent,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005 - says nothing
     warn: Callable[[str], None] = warnings.warn,
@@ -79,10 +64,11 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     model : Run or path
         A run or a bundle.
     paths : sequence of path
-        Images; folders and ZIP archives, in which every image is taken; each also as an address
-        such as ``s3://bucket/cells``.
-    out : path
-        ``.csv``, ``.parquet`` or ``.json``.
+        Images; folders and ZIP archives, in which every image is taken, each also as an address
+        such as ``s3://bucket/cells``; tables with a column ``path``.
+    out : path, optional
+        ``.csv``, ``.parquet`` or ``.json``; by default ``predictions.csv``. With ``ray``, another
+        name is that of a folder for parts in Parquet, by default ``predictions``.
     operating_point : str, optional
         A name of `diascope.bundle.operating_points.points_of`, such as ``"sensitivity=0.95"``.
     threshold : float, optional
@@ -106,6 +92,10 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         The folder for them; by default beside ``out``, with ``_dicom`` behind its name.
     to : str, optional
         Address of a DICOMweb service to send them to; it is asked whether each arrived.
+    ray : str, optional
+        Predict in parts by the processes of a Ray cluster: ``"local"`` starts one on this machine,
+        and `diascope.system.cluster.connected` takes other addresses. Parts that an interrupted
+        call finished are not predicted again.
     say : function
         Called with a line that counts by kind which files of a folder were not taken, if any, and
         with lines on images that state no window, on heat maps, and on what was written and sent
@@ -117,17 +107,22 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     Raises
     ------
     DiascopeError
-        No bundle, no such operating point, a path that does not exist, no image at all, or an
-        ``out`` that is taken. Or not one image could be predicted, nothing in DICOM written, or
-        not all of that sent: the table is written all the same.
+        No bundle or cluster, no such operating point, a path that does not exist, no image at all,
+        or an ``out`` that is taken. Or not one image could be predicted, nothing in DICOM written,
+        or not all of that sent: the table is written all the same.
     """
-    out = Path(out)
-    if out.suffix.lower() not in FORMATS:
-        raise SettingsError(f"{out} does not end in {', '.join(FORMATS)}.", where="--out")
+    out = Path(out or (OUT if ray is None else OUT_OF_PARTS))
+    if ray is None:
+        check_is_table(out)
+    else:
+        _check_possible_in_parts(explain=explain, sr=sr, sc=sc, dicom_out=dicom_out, to=to)
     bundle = with_engine(open_bundle(model), engine, warn=say)
     _check_golden(bundle, warn)
     of_groups = groups_path(out, kind_of_rule(group_from, bundle.card.group_kind))
-    _check_is_free(out, of_groups, overwrite=overwrite)
+    if ray is None:
+        _check_is_free(out, of_groups, overwrite=overwrite)
+    else:
+        check_place(out, of_groups, overwrite=overwrite)
     wanted = dicom_settings_of(
         out,
         sr=sr,
@@ -136,20 +131,28 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         to=to,
         overwrite=overwrite,
     )
-    point = find_point(bundle.card, name=operating_point, threshold=threshold)
-    if operating_point is not None or threshold is not None:
-        bundle = replace(bundle, card=at_point(bundle.card, point))
+    bundle, point = called_at(bundle, operating_point, threshold)
     known = known_images(model)
-    digests: dict[str, str] = {}
     with ExitStack() as opened:
         images, left = list_image_files(list(paths), opened, frames=check_frames(frames))
-        decode = opened.enter_context(decoders())
         if left:
             say(describe_not_taken([one.as_dict() for one in left]))
         groups = _groups(images, group_from, say) if group_from else None
-        windows: dict[str, bool | None] = {}
-        noted = windows if bundle.card.window == FILE else None
-        images = [noting(image, digests, noted) for image in images]
+        if ray is not None:
+            folder = str(model.folder if isinstance(model, Run) else model)
+            asked = Asked(folder, tuple(map(str, paths)), operating_point, threshold, engine)
+            return predict_in_parts(
+                out,
+                asked,
+                bundle,
+                files=Files(images, groups, known),
+                of_groups=of_groups,
+                address=ray,
+                overwrite=overwrite,
+                progress=progress,
+                say=say,
+            )
+        decode = opened.enter_context(decoders())
         beside = open_beside(
             model,
             bundle,
@@ -161,24 +164,24 @@ def predict(  # noqa: PLR0913 - each is one option of the user
             progress=progress,
             say=say,
         )
-        tables = []
         n_done = 0
-        for chunk, read in read_ahead(decode, bundle.card.pixels, images, n_at_once=CHUNK):
-            table, scores = _predict_chunk(bundle, chunk, read)
-            tables.append(table)
+
+        def on_chunk(
+            chunk: list[ImageFile],
+            read: list[NDArray[np.uint8] | str],
+            digests: Mapping[str, str],
+            scores: Scores,
+        ) -> None:
+            nonlocal n_done
             beside.add(chunk, read, digests, scores)
             n_done += len(chunk)
             progress(Progress("predicting", n_done, len(images)))
-    if n_without := sum(is_stated is False for is_stated in windows.values()):
+
+        table, n_without = predict_files(
+            bundle, images, decode, point=point, known=known, groups=groups, on_chunk=on_chunk
+        )
+    if n_without:
         say(describe_without_window(n_without))
-    found = [known.get(digests.get(path, ""), (None, None)) for path, _ in images]
-    table = with_origin(
-        pl.concat(tables),
-        bundle.card,
-        point,
-        groups=[group for group, _ in found] if groups is None else groups,
-        splits=[split for _, split in found],
-    )
     write_table(beside.finish(table), out)
     of_groups.unlink(missing_ok=True)
     if table["group"].count():
@@ -188,6 +191,16 @@ def predict(  # noqa: PLR0913 - each is one option of the user
     if wanted is not None and beside.dicom is not None:
         wanted.send(beside.dicom, out, progress=progress, say=say)
     return out
+
+
+def _check_possible_in_parts(**options: object) -> None:
+    """Check that nothing is asked for that is not made in parts."""
+    asked = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if asked:
+        raise SettingsError(
+            f"{', '.join(asked)} cannot be combined with --ray.",
+            fix="Predict with --ray first, and then the images that matter without it.",
+        )
 
 
 def _check_golden(bundle: Bundle, warn: Callable[[str], None]) -> None:
@@ -211,39 +224,3 @@ def _check_is_free(*paths: Path, overwrite: bool) -> None:
     for path in paths:
         if path.exists() and not overwrite:
             raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
-
-
-def _predict_chunk(
-    bundle: Bundle, images: list[ImageFile], read: list[NDArray[np.uint8] | str]
-) -> tuple[pl.DataFrame, tuple[NDArray[np.float32], NDArray[np.float64] | None]]:
-    """Predict one chunk: its table, logits (N, K), and OOD scores (N,) if there is a detector.
-
-    An image that cannot be read or scored gets nulls and the reason, and logits that are NaN.
-    """
-    is_read = np.array([isinstance(pixels, np.ndarray) for pixels in read])
-    logits = np.full((len(images), len(bundle.classes)), np.nan, dtype=np.float32)
-    ood_scores = np.full(len(images), np.nan)
-    if is_read.any():
-        pixels = np.stack([pixels for pixels in read if isinstance(pixels, np.ndarray)])
-        logits[is_read], scores = bundle.predict_with_ood_scores(pixels)
-        ood_scores[is_read] = np.nan if scores is None else scores
-    is_scored = is_finite(logits)
-    unread = [pixels if isinstance(pixels, str) else NO_SCORE for pixels in read]
-    errors = [None if scored else why for scored, why in zip(is_scored, unread, strict=True)]
-    table = _predictions(bundle, logits[is_scored], ood_scores[is_scored])
-    table = with_failures(table, [path for path, _ in images], errors)
-    return table, (logits, None if bundle.ood is None else ood_scores)
-
-
-def _predictions(
-    bundle: Bundle, logits: NDArray[np.float32], ood_scores: NDArray[np.float64]
-) -> pl.DataFrame:
-    """Return what follows from finite logits (N, K): classes, sets, and what to refer."""
-    probabilities = softmax(logits)
-    return tabulate(
-        probabilities,
-        bundle.decide(probabilities),
-        bundle.card.sets_of(logits),
-        bundle.classes,
-        ood_scores=None if bundle.ood is None else ood_scores,
-    )

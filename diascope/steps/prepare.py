@@ -16,7 +16,7 @@ from diascope.data.duplicates.known import all_pairs, known_pairs
 from diascope.data.duplicates.pairs import NUMBER, list_pairs, near_pairs
 from diascope.data.fingerprint import measure
 from diascope.data.inspect import check_rejected, inspect_images
-from diascope.data.inspect_part import MapParts
+from diascope.data.inspect_on_cluster import inspecting_on
 from diascope.data.manifest import check_disjoint, check_rows
 from diascope.data.obtain import check_download, content_facts, obtain
 from diascope.data.prepared import Prepared
@@ -45,7 +45,7 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     max_rejected: float = 0.01,
     accept_large_groups: bool = False,
     near_duplicates: bool = True,
-    map_parts: MapParts | None = None,
+    ray: str | None = None,
     progress: ShowProgress = silent,
 ) -> Prepared:
     """Prepare a data set and return it.
@@ -77,8 +77,9 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
     near_duplicates : bool
         Also look for pictures that are nearly the same. Pairs that a list of the data set names are
         joined in any case.
-    map_parts : callable, optional
-        Has the images inspected elsewhere, part by part, see `diascope.data.inspect`.
+    ray : str, optional
+        Have the images inspected by the processes of a Ray cluster: ``"local"`` starts one on this
+        machine, and `diascope.system.cluster.connected` takes other addresses.
 
     Raises
     ------
@@ -97,15 +98,16 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
         files = stack.enter_context(open_files(path))
         rows = check_rows(spec.index(files), spec.task)
         mode = choose_mode(rows, split, is_acknowledged=i_know_this_leaks)
-        inspected = inspect_images(
-            files,
-            rows,
-            alpha_background=spec.alpha_background,
-            window=spec.window,
-            spill=spill,
-            map_parts=map_parts,
-            progress=progress,
-        )
+        with inspecting_on(ray, progress) as map_parts:
+            inspected = inspect_images(
+                files,
+                rows,
+                alpha_background=spec.alpha_background,
+                window=spec.window,
+                spill=spill,
+                map_parts=map_parts,
+                progress=progress,
+            )
         table, rejected = inspected.table, inspected.rejected
         check_rejected(rows, table, rejected, largest_fraction=max_rejected)
         unused = find_unused(files, rows["path"], passed=spec.passed, has_tables=spec.is_folder)

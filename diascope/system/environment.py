@@ -203,3 +203,16 @@ def settle_mlflow() -> None:
     waits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
     for name, value in {**waits, "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}.items():
         os.environ.setdefault(name, value)  # noqa: TID251 - the one place that may
+
+
+def settle_ray(*, seconds: float) -> None:
+    """Set what Ray reads when it is loaded: it tells nobody that it is used.
+
+    Unless the user has set it otherwise, a cluster that does not answer is given up after about so
+    many seconds, and advice on coming versions of Ray is left out.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # noqa: TID251 - the one place that may
+    whole = str(int(seconds))
+    waits = {"RAY_gcs_rpc_server_connect_timeout_s": whole, "RAY_gcs_server_rpc_timeout_s": whole}
+    for name, value in {**waits, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - the one place that may

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +123,10 @@ class Store:
 
     def __init__(self, file_system: Any, root: str, address: str) -> None:
         self._fs, self._root, self.address = file_system, root, address
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by address: one store for all that came by it stays open."""
+        return _opened_once, (self.address,)
 
     def below(self, name: str) -> Store:
         """Return the store of a folder or an object in this one."""
@@ -254,6 +259,11 @@ def open_store(address: str) -> Store:
             "The address holds '.', '..' or nothing between two slashes.", where=where
         )
     return Store(_file_system(scheme), root, f"{scheme}://{root}")
+
+
+@cache
+def _opened_once(address: str) -> Store:
+    return open_store(address)
 
 
 def _file_system(scheme: str) -> Any:

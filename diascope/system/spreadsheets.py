@@ -7,13 +7,18 @@ OWASP advises ("CSV injection"); `restored` takes it away again. Numbers are lef
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import polars as pl
 
 BEGINNINGS = r"^\s*'*[=+\-@\t\r]"  # or one that has an apostrophe already
 MARKED = rf"^'(?:{BEGINNINGS[1:]})"
 
 
-def defused(table: pl.DataFrame) -> pl.DataFrame:
+Table = TypeVar("Table", pl.DataFrame, pl.LazyFrame)
+
+
+def defused(table: Table) -> Table:
     """Return a table whose texts are no formulas in a spreadsheet.
 
     Examples
@@ -47,5 +52,5 @@ def restored(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _texts(table: pl.DataFrame) -> list[str]:
-    return [name for name, kind in table.schema.items() if kind == pl.String]
+def _texts(table: pl.DataFrame | pl.LazyFrame) -> list[str]:
+    return [name for name, kind in table.collect_schema().items() if kind == pl.String]

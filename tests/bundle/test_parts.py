@@ -22,7 +22,8 @@ from diascope.bundle.ensemble import join_members
 from diascope.bundle.golden import make_golden
 from diascope.bundle.map_verdicts import MapVerdicts
 from diascope.bundle.ood import fit_ood
-from diascope.bundle.prediction_table import with_failures, write_table
+from diascope.bundle.prediction_files import write_table
+from diascope.bundle.prediction_table import with_failures
 from diascope.bundle.scoring import score_ood
 from diascope.errors import RunError
 from diascope.evaluation.monitoring import reference_table

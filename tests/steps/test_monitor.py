@@ -17,7 +17,8 @@ from diascope.bundle.bundle import Bundle
 from diascope.bundle.calibrate import calibrate, choose_operating_point, recalibrated
 from diascope.bundle.card import Card
 from diascope.bundle.drift_reference import FILE, DriftReference
-from diascope.bundle.prediction_table import with_failures, write_table
+from diascope.bundle.prediction_files import write_table
+from diascope.bundle.prediction_table import with_failures
 from diascope.datasets.own.dataset import own_dataset
 from diascope.errors import DataError, GroupsUnknownError, RunError, SettingsError, SourceError
 from diascope.evaluation.monitoring import aspects, compare_with_reference, reference_table

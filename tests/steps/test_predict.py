@@ -17,7 +17,8 @@ from PIL import Image
 
 import diascope
 from diascope.bundle.card import Card
-from diascope.bundle.prediction_table import tabulate, write_table
+from diascope.bundle.prediction_files import write_table
+from diascope.bundle.prediction_table import tabulate
 from diascope.cli.screen.results import print_predictions
 from diascope.data.image import decode_image
 from diascope.errors import DataError, ImageError, RunError, SettingsError, SourceError

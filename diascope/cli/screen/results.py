@@ -11,7 +11,7 @@ from rich.table import Table
 
 from diascope.bundle.card import Card
 from diascope.bundle.operating_points import DEFAULT
-from diascope.bundle.prediction_table import read_columns
+from diascope.bundle.prediction_files import read_columns
 from diascope.cli.app import say
 from diascope.cli.screen.console import PlainConsole
 from diascope.data.spec import UNGROUPED

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from diascope.data.dicom.frames import HEAD_BYTES, count_frames, is_single, single_frame
 from diascope.data.dicom.header import Numbers, read_with_numbers
@@ -106,6 +106,10 @@ class FrameReader:
         self._name: str | None = None
         self._open: tuple[Dataset, Numbers] | ImageError | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process with no file open."""
+        return FrameReader, ()
+
     def read(self, name: str, number: int, content: Callable[[], bytes]) -> bytes:
         """Return a frame, from 1, as a DICOM file; ``SourceError`` if the file is refused."""
         with self._lock:
@@ -138,6 +142,10 @@ class DicomFiles(FileTree):
         self._files, self._frames = files, FrameReader()
         self.left_out, self.hidden = files.left_out, files.hidden
         self._names: list[str] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as what it is made of does."""
+        return DicomFiles, (self._files,)
 
     def names(self) -> list[str]:
         """Return the names of all files and frames, the frames in order behind one another."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from diascope.data.sources.dicom import DicomFiles
 from diascope.data.sources.nested import NestedFiles
@@ -109,6 +110,10 @@ class FolderFiles(NestedFiles):
                 f"The folder holds no files{links}.", where=root, fix="Check the path."
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by path; it is not searched again there."""
+        return _ListedFiles, (self.folder, self._archives)
+
     @property
     def _own(self) -> set[str]:
         return self._files
@@ -192,6 +197,20 @@ class FolderFiles(NestedFiles):
             self._leave_out(name, "a link that leads round in a circle")
             return None
         return target
+
+
+class _ListedFiles(FolderFiles):
+    """A folder that another process listed, to read from the names that it found."""
+
+    def __init__(self, root: Path, archives: dict[str, FileTree]) -> None:
+        NestedFiles.__init__(self, root)
+        self.folder, self._files, self._archives = root, set(), archives
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name
 
 
 def _count_files(entry: os.DirEntry[str]) -> int:

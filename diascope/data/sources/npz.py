@@ -20,10 +20,12 @@ import math
 import re
 import shutil
 import threading
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -89,6 +91,10 @@ class NpzFiles(FileTree):
         except SourceError:
             self.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by path."""
+        return _opened_once, (self.root,)
 
     def names(self) -> list[str]:
         """Return the names of all images and of the tables of labels, sorted."""
@@ -203,14 +209,16 @@ class NpzFiles(FileTree):
         source = str(self._path.resolve())
         folder = home() / "unpacked" / hashlib.sha256(source.encode()).hexdigest()[:32]
         wanted = {"source": source, "n_bytes": state.st_size, "modified_ns": state.st_mtime_ns}
-        if _noted(folder) != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_json(folder / "source.json", wanted)
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != self._archive.size(name):
-            with atomic_path(path) as temporary, temporary.open("wb") as output:
-                for piece in self._archive.pieces(name):
-                    output.write(piece)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):  # another process may want the same
+            if _noted(folder) != wanted:
+                shutil.rmtree(folder, ignore_errors=True)
+                write_json(folder / "source.json", wanted)
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != self._archive.size(name):
+                with atomic_path(path) as temporary, temporary.open("wb") as output:
+                    for piece in self._archive.pieces(name):
+                        output.write(piece)
         return path
 
     def _refused(self, problem: str) -> SourceError:
@@ -222,6 +230,11 @@ class NpzFiles(FileTree):
 
     def _unknown(self, name: str) -> SourceError:
         return SourceError(f"There is no file named {name!r}.", where=self.root)
+
+
+@cache
+def _opened_once(root: Path) -> NpzFiles:
+    return NpzFiles(root)
 
 
 def _suffix(array: _Array) -> str:

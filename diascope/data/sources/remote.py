@@ -6,6 +6,8 @@ The list of objects, with their sizes, is read once. Nothing is written to a dis
 from __future__ import annotations
 
 import threading
+from functools import cache
+from typing import Any
 
 from diascope.data.sources.nested import NestedFiles
 from diascope.data.sources.reading import check_file_size
@@ -116,6 +118,10 @@ class RemoteFiles(NestedFiles):
         else:
             self._sizes[name] = n_bytes
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by address; the objects are not listed again there."""
+        return _ListedObjects, (self._store, self._archives)
+
     @property
     def _own(self) -> dict[str, int]:
         return self._sizes
@@ -146,6 +152,23 @@ class RemoteFiles(NestedFiles):
         self._store.close()
 
 
+class _ListedObjects(RemoteFiles):
+    """Objects that another process listed, to read by the names that it found."""
+
+    def __init__(self, store: Store, archives: dict[str, FileTree]) -> None:
+        NestedFiles.__init__(self, store.address)
+        self._store, self._sizes, self._archives = store, {}, archives
+
+    def names(self) -> list[str]:
+        raise NotImplementedError
+
+    def _own_size(self, name: str) -> int:
+        size = self._store.size(name)
+        if size is None:
+            raise SourceError("The object has gone.", where=f"{self.root}/{name}")
+        return size
+
+
 def _is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
@@ -160,6 +183,10 @@ class _Ranges:
         self._store, self._n_bytes, self._closes_store = store, n_bytes, closes_store
         self._at = 0
         self._of_thread = threading.local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process; a store is opened once there, and stays open."""
+        return _ranges_once, (self._store, self._n_bytes)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         self._at = max(0, offset + {0: 0, 1: self._at, 2: self._n_bytes}[whence])
@@ -187,3 +214,8 @@ class _Ranges:
     def close(self) -> None:
         if self._closes_store:
             self._store.close()
+
+
+@cache
+def _ranges_once(store: Store, n_bytes: int) -> _Ranges:
+    return _Ranges(store, n_bytes, closes_store=False)

@@ -33,6 +33,9 @@ class FileTree(ABC):
 
     Hidden files and what desktops leave behind (``__MACOSX``, ``Thumbs.db``) are not listed, but
     counted in ``hidden``.
+
+    A tree can be sent to another process, which opens it again by its path to read what was listed
+    here; what it has opened stays open there.
     """
 
     def __init__(self, root: Place) -> None:

@@ -22,8 +22,9 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -106,6 +107,7 @@ class ZipFiles(FileTree):
         max_member_bytes: int = MAX_MEMBER_BYTES,
     ) -> None:
         super().__init__(root)
+        self._max_member_bytes = max_member_bytes
         try:
             self._handle = handle or Path(root).open("rb")  # noqa: SIM115 - see close
         except OSError as error:
@@ -125,6 +127,10 @@ class ZipFiles(FileTree):
         joined = "\0".join(names)
         del listed, names
         self._names = joined.split("\0") if joined else []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process by path, or as the object that it is read from."""
+        return _opened_once, (self.root, self._remote, self._max_member_bytes)
 
     def names(self) -> list[str]:
         """Return the names of all members, sorted."""
@@ -213,6 +219,11 @@ class ZipFiles(FileTree):
         with self._lock:
             self._handle.seek(offset)
             return self._handle.read(n_bytes)
+
+
+@cache
+def _opened_once(root: Place, handle: RemoteArchive | None, max_member_bytes: int) -> ZipFiles:
+    return ZipFiles(root, handle=handle, max_member_bytes=max_member_bytes)
 
 
 def members(

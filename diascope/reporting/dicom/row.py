@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diascope.bundle.prediction_table import FAILURES_SHOWN, read_columns
+from diascope.bundle.prediction_files import FAILURES_SHOWN, read_columns
 from diascope.errors import SourceError
 from diascope.system.words import counted
 
