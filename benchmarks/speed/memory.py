@@ -139,7 +139,9 @@ def measure(words: list[str], folder: Path) -> Peak:
 
 def _watch(pid: int, peak: Peak, is_over: Callable[[], bool]) -> None:
     while not is_over():
-        sizes = {one: _memory_of(one) for one in [pid, *_descendants(pid)]}
+        words = _words_of(pid)
+        children = [one for one in _descendants(pid) if _words_of(one) != words]
+        sizes = {one: _memory_of(one) for one in [pid, *children]}
         anonymous = {one: size[0] for one, size in sizes.items()}
         peak.anonymous = max(peak.anonymous, sum(anonymous.values()))
         peak.children = max(peak.children, sum(anonymous.values()) - anonymous[pid])
@@ -155,6 +157,17 @@ def _memory_of(pid: int) -> tuple[int, int]:
         return 0, 0
     found = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
     return 1024 * int(found.get("RssAnon", 0)), 1024 * int(found.get("VmHWM", 0))
+
+
+def _words_of(pid: int) -> bytes:
+    """Return the command line of a process; one that is about to become another has its parent's.
+
+    Until then it also shares the memory of its parent, which would count twice.
+    """
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _descendants(pid: int) -> list[int]:
