@@ -75,7 +75,7 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             of_group = group["params"] if group.get("are_filters") else []
             filters = [weight for weight in of_group if weight.grad is not None]
-            steps = [self._with_momentum(weight) for weight in filters]
+            steps = [self._with_momentum(weight, weight.grad) for weight in filters]
             for weight, step in zip(filters, self._orthogonal(steps), strict=True):
                 rate = FASTER * group["lr"] * max(1, step.shape[0] / step.shape[1]) ** 0.5
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
@@ -83,9 +83,9 @@ class Muon(torch.optim.AdamW):
                 weight.grad = None  # so that AdamW passes it over
         super().step(closure)
 
-    def _with_momentum(self, weight: Tensor) -> Tensor:
+    def _with_momentum(self, weight: Tensor, gradient: Tensor) -> Tensor:
         """Return the step of Nesterov momentum as a matrix, with a row an output channel."""
-        state, gradient = self.state[weight], weight.grad
+        state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
             state["step"] = torch.zeros(())  # AdamW looks for one when a state is read back

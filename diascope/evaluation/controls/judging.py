@@ -271,9 +271,7 @@ def summarise(decisive: Mapping[str, Any], group_kind: str) -> str:
     )
 
 
-def judge_shuffled(
-    images: ScoredImages, scores: Iterable[NDArray[np.float64]]
-) -> dict[str, Any]:
+def judge_shuffled(images: ScoredImages, scores: Iterable[NDArray[np.float64]]) -> dict[str, Any]:
     """Judge a probe of shuffled labels: over many shuffles it must be at chance.
 
     A single shuffle is not: colours go with the label, so a ranking by any mixture of colours is
