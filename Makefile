@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+MLFLOW := build/mlflow/$(notdir $(BIN))
 AXE := tests/serving/node_modules/axe-core/axe.min.js
 
 .PHONY: demo serve test slow readers check setup docs pictures site clean
@@ -18,10 +19,13 @@ test: $(READY)  ## run the fast tests
 	$(PYTEST)
 
 slow: $(READY) $(AXE)  ## run the longer tests; with DIASCOPE_TEST_DATA also those on real images
-	OMP_NUM_THREADS=1 $(PYTEST) --no-loadscope-reorder -m slow
+	OMP_NUM_THREADS=1 DIASCOPE_TEST_MLFLOW="$${DIASCOPE_TEST_MLFLOW:-$(abspath $(wildcard $(MLFLOW)/mlflow))}" \
+	$(PYTEST) --no-loadscope-reorder -m slow
 
-readers: $(READY)  ## install other people's readers of DICOM and MONAI for the longer tests; Debian's as root only
+readers: $(READY)  ## install for the longer tests other people's readers of DICOM and MONAI, and a server of MLflow; Debian's as root only
 	$(BIN)/python -m pip install --quiet '.[readers]' --constraint constraints.txt || echo "No readers from PyPI: what they judge is skipped"
+	test -x $(MLFLOW)/mlflow || { $(PYTHON) -m venv build/mlflow && timeout 600 $(MLFLOW)/python -m pip install --quiet mlflow==3.17.2; } || \
+	{ rm -rf build/mlflow; echo "No server of MLflow: what it judges is skipped"; }
 	apt-get update -qq && apt-get install -y -qq dcmtk orthanc orthanc-dicomweb postgresql || echo "No readers of Debian: what they judge is skipped"
 
 check: $(READY)  ## format, lint, types
@@ -33,6 +37,7 @@ docs: $(READY)  ## write what the pages take from the code and from the results
 	$(BIN)/python docs/refresh.py
 	$(BIN)/python examples/notebooks.py
 	$(BIN)/python benchmarks/page.py
+	$(BIN)/python -m benchmarks.costs --write
 
 pictures: $(READY)  ## make the pictures of the pages that are old anew, from the commit that is checked out; needs Chromium
 	$(BIN)/python docs/pictures.py

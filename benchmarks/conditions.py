@@ -23,15 +23,19 @@ def conditions() -> str:
     """Describe commit, machine, software, command and day in one line of Markdown."""
     day = datetime.now(UTC).date().isoformat()
     facts = provenance([_module(), *sys.argv[1:]], day)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     on_gpu = f"{facts['gpu']}, " if facts["gpu"] else ""
     return (
-        f"`python -m {facts['command']}`, {day}, commit {commit or 'unknown'}, "
+        f"`python -m {facts['command']}`, {day}, commit {commit()}, "
         f"{on_gpu}{facts['cores']} cores of {facts['cpu']}, {facts['memory_gb']} GB, "
         f"Python {facts['python']}, torch {facts['torch']}"
     )
+
+
+def commit() -> str:
+    """Return the commit that is checked out, and whether files were changed since."""
+    words = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def _module() -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from diascope.steps.report import report
     from diascope.steps.show import show
     from diascope.steps.train import train
+    from diascope.steps.tune import tune
     from diascope.training.run import Run
     from diascope.training.run import open_bundle as load
 
@@ -48,6 +49,7 @@ __all__ = [
     "report",
     "show",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -66,6 +68,7 @@ _HOMES = {
     "report": "diascope.steps.report:report",
     "show": "diascope.steps.show:show",
     "train": "diascope.steps.train:train",
+    "tune": "diascope.steps.tune:tune",
 }
 
 _ALWAYS = {"Bundle", "DiascopeError", "Run", "load", "predict"}  # without the extra "train"

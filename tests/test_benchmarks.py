@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import page
+import pytest
+
+from benchmarks import costs, page
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -80,3 +82,29 @@ def test_the_command_of_every_result_exists():
         words = command.split()
         assert words[0] == "diascope" or words[:2] == ["python", "-m"], command
         assert words[0] == "diascope" or words[2] in SCRIPTS, command
+
+
+def test_the_costs_in_the_docs_are_those_of_the_results():
+    words = [sys.executable, "-m", "benchmarks.costs", "--check"]
+    subprocess.run(words, cwd=ROOT, check=True)
+
+
+def test_the_model_of_costs_goes_through_both_ends_and_names_what_is_missing(monkeypatch):
+    assert doctest.testmod(costs) == (0, 1)
+    rows = [
+        {"what": f"{stage}, {n:,} images", "metric": "core-seconds", "value": str(10 + each * n)}
+        for n in (1000, 3000, 10000)
+        for stage, each in (("prepare", 0.01), ("prepare with near-duplicates", 0.01 + n / 1e5))
+    ]
+    monkeypatch.setattr(costs, "read_results", lambda: {"scale": rows})
+    found = costs.measured()
+    line = costs.model_of("prepare", found["prepare", "core-seconds"])
+    assert [line(n) for n in (1000, 3000, 10**9)] == pytest.approx([20, 40, 1e7 + 10])
+    power = costs.model_of(costs.NEAR, found[costs.NEAR, "core-seconds"])
+    assert power(20000) == pytest.approx(4000)  # four times what 10,000 took: their square
+    said = costs.tables(1.0, 1.0)
+    assert "| 1,000,000,000 | near-duplicates | at most 2,097,152 images |" in said
+    assert "| prepare | 3,000 | core-seconds | 40 | 40 | 1.00 |" in said
+    assert said.endswith(
+        "Not measured yet: train, 20 steps, train, an epoch more, evaluate, predict.\n"
+    )

@@ -2,7 +2,8 @@
 
 Both train the default network with the same batches, in turn, several times; the ratio of each pair
 is reported, so a machine that changes its speed meanwhile does no harm. Steps are timed, after the
-first few; validation and the start of the processes are not.
+first few; validation and the start of the processes are not. Each pair is shown as it is measured,
+and no new pair begins after the time of its precision and size: five minutes in all.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from diascope.training.joining import joined
 from diascope.training.loop import Step, train_epochs
 from diascope.training.plan import Augmentation, Training
 
-N_PAIRS = 7
-N_STEPS, N_WARM_UP = 40, 5
+WAYS = (("fp32", 64), ("fp32", 128), ("bf16", 64))
+FEWEST_PAIRS, MOST_PAIRS = 2, 7
+SECONDS = 80  # for the pairs of one way
+N_WARM_UP = 3
+N_STEPS = {64: 24, 128: 10}  # by the size
 HOW = {
     "max_epochs": 1,
-    "max_steps": N_STEPS,
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 2e-3,
@@ -46,7 +49,8 @@ def train_here(precision: str, size_px: int) -> None:
     """Train as one of the processes; print images per second, if it is the first."""
     torch.set_num_threads(2 // int(os.environ.get("WORLD_SIZE", "1")))  # noqa: TID251
     torch.manual_seed(0)
-    n_images = N_STEPS * HOW["batch_size"]
+    n_steps = N_STEPS[size_px]
+    n_images = n_steps * HOW["batch_size"]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n_images, size_px, size_px, 3), np.uint8)
     augmentation = Augmentation(flips="dihedral", colour_jitter=0.08)
@@ -57,15 +61,15 @@ def train_here(precision: str, size_px: int) -> None:
             np.arange(n_images) % 2,
             train=np.arange(n_images),
             val=np.arange(16),
-            how=Training(**HOW, precision=precision),
+            how=Training(**HOW, max_steps=n_steps, precision=precision),
             seed=0,
             checkpoint=Path(folder) / "last.safetensors",
             ranks=ranks,
         )
         moments = {event.step: time.perf_counter() for event in events if isinstance(event, Step)}
-        seconds = moments[N_STEPS] - moments[N_WARM_UP]
+        seconds = moments[n_steps] - moments[N_WARM_UP]
         if ranks.is_first:
-            print((N_STEPS - N_WARM_UP) * HOW["batch_size"] / seconds)
+            print((n_steps - N_WARM_UP) * HOW["batch_size"] / seconds)
 
 
 def images_per_second(n_ranks: int, words: list[str]) -> float:
@@ -100,21 +104,29 @@ def main() -> None:
         return
     cores = sorted(os.sched_getaffinity(0))[:2]
     os.sched_setaffinity(0, cores)  # of the processes that are started from here, too
-    print("| precision | side | one process | two ranks | ratio, median (range) |")
-    print("|---|---|---|---|---|")
-    for words in (["fp32", "64"], ["bf16", "64"], ["fp32", "128"]):
-        pairs = []
-        for number in range(N_PAIRS):
-            order = (1, 2) if number % 2 else (2, 1)
-            speed = {n_ranks: images_per_second(n_ranks, words) for n_ranks in order}
+    lines = [
+        "| precision | side | one process | two ranks | ratio, median (range) |",
+        "|---|---|---|---|---|",
+    ]
+    for precision, size_px in WAYS:
+        pairs: list[tuple[float, float]] = []
+        ends = time.monotonic() + SECONDS
+        while len(pairs) < FEWEST_PAIRS or (len(pairs) < MOST_PAIRS and time.monotonic() < ends):
+            order = (1, 2) if len(pairs) % 2 else (2, 1)
+            speed = {n: images_per_second(n, [precision, str(size_px)]) for n in order}
             pairs.append((speed[1], speed[2]))
+            print(
+                f"{precision}, {size_px} px: {speed[1]:.0f} and {speed[2]:.0f} images/s, "
+                f"{speed[2] / speed[1]:.2f}",
+                flush=True,
+            )
         ratios = np.array([two / one for one, two in pairs])
         one, two = np.median(pairs, axis=0)
-        print(
-            f"| {words[0]} | {words[1]} px | {one:.0f} images/s | {two:.0f} images/s | "
-            f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |",
-            flush=True,
+        lines.append(
+            f"| {precision} | {size_px} px | {one:.0f} images/s | {two:.0f} images/s | "
+            f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |"
         )
+    print("\n" + "\n".join(lines))
     print(f"\n{conditions()}")
 
 

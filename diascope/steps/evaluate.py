@@ -26,6 +26,7 @@ from diascope.reporting.cards.model_card import save_model_card
 from diascope.reporting.dossier.questions import ANSWERS, read_answers
 from diascope.system.progress import ShowProgress, silent
 from diascope.training.exam import RunExam, exam_of, read_images
+from diascope.training.one_writer import evaluating_alone
 from diascope.training.operating_points import (
     load_with_target,
     points_to_judge,
@@ -75,6 +76,20 @@ def evaluate(
         send(exam.run, progress, tries_again=True)
         return exam.run.metrics(exam.name)
     exam.check()
+    with evaluating_alone(exam.run.folder):
+        return _evaluate(exam, wanted, threshold, groups, robustness, most_images, progress)
+
+
+def _evaluate(
+    exam: RunExam,
+    wanted: Target | None,
+    threshold: float | None,
+    groups: ClassGroups,
+    robustness: bool | None,
+    most_images: int,
+    progress: ShowProgress,
+) -> dict[str, Any]:
+    """Judge what was not judged before, see `evaluate`, and write it into the run."""
     answers = read_answers(exam.run.folder / ANSWERS)
     networks = load_with_target(exam.run, wanted)
     points = points_to_judge(exam, networks, threshold)

@@ -36,7 +36,7 @@ from diascope.system.machine import provenance
 from diascope.system.places import place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted, duration
-from diascope.training.decide import decide, settle
+from diascope.training.decide import Decision, decide, settle
 from diascope.training.distributed import Ranks
 from diascope.training.joining import joined
 from diascope.training.loop import Epoch, Step, train_epochs
@@ -91,9 +91,11 @@ def train(
         if not ranks.is_first:
             _follow(run, ranks)
             return run
-        if not run.is_unfinished(recipe, resume=resume):
-            _begin(run, recipe, ranks, progress)
+        is_new = not run.is_unfinished(recipe, resume=resume)
+        decision = _decide(recipe, ranks, progress) if is_new else None
         with run.locked():
+            if decision:
+                _begin(run, recipe, decision, ranks)
             if track:
                 begin_tracking(run, track)
             send(run, progress, tries_again=True)
@@ -141,8 +143,8 @@ def _recipe_and_run(
     return recipe, Run(Path(out) if out is not None else Path("runs") / recipe.name)
 
 
-def _begin(run: Run, recipe: Recipe, ranks: Ranks, progress: ShowProgress) -> None:
-    """Decide every number, and write what the training starts from."""
+def _decide(recipe: Recipe, ranks: Ranks, progress: ShowProgress) -> Decision:
+    """Decide every number of the training."""
     if ranks.n_ranks > 1 and recipe.minutes is not None:
         raise SettingsError(
             "--minutes measures the speed of one process, and several ranks train together.",
@@ -151,6 +153,12 @@ def _begin(run: Run, recipe: Recipe, ranks: Ranks, progress: ShowProgress) -> No
     decision = decide(recipe, progress=progress)
     if decision.seconds is not None:
         progress(Progress("planning", 1, 1, f"about {duration(decision.seconds)} of training"))
+    return decision
+
+
+def _begin(run: Run, recipe: Recipe, decision: Decision, ranks: Ranks) -> None:
+    """Write what the training starts from."""
+    run.check_is_not_begun()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     run.begin(
         recipe,

@@ -63,8 +63,7 @@ def frozen_features(
         def show(n_done: int) -> None:
             progress(Progress("computing features", n_done, len(images), remark=remark))
 
-        with path.open("wb") as file:
-            np.save(file, _compute(module, images, mean, std, views, show))
+        _write(path, module, images, mean, std, views, show)
 
     return cached_array(*_files(folder, facts), facts=facts, write=write, progress=progress)
 
@@ -95,22 +94,31 @@ def _files(folder: Path, facts: dict[str, Any]) -> tuple[Path, Path]:
     return folder / digest / "features.npy", folder / digest / "features.json"
 
 
-def _compute(
+def _write(
+    path: Path,
     module: Classifier,
     images: NDArray[np.uint8],
     mean: tuple[float, ...],
     std: tuple[float, ...],
     views: int,
     show: Callable[[int], None],
-) -> NDArray[np.float32]:
+) -> None:
+    """Write the features of all images, a batch at a time: together they may exceed the memory."""
     device = next(module.parameters()).device
     module.eval()
-    parts = []
-    with torch.inference_mode():
+    with path.open("wb") as file, torch.inference_mode():
+        data_start = 0
         for start in range(0, len(images), BATCH_SIZE):
             batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE]))
             x = normalise(to_unit(batch.to(device)), mean, std)
             features = [module.features(dihedral(x, view)) for view in range(views)]
-            parts.append(torch.stack(features).float().cpu().numpy())
+            part = torch.stack(features).float().cpu().numpy()  # (V, B, D)
+            if not start:
+                shape = (views, len(images), part.shape[2])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                data_start = file.tell()
+            for view, of_view in enumerate(part):
+                file.seek(data_start + (view * len(images) + start) * of_view[0].nbytes)
+                file.write(of_view.astype("<f4", copy=False).tobytes())
             show(min(start + BATCH_SIZE, len(images)))
-    return np.concatenate(parts, axis=1)

@@ -116,6 +116,7 @@ def train_epochs(
         learning_rate=how.learning_rate,
         weight_decay=how.weight_decay,
         precision=how.precision,
+        ranks=ranks,
     )
     state = load_checkpoint(checkpoint, module, optimizer) if checkpoint.is_file() else State()
     ranks.begin_together(module, epoch=state.epoch, where=checkpoint)

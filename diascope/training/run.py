@@ -19,8 +19,8 @@ from their predictions, and predictions of test images must be those that the le
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from diascope.bundle.bundle import Bundle
@@ -53,6 +52,7 @@ from diascope.system.environment import home
 from diascope.system.files import file_digest, folders_with, write_json
 from diascope.system.words import first_of
 from diascope.training.judged import METRICS_FORMAT, PREDICTIONS_SHA256, check_judged
+from diascope.training.one_writer import holds_only_a_lock, training_alone
 from diascope.training.plan import FIX, Plan
 from diascope.training.recipe import Recipe
 from diascope.training.validation import divide_val
@@ -291,19 +291,9 @@ class Run:
         """The folder that is there while the run is trained."""
         return self.folder / "checkpoints"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from training the same run; a `RunError` if one already does."""
-        self.checkpoints.mkdir(exist_ok=True)
-        try:
-            with FileLock(self.checkpoints / "lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise RunError(
-                "Another process is training this run.",
-                where=self.folder,
-                fix="Wait for it, or choose another folder with --out.",
-            ) from error
+        return training_alone(self.folder, self.checkpoints)
 
     def is_unfinished(self, recipe: Recipe, *, resume: bool) -> bool:
         """Return whether an unfinished training continues here; if not, a new one may begin.
@@ -334,12 +324,24 @@ class Run:
             )
         return True
 
+    def check_is_not_begun(self) -> None:
+        """Check, with the lock, that no other process began a training since it was decided on."""
+        if self.exists:
+            raise RunError(
+                "Another process has begun a run here meanwhile.",
+                where=self.folder,
+                fix="Continue that one with --resume, or choose another folder with --out.",
+            )
+
     def _check_is_free(self) -> None:
         """Check that a folder without a plan holds nothing but an interrupted beginning."""
         if not self.folder.exists():
             return
+        known = BEGINNING | (
+            {self.checkpoints.name} if holds_only_a_lock(self.checkpoints) else set()
+        )
         is_folder = self.folder.is_dir()
-        if not is_folder or {path.name for path in self.folder.iterdir()} - BEGINNING:
+        if not is_folder or {path.name for path in self.folder.iterdir()} - known:
             raise RunError(
                 "This folder exists and is not a run.",
                 where=self.folder,

@@ -171,9 +171,10 @@ def test_a_leak_of_labels_into_what_is_judged_is_noticed():
     _, table = draw(planted="nothing")
     labels = (table["label"] == "ill").to_numpy().astype(int)
     seen = np.random.default_rng(0).normal(size=(len(labels), 20)).astype(np.float32)
-    scores = shuffled_scores(
+    of_shuffles = shuffled_scores(
         seen[100:], labels[100:], seen[:100], n_classes=2, n_shuffles=60, seed=0
     )
+    scores = np.stack(list(of_shuffles))
     groups = table["group"].to_list()[:100]
     one = np.full((100, 2), 0.5)
     scored = ScoredImages.from_arrays(

@@ -28,6 +28,7 @@ from diascope.models.timm_backbone import timm_model
 from diascope.training.distributed import ALONE
 from diascope.training.gradient_step import GradientStep, Loss
 from diascope.training.joining import joined
+from diascope.training.optimizers import Muon, shares
 from diascope.training.whole_batch import whole_batch
 
 KIND = torch.float64
@@ -67,9 +68,25 @@ def differences(ranks):
                 assert alone.grad.abs().max() > 0, name
                 yield float((own.grad - alone.grad).abs().max())
 
+def steps_of_muon(ranks):  # with shared matrices, then with each turned here
+    for together in (ranks, ALONE):
+        torch.manual_seed(2)
+        weights = [torch.randn(n, 7, 3, 3, requires_grad=True) for n in (4, 9, 5, 70)]
+        optimizer = Muon(
+            [{"params": weights, "are_filters": True}], precision="fp32", ranks=together, lr=0.1
+        )
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            optimizer.step()
+        yield weights
+
 with joined() as ranks:
     assert ranks.n_ranks > 1
     largest = max(differences(ranks))
+    assert len(set(shares([torch.empty(n, 63) for n in (4, 9, 5, 70)], ranks.n_ranks))) > 1
+    for shared, alone in zip(*steps_of_muon(ranks)):
+        assert torch.equal(shared, alone)
     shares = ranks.gathered(torch.full((len(range(5)[ranks.part(5)]), 2), 1.0 + ranks.rank), 5)
     agreed = ranks.agreed(0.1 + ranks.rank)
     ranks.meet()

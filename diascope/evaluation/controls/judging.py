@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,12 +189,11 @@ def _compared(
 
 def _shuffled_scores(
     parts: Sequence[_Part], inputs: _Inputs, *, n_images: int, seed: int
-) -> NDArray[np.float64]:
-    """Score with a probe of the true labels (first) and of each shuffle of them: (R + 1, N, K)."""
-    scores = np.zeros((N_SHUFFLES + 1, n_images, inputs.n_classes))
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the scores (N, K) of a probe of the true labels, then of each shuffle of them."""
     colours = inputs.features[COLOURS]
-    for part in parts:
-        scores[:, part.inside] = shuffled_scores(
+    of_parts = [
+        shuffled_scores(
             colours[part.learned],
             inputs.labels[part.learned],
             colours[part.judged],
@@ -202,7 +201,13 @@ def _shuffled_scores(
             n_shuffles=N_SHUFFLES,
             seed=seed,
         )
-    return scores
+        for part in parts
+    ]
+    for of_one in zip(*of_parts, strict=True):
+        scores = np.zeros((n_images, inputs.n_classes))
+        for part, own in zip(parts, of_one, strict=True):
+            scores[part.inside] = own
+        yield scores
 
 
 def verdict(difference: Estimate) -> str:
@@ -266,7 +271,7 @@ def summarise(decisive: Mapping[str, Any], group_kind: str) -> str:
     )
 
 
-def judge_shuffled(images: ScoredImages, scores: NDArray[np.float64]) -> dict[str, Any]:
+def judge_shuffled(images: ScoredImages, scores: Iterable[NDArray[np.float64]]) -> dict[str, Any]:
     """Judge a probe of shuffled labels: over many shuffles it must be at chance.
 
     A single shuffle is not: colours go with the label, so a ranking by any mixture of colours is
@@ -275,8 +280,8 @@ def judge_shuffled(images: ScoredImages, scores: NDArray[np.float64]) -> dict[st
 
     Parameters
     ----------
-    scores : float64 (R + 1, N, K)
-        From `diascope.evaluation.controls.simple_models.shuffled_scores`.
+    scores : iterable of float64 (N, K)
+        R + 1, from `diascope.evaluation.controls.simple_models.shuffled_scores`.
 
     Returns
     -------

@@ -7,6 +7,7 @@ as good as anything on a table, or with a linear probe that is fast enough for m
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -118,14 +119,14 @@ def shuffled_scores(
     n_classes: int,
     n_shuffles: int,
     seed: int,
-) -> NDArray[np.float64]:
+) -> Iterator[NDArray[np.float64]]:
     """Score images (m, D) with ridge regressions on labels (n,), true and shuffled.
 
     Features are standardised by those that are learned from (n, D).
 
-    Returns
-    -------
-    float64 (R + 1, m, K)
+    Yields
+    ------
+    float64 (m, K)
         First of the true labels, then of each of R shuffles. Higher is likelier; not probabilities.
     """
     mean, spread = features.mean(axis=0), features.std(axis=0)
@@ -135,5 +136,6 @@ def shuffled_scores(
     hat = np.linalg.solve(gram, learned.T)  # (D, n): from targets to weights
     targets = np.eye(n_classes)[labels]
     rng = np.random.default_rng([seed, len(labels)])
-    shuffled = [targets, *(targets[rng.permutation(len(targets))] for _ in range(n_shuffles))]
-    return np.stack([others @ (hat @ one) for one in shuffled])
+    yield others @ (hat @ targets)
+    for _ in range(n_shuffles):
+        yield others @ (hat @ targets[rng.permutation(len(targets))])
