@@ -13,6 +13,7 @@ from diascope.data.sources.folder import FileTree, open_files
 from diascope.errors import SourceError
 from diascope.system.cluster import Job, connected
 from diascope.system.cluster_worker import Do
+from diascope.system.places import Place
 from diascope.system.progress import Progress, ShowProgress
 from diascope.system.words import counted
 
@@ -86,7 +87,7 @@ def open_inspector(*, place: str, n_cpus: int) -> tuple[Do, list[str]]:
 
     def do(number: int, task: PartTask) -> Part:  # noqa: ARG001 - as all jobs are called
         places = [task.root, *([] if task.features is None else [task.features.parent])]
-        missing = [str(path) for path in places if not path.exists()]
+        missing = [str(path) for path in places if isinstance(path, Path) and not path.exists()]
         if missing:
             raise SourceError(
                 f"A worker of the cluster does not see {', '.join(missing)}.", fix=SAME_PLACE
@@ -97,5 +98,5 @@ def open_inspector(*, place: str, n_cpus: int) -> tuple[Do, list[str]]:
 
 
 @cache
-def _opened(root: Path) -> FileTree:
+def _opened(root: Place) -> FileTree:
     return open_files(root)

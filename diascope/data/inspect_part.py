@@ -29,6 +29,7 @@ from diascope.data.visible import Look, Visible, look_at
 from diascope.data.window import Windows
 from diascope.errors import ImageError, SourceError
 from diascope.system.environment import release_freed_memory
+from diascope.system.places import Place
 
 PART_IMAGES = 2048  # whose features are in memory until they are written: 43 KB each at most
 CHUNK = 256  # images inspected between two reports of progress
@@ -46,7 +47,7 @@ ROW = {"row": pl.UInt32}  # the number of an image in its part
 class PartTask:
     """Some images to be inspected; it can be sent to another process."""
 
-    root: Path  # of the tree of files, as `diascope.data.sources.folder.open_files` takes it
+    root: Place  # of the tree of files, as `diascope.data.sources.folder.open_files` takes it
     paths: Sequence[str]  # in the tree
     # How files become pixels. Without a range, the values of 16-bit images are only looked at.
     decoding: Decoding
