@@ -5,8 +5,8 @@ prices, which are assumptions and not quotes. ``--write`` puts the tables into d
 ``--check`` says whether they are fresh.
 
 A line goes through what the smallest and the largest number of images took, of the rows with the
-topic ``scale`` in results.csv: so much anyway, and so much for each image. The search for
-near-duplicates follows a power of the number. Numbers between the two check the model.
+topic ``scale`` in results.csv: so much anyway, and so much for each image. The time of the search
+for near-duplicates follows a power of the number. Numbers between the two check the model.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def _epoch(rows: list[Row]) -> Figures:
     return {}
 
 
-def model_of(stage: str, figures: Figures) -> Model:
-    """Return the line, or for near-duplicates the power, through the two ends of the figures."""
+def model_of(stage: str, metric: str, figures: Figures) -> Model:
+    """Return the line, or for the time of near-duplicates the power, through both ends."""
     (few, low), (many, high) = min(figures.items()), max(figures.items())
     if few == many:
         return lambda n: high * n / many
-    if stage == NEAR and low > 0 and high > low:
+    if (stage, metric) == (NEAR, CORE_SECONDS) and 0 < low < high:
         power = math.log(high / low) / math.log(many / few)
         return lambda n: high * (n / many) ** power
     slope = max(0.0, (high - low) / (many - few))
@@ -123,7 +123,7 @@ def _costs(found: dict[tuple[str, str], Figures], core_hour: float, tb_month: fl
     for n_images in NUMBERS:
         for stage in STAGES:
             of_stage = {
-                metric: model_of(stage.name, figures)(n_images)
+                metric: model_of(stage.name, metric, figures)(n_images)
                 for (name, metric), figures in found.items()
                 if name == stage.name
             }
@@ -158,7 +158,7 @@ def _check(found: dict[tuple[str, str], Figures]) -> str:
         for metric in CHECKED:
             figures = found.get((stage.name, metric), {})
             for number in list(figures)[1:-1]:
-                predicted = model_of(stage.name, figures)(number)
+                predicted = model_of(stage.name, metric, figures)(number)
                 value = figures[number]
                 ratio = f"{predicted / value:.2f}" if value else ""
                 cells = [stage.name, f"{number:,}", metric, _short(predicted), _short(value), ratio]

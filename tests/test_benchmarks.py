@@ -98,9 +98,9 @@ def test_the_model_of_costs_goes_through_both_ends_and_names_what_is_missing(mon
     ]
     monkeypatch.setattr(costs, "read_results", lambda: {"scale": rows})
     found = costs.measured()
-    line = costs.model_of("prepare", found["prepare", "core-seconds"])
+    line = costs.model_of("prepare", costs.CORE_SECONDS, found["prepare", "core-seconds"])
     assert [line(n) for n in (1000, 3000, 10**9)] == pytest.approx([20, 40, 1e7 + 10])
-    power = costs.model_of(costs.NEAR, found[costs.NEAR, "core-seconds"])
+    power = costs.model_of(costs.NEAR, costs.CORE_SECONDS, found[costs.NEAR, "core-seconds"])
     assert power(20000) == pytest.approx(4000)  # four times what 10,000 took: their square
     said = costs.tables(1.0, 1.0)
     assert "| 1,000,000,000 | near-duplicates | at most 2,097,152 images |" in said
