@@ -205,7 +205,7 @@ class MappedShards(ShardedImages):
         n_bytes = self._layout.row_bytes
         shards, starts = np.divmod(rows, self._layout.rows_a_shard)
         starts *= n_bytes
-        maps = {shard: memoryview(self._map(shard)) for shard in np.unique(shards).tolist()}
+        maps = {shard: self._map(shard).data for shard in np.unique(shards).tolist()}
         # joining views costs less a row than indexing arrays does
         images = bytearray().join(
             [
