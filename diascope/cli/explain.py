@@ -14,8 +14,11 @@ from diascope.errors import SettingsError
 def explain(
     model: RunOrBundle,
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE", help="Images, folders and ZIP archives of images."),
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE",
+            help="Images, folders and ZIP archives of images; also s3://BUCKET/FOLDER.",
+        ),
     ] = None,
     atlas: Annotated[
         bool,
@@ -106,7 +109,7 @@ def explain(
 def _write_atlas(
     model: Path,
     out: Path | None,
-    images: list[Path] | None,
+    images: list[str] | None,
     chosen: list[object],
     *,
     show_ids: bool,

@@ -143,29 +143,31 @@ class ShardedImages(ABC):
             if chosen.step == 1:
                 return self._run(chosen.start, max(chosen.start, chosen.stop))
             return self._read(np.arange(chosen.start, chosen.stop, chosen.step))
+        rows = self._numbers(index)
+        flat = rows.reshape(-1)
+        if rows.ndim == 0:
+            return self._run(int(flat[0]), int(flat[0]) + 1)[0]
+        is_run = len(flat) > 1 and flat[-1] - flat[0] == len(flat) - 1
+        if is_run and (flat[1:] - flat[:-1] == 1).all():
+            found = self._run(int(flat[0]), int(flat[-1]) + 1)
+            return found if found.flags.writeable else found.copy()
+        return self._read(flat).reshape(*rows.shape, *self._layout.row_shape)
+
+    def _numbers(self, index: Any) -> NDArray[np.int64]:
+        """Return rows from 0 on, in the shape of whole numbers or truth values; `IndexError`."""
         rows = np.asarray(index)
         if rows.dtype == bool:
             if rows.shape != (len(self),):
                 raise IndexError(f"truth values of shape {rows.shape} for {len(self)} images")
             rows = np.flatnonzero(rows)
-        elif rows.size == 0:
-            rows = rows.astype(np.intp)
-        elif rows.dtype.kind not in "iu":
+        elif rows.size and rows.dtype.kind not in "iu":
             raise IndexError(f"images are chosen by whole numbers, not by {rows.dtype}")
-        flat = rows.reshape(-1).astype(np.int64)
-        low, high = (int(flat.min()), int(flat.max())) if flat.size else (0, -1)
+        rows = rows.astype(np.int64)
+        low, high = (rows.min(), rows.max()) if rows.size else (0, -1)
         if low < -len(self) or high >= len(self):
             outside = high if high >= len(self) else low
             raise IndexError(f"there are {len(self)} images, and no row {outside}")
-        if low < 0:
-            flat[flat < 0] += len(self)
-        if rows.ndim == 0:
-            return self._run(int(flat[0]), int(flat[0]) + 1)[0]
-        is_run = len(flat) > 1 and high - low == len(flat) - 1 and low >= 0
-        if is_run and (flat[1:] - flat[:-1] == 1).all():
-            found = self._run(int(flat[0]), int(flat[-1]) + 1)
-            return found if found.flags.writeable else found.copy()
-        return self._read(flat).reshape(*rows.shape, *self._layout.row_shape)
+        return np.where(rows < 0, rows + len(self), rows) if low < 0 else rows
 
     @abstractmethod
     def _run(self, start: int, end: int) -> NDArray[np.uint8]:
@@ -203,7 +205,7 @@ class MappedShards(ShardedImages):
         n_bytes = self._layout.row_bytes
         shards, starts = np.divmod(rows, self._layout.rows_a_shard)
         starts *= n_bytes
-        maps = {shard: memoryview(self._map(shard)) for shard in np.unique(shards).tolist()}
+        maps = {shard: self._map(shard).data for shard in np.unique(shards).tolist()}
         # joining views costs less a row than indexing arrays does
         images = bytearray().join(
             [

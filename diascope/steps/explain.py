@@ -194,9 +194,7 @@ def write_explanations(  # noqa: PLR0913 - each is one option of the user
     known, n_learned = known_images(model), 0
     listed: list[Listed] = []
     with ExitStack() as opened:
-        images, left = list_image_files(
-            [Path(path) for path in paths], opened, frames=check_frames(frames)
-        )
+        images, left = list_image_files(list(paths), opened, frames=check_frames(frames))
         decode = opened.enter_context(decoders())
         folder = open_explanations(
             model,

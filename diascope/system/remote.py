@@ -7,6 +7,7 @@ options of a command, and never printed: of what a library says of an error, onl
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,8 +19,9 @@ from diascope.errors import DiascopeError, SettingsError, SourceError
 from diascope.system.extras import check_extra
 from diascope.system.places import shown
 
-# An address where nobody answers is given up after about 20 seconds.
-CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 8, 2
+# An address where nobody answers is given up after about 20 seconds, reading an object after 40.
+CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 6, 3
+PAUSE_SECONDS = 1.0  # before objects are read once more
 N_CONNECTIONS = 64
 _S3 = {
     "connect_timeout": CONNECT_SECONDS,
@@ -35,13 +37,21 @@ CREDENTIALS = (
 _STORE = "AWS_ENDPOINT_URL if the store is not Amazon's"
 
 
+class NothingThereError(SourceError):
+    """There is no bucket or object of that name."""
+
+
+class PassingError(SourceError):
+    """The store did not answer, or not to the end: it may the next time."""
+
+
 class _Kind(NamedTuple):
     """A kind of failure: how it is recognised, and what is said of it."""
 
     marks: frozenset[str]  # codes of an answer, or names of exceptions
     problem: str
     fix: str
-    is_absence: bool = False
+    said: type[SourceError] = SourceError
 
 
 _KINDS = (
@@ -49,7 +59,7 @@ _KINDS = (
         frozenset({"NoSuchBucket"}),
         "There is no such bucket.",
         f"Check its name, and {_STORE}.",
-        is_absence=True,
+        said=NothingThereError,
     ),
     _Kind(
         frozenset({"RequestTimeTooSkewed"}),
@@ -79,19 +89,22 @@ _KINDS = (
         | {"503", "500"},
         "The object store is too busy to answer.",
         "Try again later.",
+        said=PassingError,
     ),
     _Kind(
         frozenset({"FileNotFoundError"}),
         "There is no such object, or it has gone.",
         "Check the address.",
-        is_absence=True,
+        said=NothingThereError,
     ),
     _Kind(
         frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"})
         | {"ReadTimeoutError", "HTTPClientError", "ProxyConnectionError", "SSLError"}
-        | {"FSTimeoutError", "TimeoutError", "ClientConnectorError", "ConnectionError"},
+        | {"FSTimeoutError", "TimeoutError", "ClientConnectorError", "ConnectionError"}
+        | {"ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ResponseParserError"},
         "The object store does not answer.",
         f"Check the network, and {_STORE}.",
+        said=PassingError,
     ),
     _Kind(
         frozenset({"ValueError"}),
@@ -167,11 +180,28 @@ class Store:
 
     def read(self, name: str = "", start: int | None = None, end: int | None = None) -> bytes:
         """Return an object, or its bytes from ``start`` to before ``end``."""
+        try:
+            with self._said(name):
+                return self._fs.cat_file(self._path(name), start=start, end=end)
+        except PassingError:
+            time.sleep(PAUSE_SECONDS)
         with self._said(name):
             return self._fs.cat_file(self._path(name), start=start, end=end)
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
         """Return parts of objects, read at the same time."""
+        found = self._asked(ranges)
+        again = [number for number, one in enumerate(found) if isinstance(one, PassingError)]
+        if again:
+            time.sleep(PAUSE_SECONDS)
+            for number, one in zip(again, self._asked([ranges[n] for n in again]), strict=True):
+                found[number] = one
+        for one in found:
+            if isinstance(one, SourceError):
+                raise one
+        return [one for one in found if not isinstance(one, SourceError)]
+
+    def _asked(self, ranges: Sequence[Range]) -> list[bytes | SourceError]:
         if not ranges:
             return []
         names, starts, ends = zip(*ranges, strict=True)
@@ -180,10 +210,10 @@ class Store:
             found = self._fs.cat_ranges(
                 paths, list(starts), list(ends), on_error="return", batch_size=N_CONNECTIONS
             )
-        for name, one in zip(names, found, strict=True):
-            if isinstance(one, Exception):
-                raise _problem(one, self._shown(name)) from one
-        return [bytes(one) for one in found]
+        return [
+            _problem(one, self._shown(name)) if isinstance(one, Exception) else bytes(one)
+            for name, one in zip(names, found, strict=True)
+        ]
 
     def open(self, name: str = "") -> Any:
         """Open an object for reading at any place."""
@@ -220,10 +250,6 @@ class Store:
             raise
         except Exception as error:
             raise _problem(error, self._shown(name)) from error
-
-
-class NothingThereError(SourceError):
-    """There is no bucket or object of that name."""
 
 
 def open_store(address: str) -> Store:
@@ -284,7 +310,7 @@ def _file_system(scheme: str) -> Any:
         opened = fsspec.filesystem(scheme, **options)
     except Exception as error:
         raise _problem(error, f"{scheme}://") from error
-    opened.retries = TRIES
+    opened.retries = 1  # of s3fs, within which botocore tries as often as `_S3` says
     return opened
 
 
@@ -294,8 +320,7 @@ def _problem(error: BaseException, where: str) -> SourceError:
     marks = codes | _names(error)
     for kind in _KINDS:
         if marks & kind.marks:
-            said = NothingThereError if kind.is_absence else SourceError
-            return said(kind.problem, where=where, fix=kind.fix)
+            return kind.said(kind.problem, where=where, fix=kind.fix)
     found = ", ".join(sorted(codes)) or type(error).__name__
     return SourceError(f"The object store cannot be used ({found}).", where=where)
 

@@ -20,7 +20,7 @@ from diascope.errors import DiascopeError, SettingsError, SourceError
 from diascope.steps.predict import predict
 from diascope.steps.prepare import prepare
 from diascope.system.places import fixed_place, is_address, place_of, shown
-from diascope.system.remote import Store, open_store
+from diascope.system.remote import Range, Store, open_store
 from tests.drawn.object_store import BUCKET, local_store, upload
 
 CODES = {
@@ -216,3 +216,30 @@ def test_what_an_object_store_refuses_is_one_message(monkeypatch):
             assert "(MalformedThing)" in refused("s3://strange/cells")
         server.shutdown()
         server.server_close()
+
+
+class _BreaksOff:
+    """A file system whose first answers break off."""
+
+    def __init__(self, n_failures):
+        self.n_failures = n_failures
+
+    def cat_ranges(self, paths, starts, ends, **_options):
+        is_well = self._is_well()
+        return [
+            b"0123456789"[start:end] if is_well or number else TimeoutError("secret")
+            for number, (_, start, end) in enumerate(zip(paths, starts, ends, strict=True))
+        ]
+
+    def _is_well(self):
+        self.n_failures -= 1
+        return self.n_failures < 0
+
+
+def test_what_broke_off_is_read_once_more(monkeypatch):
+    monkeypatch.setattr("diascope.system.remote.PAUSE_SECONDS", 0)
+    ranges = [Range("x", 0, 3), Range("x", 5, 7)]
+    assert Store(_BreaksOff(1), "box", "s3://box").read_ranges(ranges) == [b"012", b"56"]
+    with pytest.raises(SourceError, match="does not answer") as raised:
+        Store(_BreaksOff(2), "box", "s3://box").read_ranges(ranges)
+    assert "secret" not in str(raised.value)
