@@ -139,7 +139,9 @@ def prepare(
     from diascope.cli.screen.data import print_prepared
     from diascope.cli.screen.progress import progress_bars
     from diascope.steps.prepare import prepare as step
+    from diascope.system.environment import keep_little_freed_memory
 
+    keep_little_freed_memory()
     own_options = {
         "name": name,
         "positive": positive,
