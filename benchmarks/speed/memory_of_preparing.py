@@ -29,14 +29,16 @@ PLANTED_EVERY, AWAY = 500, 211  # each 500th image is a copy of the one that com
 WAVES = ((1.2, 12), (2.5, 14), (6.0, 18))  # standard deviation in px, contrast
 N_IMAGES = (10_000, 30_000)
 SAMPLED_SECONDS = 0.02
+HEAD = """
+| images | anonymous MB | resident MB | on disk MB | seconds | found | anonymous MB by stage |
+|---|---|---|---|---|---|---|""".strip()
 FEATURES = 50  # of a drawn set; a patch of 50 x 50 px has as many
 PART_IMAGES = 4096
 
 
 def main(*numbers: str) -> None:
     """Print a row for each number of images, and the line through them."""
-    print("| images | anonymous MB | resident MB | on disk MB | seconds | planted pairs found |")
-    print("|---|---|---|---|---|---|")
+    print(HEAD)
     rows = []
     for number in map(int, numbers or N_IMAGES):
         with tempfile.TemporaryDirectory() as folder:
@@ -44,10 +46,7 @@ def main(*numbers: str) -> None:
             found = watch("prepare", folder)
         found["n_images"] = number
         rows.append(found)
-        print(f"| {number:,} | {found['anonymous'] / 1e6:,.0f} | {found['resident'] / 1e6:,.0f} | "
-              f"{found['on_disk'] / 1e6:,.0f} | {found['seconds']:.0f} | {found['result']} |",
-              flush=True)  # fmt: skip
-        print(f"  of stages, MB: {found['stages']}", flush=True)
+        print_row(number, found)
     if len(rows) > 1:
         n, anonymous = np.array([(row["n_images"], row["anonymous"]) for row in rows], float).T
         bytes_each, base = np.polyfit(n, anonymous, 1)
@@ -55,13 +54,22 @@ def main(*numbers: str) -> None:
               f"of a million {(base + 1e6 * bytes_each) / 1e6:,.0f} MB.")  # fmt: skip
 
 
+def print_row(n_images: int, found: dict) -> None:
+    """Print what was measured, and the peak of each stage in MB."""
+    anonymous, resident, on_disk = (
+        f"{found[name] / 1e6:,.0f}" for name in ("anonymous", "resident", "on_disk")
+    )
+    columns = (f"{n_images:,}", anonymous, resident, on_disk, f"{found['seconds']:.0f}")
+    stages = ", ".join(f"{stage} {peak}" for stage, peak in found["stages"].items())
+    print(f"| {' | '.join(columns)} | {found['result']} | {stages} |", flush=True)
+
+
 def search(n_images: str) -> None:
     """Print the memory of a search among so many drawn sets of features."""
     with tempfile.TemporaryDirectory() as folder:
         found = watch("search", folder, n_images)
-    print(f"| {int(n_images):,} | {found['anonymous'] / 1e6:,.0f} | {found['resident'] / 1e6:,.0f} "
-          f"| {found['on_disk'] / 1e6:,.0f} | {found['seconds']:.0f} | {found['result']} |")  # fmt: skip
-    print(f"  of stages, MB: {found['stages']}")
+    print(HEAD)
+    print_row(int(n_images), found)
 
 
 def draw(folder: Path, n_images: int) -> None:
@@ -125,7 +133,7 @@ def watch(what: str, folder: str, *more: str) -> dict:
         anonymous = 1024 * memory["RssAnon"]
         peaks["anonymous"] = max(peaks["anonymous"], anonymous)
         peaks["resident"] = max(peaks["resident"], 1024 * memory["VmHWM"])
-        stage = stage_file.read_text() if stage_file.is_file() else "index"
+        stage = (stage_file.read_text() if stage_file.is_file() else "") or "index"
         stages[stage] = max(stages.get(stage, 0), anonymous // 1_000_000)
         if time.perf_counter() - looked > 1:
             looked = time.perf_counter()

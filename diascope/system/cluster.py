@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import shutil
 import socket
 import tempfile
@@ -91,7 +92,8 @@ def connected(address: str) -> Iterator[Cluster]:
             where="--ray",
             fix="Pass host:port or auto; or nothing, which starts Ray on this machine.",
         )
-    settle_ray(seconds=CONNECT_SECONDS)
+    token = secrets.token_hex(32) if address == HERE else None
+    settle_ray(seconds=CONNECT_SECONDS, token=token)
     import ray
 
     folder: Path | None = None
@@ -101,7 +103,6 @@ def connected(address: str) -> Iterator[Cluster]:
         options |= {
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",  # nobody else reaches it
             "_temp_dir": str(folder),
         }
     else:
@@ -141,7 +142,8 @@ def _unreachable(address: str, why: str) -> SourceError:
         f"The Ray cluster cannot be reached: {why.rstrip('.')}.",
         where=f"--ray {address}",
         fix="Check the address (`ray start --head` prints it), and that Ray and Python have the "
-        "same versions there. Without an address, --ray starts Ray on this machine.",
+        "same versions there; a cluster that asks for a token needs RAY_AUTH_MODE=token here too. "
+        "Without an address, --ray starts Ray on this machine.",
     )
 
 
