@@ -140,7 +140,7 @@ def test_a_killed_driver_loses_no_part(trained, many, plain, tmp_path):
     wait_until(lambda: len(list(out.glob("part-*.json"))) > 1, process)
     workers = workers_of(process)
     process.kill()
-    process.wait()
+    process.communicate(timeout=SECONDS)
     wait_until(lambda: not any(map(is_alive, workers)))
     first, damaged, *more = sorted(out.glob("part-*.json"))
     assert len(more) + 2 < len(range(0, N_IMAGES, PART))  # it was killed in the middle
@@ -295,7 +295,9 @@ def test_no_cluster_at_an_address_is_one_message_soon(trained, many, tmp_path):
         predict(trained, [many], ray=f"127.0.0.1:{free_port()}", out=out)
     with socket.create_server(("127.0.0.1", 0)) as server:  # something else, which says nothing
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        code, errors = run("predict", trained.folder, many, "--ray", address, "--out", out)
+        code, errors = run(
+            "predict", trained.folder, many, "--ray", address, "--out", tmp_path / "b"
+        )
         assert code == 2
         assert "cannot be reached" in errors
     assert time.monotonic() - began < 60
