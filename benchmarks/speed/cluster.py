@@ -44,7 +44,7 @@ def main() -> None:
             for name, ray in (("plain", None), ("on a cluster", "local")):
                 first, both = (
                     seconds_of(
-                        lambda path=path, ray=ray: predict(
+                        lambda path=path, ray=ray, number=number: predict(
                             wanted.bundle,
                             [path],
                             out=folder / f"{number}-{path.stem}-{ray}.parquet",
