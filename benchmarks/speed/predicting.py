@@ -21,7 +21,8 @@ import numpy as np
 from benchmarks.conditions import conditions
 from diascope.bundle.image_files import decoders, list_image_files, read_ahead
 from diascope.bundle.onnx_engine import with_engine
-from diascope.steps.predict import CHUNK, predict
+from diascope.bundle.predicting import CHUNK
+from diascope.steps.predict import predict
 from diascope.training.run import open_bundle
 
 N_ROUNDS = 5

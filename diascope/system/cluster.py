@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter, deque
@@ -30,7 +33,7 @@ from diascope.system.words import first_of
 HERE, ANY = "local", "auto"  # addresses: start Ray on this machine; join what is on it
 QUEUED = 2  # parts that a process has at once: the one that it works on, and the next
 TRIES = 3  # of a part whose process is lost each time
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
 WAITING_SECONDS = 20.0  # for a free processor, before that is said
 STORE_BYTES = 200 << 20  # shared memory of a cluster on this machine
 LONGEST_TEMPORARY = 40  # letters of a folder with Ray's sockets, whose paths have at most 107
@@ -91,7 +94,8 @@ def connected(address: str) -> Iterator[Cluster]:
             where="--ray",
             fix="Pass host:port or auto; or nothing, which starts Ray on this machine.",
         )
-    settle_ray(seconds=CONNECT_SECONDS)
+    token = secrets.token_hex(32) if address == HERE else None
+    settle_ray(seconds=CONNECT_SECONDS, token=token)
     import ray
 
     folder: Path | None = None
@@ -101,7 +105,6 @@ def connected(address: str) -> Iterator[Cluster]:
         options |= {
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",  # nobody else reaches it
             "_temp_dir": str(folder),
         }
     else:
@@ -126,7 +129,7 @@ def _temporary_folder() -> Path:
 
 
 def _check_answers(address: str) -> None:
-    """Check that something listens at an address: Ray itself would try for minutes."""
+    """Check that Ray answers at an address: joining itself would wait without end."""
     if address == ANY:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -134,6 +137,13 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from error
+    if address.startswith("ray://"):
+        return
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=ANSWER_SECONDS)  # noqa: S603
+    except subprocess.SubprocessError as error:
+        raise _unreachable(address, "what is there does not answer, or asks for a token") from error
 
 
 def _unreachable(address: str, why: str) -> SourceError:
@@ -141,7 +151,8 @@ def _unreachable(address: str, why: str) -> SourceError:
         f"The Ray cluster cannot be reached: {why.rstrip('.')}.",
         where=f"--ray {address}",
         fix="Check the address (`ray start --head` prints it), and that Ray and Python have the "
-        "same versions there. Without an address, --ray starts Ray on this machine.",
+        "same versions there; a cluster that asks for a token needs RAY_AUTH_MODE=token here too. "
+        "Without an address, --ray starts Ray on this machine.",
     )
 
 

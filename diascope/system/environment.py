@@ -217,14 +217,18 @@ def settle_mlflow() -> None:
         os.environ.setdefault(name, value)  # noqa: TID251 - the one place that may
 
 
-def settle_ray(*, seconds: float) -> None:
+def settle_ray(*, seconds: float, token: str | None) -> None:
     """Set what Ray reads when it is loaded: it tells nobody that it is used.
 
     Unless the user has set it otherwise, a cluster that does not answer is given up after about so
-    many seconds, and advice on coming versions of Ray is left out.
+    many seconds. Where a token is given, only who has it can use the cluster that is started, and
+    Ray leaves none in the home of the user.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # noqa: TID251 - the one place that may
     whole = str(int(seconds))
-    waits = {"RAY_gcs_rpc_server_connect_timeout_s": whole, "RAY_gcs_server_rpc_timeout_s": whole}
-    for name, value in {**waits, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}.items():
+    chosen = {"RAY_gcs_rpc_server_connect_timeout_s": whole}
+    chosen["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # a worker without a GPU sees none
+    if token is not None:
+        chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    for name, value in chosen.items():
         os.environ.setdefault(name, value)  # noqa: TID251 - the one place that may

@@ -1,0 +1,327 @@
+"""Predict and prepare on a Ray cluster: real processes, some of which are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+import diascope
+from diascope.errors import SettingsError, SourceError
+from diascope.steps.predict import predict
+from diascope.steps.prepare import prepare
+
+pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = pytest.mark.slow
+
+N_IMAGES, PART = 3000, 256
+SECONDS = 120
+SCRIPT = """
+import sys, diascope.serving.bulk
+diascope.serving.bulk.PART_SIZE = int(sys.argv.pop(1))
+from diascope.__main__ import main
+main()
+"""
+RULE = r"(P\d+)_"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Return an archive of smooth images of 7 patients, one of them damaged."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "many.zip", "w") as archive:
+        for number in range(N_IMAGES):
+            path = folder / "image.jpg"
+            drawn = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(drawn).resize((120, 100)).save(path)
+            if number == 700:
+                path.write_bytes(path.read_bytes()[:200])
+            archive.write(path, f"P{number % 7:02d}_{number:05d}.jpg")
+    return folder / "many.zip"
+
+
+@pytest.fixture
+def plain(trained, many, tmp_path):
+    """Predict without a cluster; return the table."""
+    return predict(trained, [many], out=tmp_path / "plain.csv", group_from=RULE)
+
+
+def start(*words, part_size=PART):
+    """Start a command in a process of its own."""
+    command = [sys.executable, "-c", SCRIPT, str(part_size), *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(*words, part_size=PART):
+    """Run a command to its end; return its exit code and what it printed on standard error."""
+    process = start(*words, part_size=part_size)
+    _, errors = process.communicate(timeout=SECONDS)
+    return process.returncode, errors
+
+
+def wait_until(is_true, process=None):
+    until = time.monotonic() + SECONDS
+    while not (found := is_true()):
+        assert time.monotonic() < until
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return found
+
+
+def workers_of(process):
+    """Return the ids of the workers of Ray that a process started."""
+    parents, workers = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (folder / "cmdline").read_text()
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+        except (OSError, ValueError):
+            continue
+        if name.startswith("ray::Worker"):
+            workers.append(int(folder.name))
+
+    def is_below(number):
+        while number in parents and number != process.pid:
+            number = parents[number]
+        return number == process.pid
+
+    return [number for number in workers if is_below(number)]
+
+
+def is_alive(number):
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def rows_of(folder):
+    paths = sorted(folder.glob("part-*.parquet"))
+    return pl.concat([pl.read_parquet(path) for path in paths])
+
+
+def test_a_killed_worker_costs_no_row_and_doubles_none(trained, many, plain, tmp_path):
+    out = tmp_path / "cluster.csv"
+    process = start(*("predict", trained.folder, many, "--group-from", RULE, "--ray", "--out", out))
+    folder = tmp_path / "cluster.csv.parts"
+    wait_until(lambda: list(folder.glob("part-*.json")), process)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
+    assert len(list(folder.glob("part-*.json"))) < N_IMAGES // PART
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"1 of {N_IMAGES:,} files could not be predicted" in errors
+    assert out.read_bytes() == plain.read_bytes()
+    by_patient = [path.with_name(f"{path.stem}-by-patient.csv") for path in (out, plain)]
+    assert by_patient[0].read_bytes() == by_patient[1].read_bytes()
+    assert not folder.exists()
+
+
+def test_a_killed_driver_loses_no_part(trained, many, plain, tmp_path):
+    out = tmp_path / "parts"
+    words = ("predict", trained.folder, many, "--group-from", RULE, "--ray", "--out", out)
+    process = start(*words)
+    wait_until(lambda: len(list(out.glob("part-*.json"))) > 1, process)
+    workers = workers_of(process)
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    wait_until(lambda: not any(map(is_alive, workers)))
+    first, damaged, *more = sorted(out.glob("part-*.json"))
+    assert len(more) + 2 < len(range(0, N_IMAGES, PART))  # it was killed in the middle
+    damaged.with_suffix(".parquet").write_bytes(b"PAR1")
+    (out / ".part-00099.parquet.0123").write_bytes(b"half")
+    before = [path.stat().st_mtime_ns for path in (first, damaged)]
+    for name in (first.name, damaged.name, "parts.json"):
+        assert json.loads((out / name).read_text())["sha256"]
+
+    refused = run("predict", trained.folder, many, "--ray", "--out", out)
+    assert refused[0] == 2
+    assert "parts of another job: other groups" in refused[1]
+
+    assert run(*words)[0] == 2  # for the damaged image
+    after = [path.stat().st_mtime_ns for path in (first, damaged)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    assert not list(out.glob(".part-*"))
+    rows, expected = rows_of(out), pl.read_csv(plain, schema_overrides=rows_of(out).schema)
+    assert rows.equals(expected)
+    groups = pl.read_parquet(tmp_path / "parts-by-patient.parquet")
+    assert groups["group"].to_list() == [f"P{number:02d}" for number in range(7)]
+    assert groups["n_files"].sum() == N_IMAGES
+
+
+@contextmanager
+def little_room(folder, n_bytes):
+    """Mount a file system of so many bytes, or skip."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_part(trained, many, tmp_path):
+    disk = tmp_path / "disk"
+    with little_room(disk, 60_000):
+        words = ("predict", trained.folder, many, "--ray", "--out", disk / "parts")
+        code, errors = run(*words)
+        assert code == 2
+        assert errors.count("error: The file could not be written: ") == 1
+        assert "No space left on device" in errors
+        assert "Traceback" not in errors
+        assert not list((disk / "parts").glob(".part-*"))
+        mount = ["mount", "-o", "remount,size=10m", str(disk)]
+        subprocess.run(mount, check=True)
+        finished = {path: path.stat().st_mtime_ns for path in disk.glob("parts/part-*.json")}
+        assert run(*words)[0] == 2
+        assert rows_of(disk / "parts").height == N_IMAGES
+        assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
+
+
+POISON = '''
+"""Parts of which one ends its process each time."""
+import os, time
+def opened(n_cpus):
+    return do, ["ready"]
+def do(number, task):
+    if number == 4:
+        os.kill(os.getpid(), 9)
+    return number, task
+'''
+DRIVER = """
+from diascope.system.cluster import Job, connected
+given, done, said = [], [], []
+def task(number):
+    given.append(number)
+    most.append(len(given) - len(done))
+    return "x" * number
+most = []
+with connected("local") as cluster:
+    lost = cluster.do(Job("poison:opened", {}), range(40), task=task,
+                      on_done=lambda number, value: done.append((number, value)), say=said.append)
+assert lost.numbers == [4], lost
+assert sorted(done) == [(n, (n, "x" * n)) for n in range(40) if n != 4], done
+assert given.count(4) == 3 and max(given.count(n) for n in range(40) if n != 4) <= 4, given
+assert max(most) <= 2 * cluster.n_cpus + 4, most
+assert said == ["ready"], said
+print(lost.reason)
+"""
+
+
+def test_a_part_that_ends_its_process_each_time_costs_no_other(tmp_path):
+    (tmp_path / "poison.py").write_text(POISON)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", DRIVER]
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "died" in done.stdout
+    assert done.stderr == ""
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def ray_head(env):
+    """Start a cluster that others join; yield its address."""
+    port, folder = free_port(), Path("/tmp") / f"rayh{os.getpid()}"  # noqa: S108 - a short name
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    command += [f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    command += [f"--temp-dir={folder}", "--disable-usage-stats", "--object-store-memory=80000000"]
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        for line in process.stdout or ():
+            if "Ray runtime started" in line:
+                break
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_worker_with_another_version_is_refused(trained, many, tmp_path, monkeypatch):
+    package = Path(diascope.__file__).parent
+    copy = tmp_path / "other"
+    shutil.copytree(package, copy / "diascope", ignore=shutil.ignore_patterns("__pycache__"))
+    about = copy / "diascope-99.0.0.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: diascope\nVersion: 99.0.0\n")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+    with ray_head({**os.environ, "PYTHONPATH": str(copy)}) as address:
+        out = tmp_path / "parts"
+        code, errors = run("predict", trained.folder, many, "--ray", address, "--out", out)
+        assert code == 2
+        assert "A worker of the cluster has diascope 99.0.0, and the command has" in errors
+        assert errors.count("error:") == 1
+        assert "Traceback" not in errors
+        assert not list(out.glob("part-*"))
+        shutil.rmtree(about.parent)  # and now the worker has the same version
+        few = tmp_path / "few.csv"
+        assert run("predict", trained.folder, many, "--ray", address, "--out", few)[0] == 2
+        assert pl.read_csv(few).height == N_IMAGES
+
+
+def test_no_cluster_at_an_address_is_one_message_soon(trained, many, tmp_path):
+    began, out = time.monotonic(), tmp_path / "parts"
+    with pytest.raises(SourceError, match="cannot be reached: Connection refused"):
+        predict(trained, [many], ray=f"127.0.0.1:{free_port()}", out=out)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # something else, which says nothing
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        code, errors = run(
+            "predict", trained.folder, many, "--ray", address, "--out", tmp_path / "b"
+        )
+        assert code == 2
+        assert "cannot be reached" in errors
+    assert time.monotonic() - began < 60
+
+
+def test_what_is_not_made_in_parts_is_refused_together(trained, many, tmp_path):
+    with pytest.raises(SettingsError, match="--explain, --sr, --to cannot be combined with --ray"):
+        predict(trained, [many], ray="local", sr=True, explain=tmp_path / "e", to="https://x")
+    with pytest.raises(SettingsError, match="neither a folder nor a table"):
+        predict(trained, [many], ray="local", out=tmp_path / "table.xlsx")
+    with pytest.raises(SettingsError, match="not the address"):
+        predict(trained, [many], ray="somewhere", out=tmp_path / "parts")
+
+
+def test_prepare_on_a_cluster_gives_the_same_bytes(cells, home):
+    def written():
+        folder = home / "datasets" / "malaria"
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    prepare("malaria", source=cells)
+    here = written()
+    shutil.rmtree(home / "datasets")
+    code, errors = run("prepare", "malaria", "--source", cells, "--ray")
+    assert code == 0, errors
+    there = written()
+    assert there.keys() == here.keys()
+    assert not [name for name in here if there[name] != here[name]]
