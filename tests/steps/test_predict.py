@@ -408,3 +408,20 @@ def test_the_errors_lie_beside_the_report_with_their_files(evaluated):
         assert row["prediction"] != row["label"]
         assert row["probability"] == round(row["probability"], 6)
         assert Path(row["file"]).name not in page
+
+
+def test_a_table_lists_files_and_those_that_are_missing_have_a_row(trained, cells, tmp_path):
+    files = sorted(cells.rglob("*.png"))[:3]
+    shutil.copytree(files[0].parent, tmp_path / "some")
+    names = [f"some/{path.name}" for path in files]
+    listed = pl.DataFrame({"Path": [*names, "some/missing.png", names[0]], "note": "x"})
+    listed.write_csv(tmp_path / "list.csv")
+    table = pl.read_csv(predict(trained, [tmp_path / "list.csv"], out=tmp_path / "p.csv"))
+    assert table["path"].to_list() == [f"{tmp_path}/{name}" for name in listed["Path"][:4]]
+    assert table["error"].null_count() == 3
+    assert table["error"][3] == "The file cannot be read: No such file or directory."
+    direct = pl.read_csv(predict(trained, files, out=tmp_path / "q.csv"))
+    assert table[:3].drop("path").equals(direct.drop("path"))
+    pl.DataFrame({"name": ["a.png"]}).write_csv(tmp_path / "other.csv")
+    with pytest.raises(DataError, match="lacks path"):
+        predict(trained, [tmp_path / "other.csv"], out=tmp_path / "r.csv")
