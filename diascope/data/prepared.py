@@ -9,19 +9,20 @@ import io
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from filelock import FileLock
 
 from diascope.data.about import with_about
 from diascope.data.manifest import labelled_digest
 from diascope.data.spec import DatasetCard
 from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
 from diascope.system.environment import dataset_folder, home
-from diascope.system.files import file_digest, write_bytes
+from diascope.system.files import file_digest, write_bytes, writing_folder
 from diascope.system.plugins import TITLES, find_all
 from diascope.system.sealed import read_named, read_sealed, write_sealed
 
@@ -40,15 +41,22 @@ class Prepared:
     pairs: pl.DataFrame | None = None
 
     def save(self) -> Path:
-        """Write manifest and, last, fingerprint into ``DIASCOPE_HOME``; return the folder."""
+        """Write manifest and, last, fingerprint into ``DIASCOPE_HOME``; return the folder.
+
+        Of two processes that prepare the same data set, the files of the later one stay.
+        """
         folder = dataset_folder(self.dataset.name)
         tables = {"manifest.parquet": self.manifest, "duplicates.parquet": self.pairs}
-        digests = {
-            name: save_table(table, folder / name)
-            for name, table in tables.items()
-            if table is not None
-        }
-        write_sealed(folder / FINGERPRINT, {**self.fingerprint, FILES: digests})
+        with ExitStack() as held:
+            with writing_folder(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(folder / "prepared.lock"))
+            digests = {
+                name: save_table(table, folder / name)
+                for name, table in tables.items()
+                if table is not None
+            }
+            write_sealed(folder / FINGERPRINT, {**self.fingerprint, FILES: digests})
         return folder
 
 

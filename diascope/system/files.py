@@ -70,10 +70,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     token = secrets.token_hex(4)
     temporary, old = (path.with_name(f".{path.name}.{token}{end}") for end in ("", ".old"))
     try:
-        with _writing_folder(path):
+        with writing_folder(path):
             temporary.mkdir(parents=True)
         yield temporary
-        with _writing_folder(path):
+        with writing_folder(path):
             if path.exists():
                 path.replace(old)
             try:
@@ -88,7 +88,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing_folder(path: Path) -> Iterator[None]:
+def writing_folder(path: Path) -> Iterator[None]:
+    """Say of what the system refuses that a folder could not be written: ``SourceError``."""
     try:
         yield
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -56,6 +57,14 @@ def test_what_is_prepared_is_found_again(prepared):
     found = load_prepared("malaria")
     assert found.manifest.equals(prepared.manifest)
     assert found.fingerprint == prepared.fingerprint
+
+
+def test_two_that_prepare_the_same_data_set_leave_one_of_both(cells):
+    ways = [prepare("malaria", source=cells, seed=seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda way: [way.save() for _ in range(20)], ways))
+    found = load_prepared("malaria")
+    assert any(found.manifest.equals(way.manifest) for way in ways)
 
 
 def test_what_was_asked_of_prepare_is_kept(cells):
