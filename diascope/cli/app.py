@@ -53,7 +53,7 @@ Ray = Annotated[
         metavar="[ADDRESS]",
         help="Work in parts on a Ray cluster: at host:port, at ray://host:port, or auto for the "
         "one that this machine is part of; without an address, by a process a core of this "
-        "machine. Finished parts are not done again.",
+        "machine.",
     ),
 ]
 ShowIds = Annotated[

@@ -20,11 +20,12 @@ def export(
         Path | None, typer.Option(help="Folder to write, by default exports/RUN-NAME.")
     ] = None,
     check_on: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Image, folder or ZIP archive to check the export on; may be given several "
-            "times. By default validation images of the run, else images in the bundle.",
+            help="Image, folder or ZIP archive to check the export on, also s3://BUCKET/FOLDER; "
+            "may be given several times. By default validation images of the run, else images in "
+            "the bundle.",
         ),
     ] = None,
     overwrite: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tempfile
 import time
 import zlib
@@ -30,6 +31,7 @@ from diascope.system.sealed import sealed_text, unsealed
 
 INDEX = "pack.json"
 OF_EARLIER_VERSIONS = "images.npy"
+UPLOADS = ".upload-"
 STALE_SECONDS = 86_400  # after which nobody still writes to a temporary file
 
 _checked: dict[Path, State] = {}  # the packs that this process has found intact
@@ -237,7 +239,7 @@ class PackStore(PackPlace):
     def write_shard(self, layout: Layout, shard: int, images: Iterable[NDArray[np.uint8]]) -> None:
         """Write a shard and its checksums."""
         self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=".upload-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._scratch, prefix=UPLOADS) as folder:
             here = PackFolder(Path(folder))
             here.write_shard(layout, shard, images)
             for name in (shard_name(shard), checksums_name(shard)):
@@ -259,7 +261,12 @@ class PackStore(PackPlace):
         return RemoteShards(layout, self._store, checksums)
 
     def tidy(self) -> bool:
-        """Remove what was left; whether there was a pack of an earlier version."""
+        """Remove what killed uploads left here; an earlier version has no pack in a store."""
+        before = time.time() - STALE_SECONDS
+        for folder in self._scratch.glob(f"{UPLOADS}*"):
+            with suppress(OSError):
+                if all(path.stat().st_mtime < before for path in (folder, *folder.iterdir())):
+                    shutil.rmtree(folder)
         return False
 
     def _read(self, name: str) -> bytes | None:

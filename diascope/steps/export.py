@@ -55,8 +55,8 @@ def export(
     out : path, optional
         The folder; by default ``exports/<name>-<exporter>``.
     check_on : sequence of path, optional
-        Images, folders and ZIP archives to check on. By default validation images of the run, else
-        example images of the bundle, else its golden images.
+        Images, folders and ZIP archives to check on, or addresses of an object store. By default
+        validation images of the run, else example images of the bundle, else its golden images.
     overwrite : bool
         Replace an earlier export. Any other folder is never replaced.
     say : function
@@ -84,7 +84,7 @@ def export(
     _check_is_free(folder, overwrite=overwrite)
     bundle = open_bundle(model)
     told: list[str] = []
-    source, samples = _samples(model, bundle, [Path(path) for path in check_on], told.append)
+    source, samples = _samples(model, bundle, check_on, told.append)
     if not samples:
         raise SettingsError(
             " ".join(["There is no image to check the export on.", *told]),
@@ -185,7 +185,7 @@ def _digests(folder: Path, exported: Exported, name: str) -> dict[str, str]:
 
 
 def _samples(
-    model: Run | Path | str, bundle: Bundle, paths: list[Path], say: Callable[[str], None]
+    model: Run | Path | str, bundle: Bundle, paths: Sequence[Path | str], say: Callable[[str], None]
 ) -> tuple[str, list[Sample]]:
     """Return where images to check on came from, and some of them."""
     if paths:
@@ -219,7 +219,7 @@ def _take(images: Iterator[Sample]) -> list[Sample]:
 
 
 def _named_images(
-    bundle: Bundle, paths: list[Path], say: Callable[[str], None]
+    bundle: Bundle, paths: Sequence[Path | str], say: Callable[[str], None]
 ) -> Iterator[Sample]:
     """Read images that somebody named; of many, some from the first to the last."""
     with ExitStack() as opened:

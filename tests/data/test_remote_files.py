@@ -40,6 +40,16 @@ def in_memory():
         system.rm("/box", recursive=True)
 
 
+@pytest.mark.parametrize("now", [b"12345", b"123"])
+def test_an_object_that_has_another_size_than_when_it_was_listed_is_refused(in_memory, now):
+    in_memory.write("x.png", b"1234")
+    with RemoteFiles(in_memory) as files:
+        assert files.read("x.png") == b"1234"
+        in_memory.write("x.png", now)
+        with pytest.raises(SourceError, match="has changed since it was listed"):
+            files.read("x.png")
+
+
 def test_an_address_is_no_path_and_shows_no_secret():
     assert is_address("s3://bucket/x")
     assert not any(map(is_address, ("cells", "C:/cells", "s3:/bucket")))

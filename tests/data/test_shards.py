@@ -127,6 +127,17 @@ def test_a_pack_in_a_store_is_indexed_as_an_array(pack, whole, in_memory, home):
     assert sorted(path.rpartition("/")[2] for path in in_memory.find("/box"))[0] == "pack.json"
 
 
+def test_what_a_killed_upload_left_is_removed_after_a_day(pack, in_memory, home):
+    for name, age in {".upload-old": 90_000, ".upload-new": 0}.items():
+        folder = home / "packs" / name
+        folder.mkdir(parents=True)
+        (folder / "shard-00000.npy").write_bytes(b"0")
+        for path in (folder / "shard-00000.npy", folder):
+            os.utime(path, (time.time() - age,) * 2)
+    pack()
+    assert [path.name for path in (home / "packs").iterdir()] == [".upload-new"]
+
+
 @given(st.lists(st.integers(-72, 71), max_size=40), st.slices(72))
 def test_any_rows_are_those_of_the_array(rows, chosen):
     whole = np.arange(72 * 48, dtype=np.uint32).astype(np.uint8).reshape(72, 4, 4, 3)

@@ -9,6 +9,7 @@ import pytest
 
 from diascope.data.pack import find_pack, pack_images
 from diascope.errors import SourceError
+from diascope.reporting.report.images import open_images, open_source
 from diascope.steps.evaluate import evaluate
 from diascope.steps.report import report
 from diascope.steps.train import train
@@ -61,3 +62,9 @@ def test_training_from_an_object_store_gives_the_same_bytes(
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         with pytest.raises(SourceError, match="does not answer"):
             train("malaria", settings=SMALL, out=tmp_path / "unreachable")
+        assert report(there).is_file()
+        with open_images(there) as images:
+            image_id = manifest["image_id"][3]
+            assert np.array_equal(images.seen(image_id), whole[3])  # from the source
+        with open_source("/nowhere", manifest, pixels) as images:
+            assert images.seen(image_id) is None

@@ -44,8 +44,18 @@ def read_object(store: Store, n_bytes: int | None = None) -> bytes:
         raise SourceError(f"There is nothing at {store.address}.", fix="Check the paths.")
     if n_bytes is None:
         check_file_size(size, where=store.address)
-    end = size if n_bytes is None else min(n_bytes, size)
+        return _whole(store, "", size)
+    end = min(n_bytes, size)
     return store.read("", 0, end) if end else b""
+
+
+def _whole(store: Store, name: str, size: int) -> bytes:
+    """Return an object of a known size; ``SourceError`` if it has another one by now."""
+    content = store.read(name, 0, size + 1) if size else b""  # a byte more: it may have grown
+    if len(content) != size:
+        where = f"{store.address}/{name}" if name else store.address
+        raise SourceError("The object has changed since it was listed.", where=where)
+    return content
 
 
 def _opened(store: Store) -> FileTree:
@@ -136,12 +146,7 @@ class RemoteFiles(NestedFiles):
         if n_bytes is not None:
             return self._store.read(name, 0, min(n_bytes, size)) if size and n_bytes else b""
         check_file_size(size, where=f"{self.root}/{name}")
-        content = self._store.read(name, 0, size) if size else b""
-        if len(content) != size:
-            raise SourceError(
-                "The object has changed since it was listed.", where=f"{self.root}/{name}"
-            )
-        return content
+        return _whole(self._store, name, size)
 
     def _open_archive(self, name: str) -> FileTree:
         return _zip_files(self._store.below(name), self._own_size(name))

@@ -161,8 +161,11 @@ def _packed(
     manifest: pl.DataFrame, rows: NDArray[np.intp], pixels: Pixels
 ) -> list[NDArray[np.uint8]]:
     """Return the pixels of some rows from the cache; nothing where they are not there."""
-    packed = find_pack(home(), manifest, pixels)
-    return [] if packed is None else list(packed[rows])
+    try:
+        packed = find_pack(home(), manifest, pixels)
+        return [] if packed is None else list(packed[rows])
+    except SourceError:  # of an object store
+        return []
 
 
 def sample_of(files: Sequence[ImageFile], decode: Decode, pixels: Pixels) -> NDArray[np.uint8]:

@@ -43,14 +43,20 @@ class Images:
     def seen(self, image_id: str) -> NDArray[np.uint8] | None:
         """Return the pixels as a network of the run sees them, uint8 (S, S, 3), 0-255."""
         if self._pack is not None:
-            return self._pack[self._row_of[image_id]]
+            try:
+                return self._pack[self._row_of[image_id]]
+            except SourceError:  # the object store that it lies in does not help: not asked again
+                self._pack = None
         image = self.get(image_id)
         return None if image is None else fit_image(image, self._pixels.size_px, fit=self._fit)
 
     @cached_property
     def _pack(self) -> NDArray[np.uint8] | None:
         """All images, if the training or evaluation left them in the cache: read in no time."""
-        return find_pack(home(), self._manifest, self._pixels)
+        try:
+            return find_pack(home(), self._manifest, self._pixels)
+        except SourceError:  # an object store that does not help
+            return None
 
     @property
     def _fit(self) -> Fit:
