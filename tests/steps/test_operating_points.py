@@ -116,7 +116,10 @@ def test_impossible_thresholds_are_refused(trained, cross_validated):
     assert folds["thresholds"] is None
 
 
-def test_a_target_that_comes_to_nothing_leaves_the_bundle_as_it_was(trained, cells):
+def test_a_target_that_comes_to_nothing_leaves_the_bundle_as_it_was(
+    trained, cells, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DIASCOPE_PACKS", str(tmp_path / "no packs yet"))
     card = (trained.folder / "bundle" / "card.json").read_bytes()
     begin_again(trained.folder, fingerprint={**trained.fingerprint, "source": "/gone"})
     with pytest.raises(SourceError):

@@ -28,7 +28,7 @@ def one_home(home_of: Mapping[str, str], *, where: object) -> str:
 
     Examples
     --------
-    >>> one_home({"0/a.png": ".", "x/0/a.png": "x"}, where=Path("mirror"))
+    >>> one_home({"0/a.png": ".", "x/0/a.png": "x"}, where="mirror")
     '.'
     """
     members: dict[str, set[str]] = {}
