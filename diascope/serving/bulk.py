@@ -29,7 +29,7 @@ from diascope.data.window import describe_without_window
 from diascope.errors import RunError, SettingsError, SourceError
 from diascope.system.cluster import Job, Lost, connected
 from diascope.system.cluster_worker import Do
-from diascope.system.parts import Parts, open_parts
+from diascope.system.parts import PLAN, Parts, open_parts
 from diascope.system.progress import Progress, ShowProgress
 from diascope.system.words import counted
 from diascope.training.known_images import known_images
@@ -94,13 +94,18 @@ def check_place(out: Path, of_groups: Path, *, overwrite: bool) -> None:
     ------
     SettingsError
         The name is that of a table of another kind; or a table exists, and is not to be replaced.
+        Beside a folder this is the table of the groups, which only the same job writes anew.
     """
     suffix = out.suffix.lower()
     if suffix in (*SUFFIXES, *SPREADSHEETS) and suffix not in FORMATS:
         raise SettingsError(
             f"{out} is neither a folder nor a table ({', '.join(FORMATS)}).", where="--out"
         )
-    for path in (out, of_groups) if suffix in FORMATS else ():
+    if suffix in FORMATS:
+        tables = (out, of_groups)
+    else:
+        tables = () if (out / PLAN).exists() else (of_groups,)
+    for path in tables:
         if path.exists() and not overwrite:
             raise SettingsError(f"{path} exists.", fix="Pass another --out, or --overwrite.")
 
@@ -142,7 +147,7 @@ def predict_in_parts(
     folder = out.with_name(f"{out.name}.parts") if is_table else out
     parts = _parts_of(folder, asked, bundle, files)
     with open_parts(parts, overwrite=overwrite):
-        facts = _predict_missing(parts, asked, files, address=address, progress=progress)
+        facts = _predict_missing(parts, asked, files, address=address, progress=progress, say=say)
         rows = pl.scan_parquet([parts.path(number) for number in parts.numbers])
         if is_table:
             write_table(rows, out)
@@ -166,11 +171,17 @@ def _predict_missing(
     *,
     address: str,
     progress: ShowProgress,
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Predict the parts that are not finished; return the facts of all."""
     facts = {number: parts.facts(number) for number in parts.numbers}
     left = [number for number, found in facts.items() if found is None]
     n_done = parts.n_items - sum(_n_items(parts, number) for number in left)
+    if n_kept := len(facts) - len(left):
+        say(
+            f"kept from before: {n_kept:,} of {counted(len(facts), 'part')}; after images were "
+            "changed under their old names, use --overwrite"
+        )
     progress(Progress("predicting", n_done, parts.n_items))
 
     def task(number: int) -> tuple[list[ImageFile], list[str] | None]:

@@ -11,16 +11,19 @@ import logging
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from diascope import errors
@@ -36,7 +39,7 @@ TRIES = 3  # of a part whose process is lost each time
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
 WAITING_SECONDS = 20.0  # for a free processor, before that is said
 STORE_BYTES = 200 << 20  # shared memory of a cluster on this machine
-LONGEST_TEMPORARY = 40  # letters of a folder with Ray's sockets, whose paths have at most 107
+LONGEST_TEMPORARY = 24  # letters; Ray's sockets are 79 deeper, and may have 103 on macOS
 Task = Callable[[int], Any]
 _ADDRESS = re.compile(rf"{ANY}|{HERE}|ray://\S+:\d+|[^\s:/]+:\d+|\[[\da-fA-F:]+\]:\d+")
 
@@ -98,14 +101,14 @@ def connected(address: str) -> Iterator[Cluster]:
     settle_ray(seconds=CONNECT_SECONDS, token=token)
     import ray
 
-    folder: Path | None = None
+    folder: Path | None = None  # only this user may enter it; Ray opens its own to everybody
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == HERE:
         folder = _temporary_folder()
         options |= {
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_temp_dir": str(folder),
+            "_temp_dir": str(folder / "r"),
         }
     else:
         _check_answers(address)
@@ -114,7 +117,8 @@ def connected(address: str) -> Iterator[Cluster]:
             ray.init(address=address, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise _unreachable(address, str(error).splitlines()[0]) from error
-        yield Cluster(is_here=address == HERE)
+        with _ended_in_order():
+            yield Cluster(is_here=address == HERE)
     finally:
         with suppress(RuntimeError):
             ray.shutdown()
@@ -122,9 +126,26 @@ def connected(address: str) -> Iterator[Cluster]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, as of a queue of jobs, end the block as an error does: Ray would abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def _temporary_folder() -> Path:
     usual = tempfile.gettempdir()
-    place = usual if len(usual) < LONGEST_TEMPORARY else "/tmp"  # noqa: S108 - a folder of its own
+    place = usual if len(usual) <= LONGEST_TEMPORARY else "/tmp"  # noqa: S108 - a folder of its own
     return Path(tempfile.mkdtemp(prefix="ray-", dir=place))
 
 

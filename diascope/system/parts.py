@@ -143,11 +143,12 @@ def open_parts(parts: Parts, *, overwrite: bool = False) -> Iterator[None]:
     try:
         if overwrite:
             _clear(folder, but=LOCK)
-        if (folder / PLAN).exists():
-            _check_same(parts, _read_plan(folder, ELSEWHERE))
-        else:
-            write_sealed(folder / PLAN, parts.plan)
         _sweep(folder)
+        plan = _read_plan(folder, ELSEWHERE) if (folder / PLAN).exists() else None
+        if plan is not None and any(folder.glob("part-*")):
+            _check_same(parts, plan)
+        elif plan != parts.plan:  # of a job that came to nothing, such as one without a cluster
+            write_sealed(folder / PLAN, parts.plan)
         yield
     finally:
         _sweep(folder)

@@ -1,7 +1,8 @@
 """Room on the disk for what is too much for the memory, for as long as one step works.
 
 What is spilled lies below ``DIASCOPE_HOME`` in a folder of its own, which is removed when the step
-ends, also after an error. What a killed process left is removed by the next one, by its age.
+ends, also after an error. What a killed process left is removed by a later one, once it is old and
+no process that lives has its lock: comparing many pairs takes days without a change of any file.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from diascope.errors import SourceError
 from diascope.system.environment import home
 
-STALE_SECONDS = 3 * 24 * 3600.0  # without a change: nobody works in it any more
+STALE_SECONDS = 3 * 24 * 3600.0  # without a change
+LOCK = ".lock"
 FIX = "Make room, or choose another folder by DIASCOPE_HOME, then run the same command again."
 
 
@@ -39,9 +43,12 @@ def spill_folder(step: str) -> Iterator[Path]:
         below.mkdir(parents=True, exist_ok=True)
         _remove_stale(below)
         folder = Path(tempfile.mkdtemp(prefix=f"{step}-", dir=below))
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
     try:
         yield folder
     finally:
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -65,5 +72,16 @@ def _remove_stale(below: Path) -> None:
             changed = max(one.stat().st_mtime for one in (folder, *folder.iterdir()))
         except OSError:  # it is being removed, or is no folder
             continue
-        if changed < oldest:
+        if changed < oldest and not _is_in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_in_use(folder: Path) -> bool:
+    """Say whether a process that lives works in a folder."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # of another user, for example
+        return True

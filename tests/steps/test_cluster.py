@@ -179,6 +179,25 @@ def little_room(folder, n_bytes):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_a_queue_of_jobs_ends_the_command_in_order(trained, many, tmp_path):
+    process = start("predict", trained.folder, many, "--ray", "--out", tmp_path / "parts")
+    workers = wait_until(lambda: workers_of(process), process)
+    wait_until(lambda: list((tmp_path / "parts").glob("part-*.json")), process)
+    process.terminate()
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM" not in errors
+    wait_until(lambda: not any(map(is_alive, workers)))
+
+
+def test_results_of_groups_of_another_table_are_not_replaced(trained, many, tmp_path):
+    of_groups = tmp_path / "cells-by-patient.parquet"
+    of_groups.write_text("of cells.parquet")
+    with pytest.raises(SettingsError, match=r"cells-by-patient\.parquet exists"):
+        predict(trained, [many], out=tmp_path / "cells", group_from=RULE, ray="local")
+    assert of_groups.read_text() == "of cells.parquet"
+
+
 def test_a_full_disk_is_one_message_and_leaves_no_half_part(trained, many, tmp_path):
     disk = tmp_path / "disk"
     with little_room(disk, 60_000):

@@ -41,6 +41,16 @@ def test_what_a_killed_process_left_is_removed_by_its_age(home):
         assert not old.exists()
 
 
+def test_what_a_process_works_in_stays_however_old_it_is(home):
+    long_ago = time.time() - STALE_SECONDS - 60
+    with spill_folder("slow") as folder:
+        (folder / "part").touch()
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (long_ago, long_ago))
+        with spill_folder("next"):
+            assert (folder / "part").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_one_message(home):
     home.mkdir(exist_ok=True)
     (home / "spill").write_text("a file")

@@ -81,6 +81,14 @@ def test_the_folder_of_another_job_is_refused_until_it_may_be_replaced(parts):
     assert sorted(path.name for path in parts.folder.iterdir()) == [LOCK, "parts.json"]
 
 
+def test_a_job_that_finished_no_part_is_in_nobodys_way(parts):
+    with open_parts(parts):
+        pass
+    other = replace(parts, about={**parts.about, "images": "abd"})
+    with open_parts(other):
+        other.check_seen()
+
+
 def test_a_folder_of_something_else_is_never_touched(parts):
     parts.folder.mkdir()
     (parts.folder / "precious.txt").write_text("mine")
