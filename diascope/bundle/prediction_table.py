@@ -18,6 +18,7 @@ from diascope.data.proposals import find_patterns
 from diascope.data.sources.tables import as_text, open_table
 from diascope.errors import DataError, GroupsUnknownError, SettingsError, SourceError
 from diascope.metrics.prediction_sets import reasons_to_refer
+from diascope.system.parts import read_parts
 
 BETWEEN, EMPTY_SET = "|", "(empty)"
 NO_PREDICTION = "no prediction, see error"
@@ -163,6 +164,8 @@ def with_origin(
 def read_predictions(path: Path, card: Card) -> tuple[pl.DataFrame, Card]:
     """Read a table of ``predict``, and check that it is one of the bundle with this card.
 
+    A folder is that of a finished job in parts, see `diascope.system.parts`.
+
     Returns
     -------
     table : DataFrame
@@ -173,12 +176,11 @@ def read_predictions(path: Path, card: Card) -> tuple[pl.DataFrame, Card]:
 
     Raises
     ------
-    SourceError, DataError
-        The file cannot be read, lacks a column, or holds what ``predict`` does not write.
+    SourceError, DataError, RunError
+        The file cannot be read, lacks a column, or holds what ``predict`` does not write; or a part
+        is missing.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise SourceError(f"A table of predictions ends in {', '.join(FORMATS)}.", where=path)
-    table = _read_json(path) if path.suffix.lower() == ".json" else open_table(path)[0]
+    table = _read_table(path)
     numbers = [*(f"probability_{name}" for name in card.classes), "ood_score"]
     texts = ["path", "predicted", "refer", "error"]
     missing = [name for name in (*texts, *numbers) if name not in table.columns]
@@ -205,6 +207,14 @@ def read_predictions(path: Path, card: Card) -> tuple[pl.DataFrame, Card]:
     if "group" in table.columns and table["group"].null_count() == table.height:
         table = table.drop("group")
     return table, card
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    if path.is_dir():
+        return pl.concat([open_table(part)[0] for part in read_parts(path)], how="vertical_relaxed")
+    if path.suffix.lower() not in FORMATS:
+        raise SourceError(f"A table of predictions ends in {', '.join(FORMATS)}.", where=path)
+    return _read_json(path) if path.suffix.lower() == ".json" else open_table(path)[0]
 
 
 def _at_threshold_of(table: pl.DataFrame, card: Card, path: Path) -> Card:

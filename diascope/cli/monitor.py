@@ -15,7 +15,8 @@ def monitor(
     tables: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PREDICTIONS", help="Tables that `diascope predict` wrote with this model."
+            metavar="PREDICTIONS",
+            help="Tables, or folders of parts, that `diascope predict` wrote with this model.",
         ),
     ],
     group_from: Annotated[

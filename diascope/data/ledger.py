@@ -26,11 +26,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from diascope.data.manifest import images_digest
 from diascope.errors import RunError
 from diascope.system.files import write_bytes, write_json, write_text
+from diascope.system.locks import Lock
 
 SHORT = 16  # hexadecimal digits of each image's checksum kept for comparing test sets
 PREVIOUS = "previous"  # the key of the SHA-256 of all lines before
@@ -192,7 +191,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Let one process write at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "openings.lock"):
+        with Lock(folder / "openings.lock"):
             yield
     except OSError as error:
         raise _not_recorded(error, folder) from error

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from filelock import FileLock
 
 from diascope.data.about import with_about
 from diascope.data.manifest import labelled_digest
@@ -23,6 +22,7 @@ from diascope.data.spec import DatasetCard
 from diascope.errors import DataError, RunError, SettingsError, UnknownNameError
 from diascope.system.environment import dataset_folder, home
 from diascope.system.files import file_digest, write_bytes, writing_folder
+from diascope.system.locks import Lock
 from diascope.system.plugins import TITLES, find_all
 from diascope.system.sealed import read_named, read_sealed, write_sealed
 
@@ -50,7 +50,7 @@ class Prepared:
         with ExitStack() as held:
             with writing_folder(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(FileLock(folder / "prepared.lock"))
+                held.enter_context(Lock(folder / "prepared.lock"))
             digests = {
                 name: save_table(table, folder / name)
                 for name, table in tables.items()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +24,14 @@ from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.predicting import CHUNK, Known, called_at, predict_files
 from diascope.bundle.prediction_files import FORMATS, check_all_predicted, write_table
 from diascope.bundle.predictions_by_group import by_group
+from diascope.data.sources.dicom import file_of
 from diascope.data.sources.tables import SPREADSHEETS, SUFFIXES
 from diascope.data.window import describe_without_window
 from diascope.errors import RunError, SettingsError, SourceError
 from diascope.system.cluster import Job, Lost, connected
-from diascope.system.cluster_worker import Do
+from diascope.system.cluster_worker import Do, software
 from diascope.system.parts import PLAN, Parts, open_parts
+from diascope.system.places import is_address
 from diascope.system.progress import Progress, ShowProgress
 from diascope.system.words import counted
 from diascope.training.known_images import known_images
@@ -65,19 +67,49 @@ def _parts_of(
     bundle: Bundle,
     files: Files,
 ) -> Parts:
-    """Return the parts of a job: the same for the same images by name, bundle and options."""
+    """Return the parts of a job: the same for the same files, bundle, options and software."""
     about = {
         "task": "predict",
-        "diascope": version("diascope"),
+        "software": software(),
         "model": bundle.card.digest,
         "operating_point": asked.operating_point,
         "threshold": asked.threshold,
         "engine": asked.engine,
-        "images": _digest(path for path, _ in files.images),
+        "images": digest_of_files(files.images),
         "groups": _digest(files.groups or ()),
         "run": _digest(f"{sha256} {files.known[sha256]}" for sha256 in sorted(files.known)),
     }
     return Parts(folder, about, n_items=len(files.images), size=PART_SIZE)
+
+
+def digest_of_files(images: Iterable[ImageFile]) -> str:
+    """Return a digest of image files: other if one has another path, size or last change."""
+    return _digest(_states(images))
+
+
+def _states(images: Iterable[ImageFile]) -> Iterator[str]:
+    """Yield each path, with bytes and moment of the last change of the file that it lies in.
+
+    Of an object in a store there is only the address.
+    """
+    folders: dict[Path, str] = {}  # what an image lies in, where it is no file by itself
+    for shown, _ in images:
+        file = Path(file_of(shown))
+        state = "" if is_address(shown) else _state(file)
+        if state is None:
+            if file.parent not in folders:
+                above = filter(None, map(_state, file.parents))
+                folders[file.parent] = next(above, "")
+            state = folders[file.parent]
+        yield f"{shown} {state}"
+
+
+def _state(file: Path) -> str | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return f"{found.st_size} {found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else ""
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -179,8 +211,8 @@ def _predict_missing(
     n_done = parts.n_items - sum(_n_items(parts, number) for number in left)
     if n_kept := len(facts) - len(left):
         say(
-            f"kept from before: {n_kept:,} of {counted(len(facts), 'part')}; after images were "
-            "changed under their old names, use --overwrite"
+            f"kept from before: {n_kept:,} of {counted(len(facts), 'part')}; after objects in a "
+            "store were changed under their old names, remove the folder first"
         )
     progress(Progress("predicting", n_done, parts.n_items))
 

@@ -23,11 +23,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from diascope.errors import RunError, SourceError
 from diascope.system.files import file_digest
+from diascope.system.locks import Lock
 from diascope.system.sealed import read_sealed, write_sealed
+from diascope.system.words import counted
 
 PLAN, LOCK = "parts.json", ".lock"
 ELSEWHERE = "Choose another folder with --out, or replace what is there with --overwrite."
@@ -115,7 +117,8 @@ def open_parts(parts: Parts, *, overwrite: bool = False) -> Iterator[None]:
     Parameters
     ----------
     overwrite : bool
-        Remove the parts of whatever job is in the folder.
+        Remove the parts of whatever job is in the folder, but if it is the same and was
+        interrupted: then go on.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def open_parts(parts: Parts, *, overwrite: bool = False) -> Iterator[None]:
     _check_is_ours(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0)
+        lock = Lock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout as error:
         raise RunError(
@@ -141,7 +144,7 @@ def open_parts(parts: Parts, *, overwrite: bool = False) -> Iterator[None]:
             f"The folder cannot be written to: {error.strerror or error}.", where=folder
         ) from error
     try:
-        if overwrite:
+        if overwrite and not _is_interrupted(parts):
             _clear(folder, but=LOCK)
         _sweep(folder)
         plan = _read_plan(folder, ELSEWHERE) if (folder / PLAN).exists() else None
@@ -153,6 +156,39 @@ def open_parts(parts: Parts, *, overwrite: bool = False) -> Iterator[None]:
     finally:
         _sweep(folder)
         lock.release()
+
+
+def _is_interrupted(parts: Parts) -> bool:
+    """Say whether some parts of the same job are finished, and others not."""
+    try:
+        if _read_plan(parts.folder, "") != parts.plan:
+            return False
+    except (RunError, OSError):
+        return False
+    return not all(parts.path(number, ".json").is_file() for number in parts.numbers)
+
+
+def read_parts(folder: Path) -> list[Path]:
+    """Return the tables of a finished job, in the order of its items.
+
+    Raises
+    ------
+    RunError
+        It is no folder of parts, or one of them is not finished, or damaged.
+    """
+    fix = "Repeat the command that writes the folder: it does what is missing."
+    if not (folder / PLAN).is_file():
+        raise RunError(f"This is not a folder of parts: {PLAN} is missing.", where=folder)
+    plan = _read_plan(folder, fix)
+    parts = Parts(folder, plan["of"], n_items=plan["n_items"], size=plan["size"])
+    missing = [number for number in parts.numbers if parts.facts(number) is None]
+    if missing:
+        raise RunError(
+            f"{len(missing):,} of {counted(len(parts.numbers), 'part')} are missing or damaged.",
+            where=folder,
+            fix=fix,
+        )
+    return [parts.path(number) for number in parts.numbers]
 
 
 def _check_is_ours(folder: Path) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from diascope.errors import SourceError
 from diascope.system.environment import home
+from diascope.system.locks import Lock
 
 STALE_SECONDS = 3 * 24 * 3600.0  # without a change
 LOCK = ".lock"
@@ -43,7 +44,7 @@ def spill_folder(step: str) -> Iterator[Path]:
         below.mkdir(parents=True, exist_ok=True)
         _remove_stale(below)
         folder = Path(tempfile.mkdtemp(prefix=f"{step}-", dir=below))
-        lock = FileLock(folder / LOCK, timeout=0)
+        lock = Lock(folder / LOCK, timeout=0)
         lock.acquire()
     try:
         yield folder
@@ -79,7 +80,7 @@ def _remove_stale(below: Path) -> None:
 def _is_in_use(folder: Path) -> bool:
     """Say whether a process that lives works in a folder."""
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with Lock(folder / LOCK, timeout=0):
             return False
     except Timeout:
         return True

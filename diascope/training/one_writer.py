@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from diascope.errors import RunError
 from diascope.system.environment import home
+from diascope.system.locks import Lock
 
 LOCK = "lock"  # in the folder of checkpoints, which is there while a run is trained
 
@@ -56,7 +57,7 @@ def holds_only_a_lock(checkpoints: Path) -> bool:
 
 @contextmanager
 def _alone(lock: Path, doing: str, folder: Path) -> Iterator[None]:
-    held = FileLock(lock)
+    held = Lock(lock)
     try:
         held.acquire(timeout=0)
     except Timeout as error:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock
 
 from diascope.errors import RunError, SettingsError, SourceError
+from diascope.system.locks import Lock
 from diascope.system.words import first_of
 from diascope.training.sampler import make_sampler
 from diascope.training.search_space import Suggest
@@ -242,7 +242,7 @@ def search(
     """
     with _problems_of(where), _no_warnings():
         while True:
-            turn = FileLock(lock)
+            turn = Lock(lock)
             turn.acquire()  # until the trial is in the database
             try:
                 if not budget.allows_another(trials_of(study)):
@@ -264,7 +264,7 @@ class _Tried:
     """An objective of Optuna: what breaks in it breaks one trial only."""
 
     objective: Callable[[Suggest, Asked], float]
-    turn: FileLock
+    turn: Lock
 
     def __call__(self, trial: optuna.Trial) -> float:
         import optuna

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from pydantic import TypeAdapter
 from torch import nn
 
@@ -27,6 +26,7 @@ from diascope.errors import SettingsError, SourceError
 from diascope.models.find import find_model
 from diascope.system.environment import home
 from diascope.system.files import write_json
+from diascope.system.locks import Lock
 from diascope.system.machine import processor
 from diascope.training.gradient_step import GradientStep, Loss
 from diascope.training.loop import Epoch, Step, predict_logits, train_epochs
@@ -101,7 +101,7 @@ def _seconds_of(plan: Plan, n_classes: int, choices: list[tuple[str, int]]) -> S
         return known
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):  # another process may measure the same
+        with Lock(path.with_suffix(".lock")):  # another process may measure the same
             known, missing = _known(path, key, choices)
             if missing:
                 known |= _measure(plan, n_classes, missing)

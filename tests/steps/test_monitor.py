@@ -28,6 +28,7 @@ from diascope.steps.monitor import monitor
 from diascope.steps.predict import predict
 from diascope.steps.prepare import prepare
 from diascope.steps.train import train
+from diascope.system.parts import Parts, open_parts
 from diascope.training.run import Run
 
 THREE = ("mel", "nv", "bcc")
@@ -156,6 +157,13 @@ def test_the_verb_reads_every_format_and_says_what_it_found(monitored, call_here
     for other in others:
         assert {**other, "table": first["table"]} == first
     assert first["verdict"] == "no alarm"
+    parts = Parts(tmp_path / "parts", {}, n_items=table.height, size=100)
+    with open_parts(parts):
+        for number in parts.numbers:
+            write_table(table[parts.items(number)], parts.path(number))
+            parts.seal(number, ".parquet", facts={})
+    in_parts = monitor(folder, [parts.folder], group_from="^g[0-9]+")["tables"][0]
+    assert {**in_parts, "table": first["table"]} == first
     named = write_table(table.with_columns(group=pl.Series(groups)), tmp_path / "named.csv")
     assert monitor(folder, [named])["tables"][0]["tests"] == first["tests"]
     alone = monitor(folder, [paths[0]], group="none")["tables"][0]

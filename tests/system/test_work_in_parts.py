@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from diascope.errors import RunError
-from diascope.system.parts import LOCK, Parts, open_parts
+from diascope.system.parts import LOCK, Parts, open_parts, read_parts
 
 
 @pytest.fixture
@@ -152,3 +152,26 @@ def test_a_process_that_sees_another_folder_says_so(parts, tmp_path):
             replace(parts, n_items=11).check_seen()
         with pytest.raises(RunError, match=r"parts\.json is missing"):
             replace(parts, folder=tmp_path / "elsewhere").check_seen()
+
+
+def test_to_overwrite_goes_on_with_the_same_job_and_begins_a_finished_one_anew(parts):
+    with open_parts(parts, overwrite=True):
+        finish(parts, 0)
+    with open_parts(parts, overwrite=True):
+        assert left(parts) == [1, 2]
+        finish(parts, 1)
+        finish(parts, 2)
+    with open_parts(parts, overwrite=True):
+        assert left(parts) == [0, 1, 2]
+
+
+def test_a_finished_job_is_read_and_another_is_refused(parts):
+    with open_parts(parts):
+        for number in (0, 2):
+            finish(parts, number)
+        with pytest.raises(RunError, match="1 of 3 parts are missing or damaged"):
+            read_parts(parts.folder)
+        finish(parts, 1)
+    assert read_parts(parts.folder) == [parts.path(number) for number in range(3)]
+    with pytest.raises(RunError, match="not a folder of parts"):
+        read_parts(parts.folder.parent)

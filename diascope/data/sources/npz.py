@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -35,6 +34,7 @@ from diascope.data.sources.zipped import ZipFiles
 from diascope.errors import SourceError
 from diascope.system.environment import home
 from diascope.system.files import atomic_path, write_json
+from diascope.system.locks import Lock
 
 PARTS = ("test", "train", "val")
 MAX_IMAGES = 1_000_000  # their numbers have six digits
@@ -210,7 +210,7 @@ class NpzFiles(FileTree):
         folder = home() / "unpacked" / hashlib.sha256(source.encode()).hexdigest()[:32]
         wanted = {"source": source, "n_bytes": state.st_size, "modified_ns": state.st_mtime_ns}
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):  # another process may want the same
+        with Lock(folder.with_suffix(".lock")):  # another process may want the same
             if _noted(folder) != wanted:
                 shutil.rmtree(folder, ignore_errors=True)
                 write_json(folder / "source.json", wanted)
