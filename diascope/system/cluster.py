@@ -22,6 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -97,8 +98,7 @@ def connected(address: str) -> Iterator[Cluster]:
             where="--ray",
             fix="Pass host:port or auto; or nothing, which starts Ray on this machine.",
         )
-    token = secrets.token_hex(32) if address == HERE else None
-    settle_ray(seconds=CONNECT_SECONDS, token=token)
+    settle_ray(seconds=CONNECT_SECONDS, token=_token() if address == HERE else None)
     import ray
 
     folder: Path | None = None  # only this user may enter it; Ray opens its own to everybody
@@ -141,6 +141,15 @@ def _ended_in_order() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@cache
+def _token() -> str | None:
+    """Return the token of the clusters that this process starts, the same for all of them.
+
+    None where somebody loaded Ray before: it reads when it is loaded whether there is one.
+    """
+    return None if "ray" in sys.modules else secrets.token_hex(32)
 
 
 def _temporary_folder() -> Path:

@@ -23,6 +23,7 @@ import diascope
 from diascope.errors import SettingsError, SourceError
 from diascope.steps.predict import predict
 from diascope.steps.prepare import prepare
+from tests.drawn.object_store import BUCKET, local_store, upload
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = pytest.mark.slow
@@ -344,3 +345,19 @@ def test_prepare_on_a_cluster_gives_the_same_bytes(cells, home):
     there = written()
     assert there.keys() == here.keys()
     assert not [name for name in here if there[name] != here[name]]
+
+
+def test_images_of_an_object_store_are_predicted_and_prepared_as_from_a_folder(
+    trained, cells, tmp_path, monkeypatch
+):
+    with local_store(monkeypatch) as client:
+        upload(client, cells, "malaria")
+        address = f"s3://{BUCKET}/malaria"
+        paths = [address, f"{address}/cell_images/Parasitized"]
+        out = predict(trained, paths, out=tmp_path / "plain.csv")
+        both = predict(trained, paths, out=tmp_path / "cluster.csv", ray="local")
+        assert both.read_bytes() == out.read_bytes()
+        plain = prepare("malaria", source=address)
+        on_cluster = prepare("malaria", source=address, ray="local")
+    assert on_cluster.manifest.equals(plain.manifest)
+    assert on_cluster.fingerprint == plain.fingerprint
