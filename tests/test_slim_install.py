@@ -168,7 +168,16 @@ def test_every_command_says_what_it_lacks_but_those_that_lack_nothing():
     assert set(ALWAYS) < set(VERBS)
 
 
-@pytest.mark.parametrize("extra", sorted(EXTRAS))
+OF_READERS = {"s3"}  # which `make readers` installs
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in OF_READERS else [])
+        for name in sorted(EXTRAS)
+    ],
+)
 def test_the_names_that_are_looked_for_are_those_of_the_extra(extra):
     def listed(name):
         for one in map(Requirement, PROJECT["optional-dependencies"][name]):
