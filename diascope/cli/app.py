@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 
 from diascope.errors import DiascopeError, SettingsError
-from diascope.system.cluster import is_address
 from diascope.system.environment import is_follower, keep_freed_memory, launch, settle_torch
 from diascope.system.words import UNPRINTABLE, printable
 
@@ -168,6 +167,10 @@ def with_address(words: Sequence[str]) -> list[str]:
     >>> with_address(["predict", "bundle", "--ray", "images"])
     ['predict', 'bundle', '--ray=local', 'images']
     """
+    if "--ray" not in words:
+        return list(words)
+    from diascope.system.cluster import is_address
+
     joined: list[str] = []
     for word in words:
         if joined[-1:] == ["--ray=local"] and is_address(word):

@@ -93,7 +93,7 @@ def test_files_have_the_permissions_that_the_user_asks_for(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "size_px"),
     [
-        pytest.param(300_000, 64, id="while packing"),
+        pytest.param(300_000, 64, id="while packing", marks=pytest.mark.slow),
         pytest.param(60_000, 16, id="at a checkpoint", marks=pytest.mark.slow),
     ],
 )

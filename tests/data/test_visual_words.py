@@ -96,6 +96,7 @@ FEW = (
 )
 
 
+@pytest.mark.slow
 def test_how_much_is_in_memory_at_a_time_changes_nothing(tmp_path, monkeypatch):
     features = features_of_pictures_and_noisy_copies(tmp_path / "features", 2)
     groups = np.arange(2 * N_PICTURES)

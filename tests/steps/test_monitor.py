@@ -256,6 +256,7 @@ def cells(folder, patients, *, light=0):
     return folder
 
 
+@pytest.mark.slow
 def test_a_training_stores_what_predict_writes_of_the_validation_images(tmp_path):
     own = cells(tmp_path / "own", range(60))
     prepare(own_dataset(own, group_from=r"^P\d+", group_kind="patient", positive="parasitized"))
