@@ -25,7 +25,7 @@ def paths_in_table(table: Path) -> Iterator[Path]:
         It cannot be read as a table, has no column ``path``, no rows, or rows without a path.
     """
     rows, _ = open_table(table)
-    fix = "Name the column of the image files path; a path is relative to the table."
+    fix = "Call the column of the image files `path`; a path is relative to the table."
     rows = name_columns(rows, ("path",), required=("path",), where=table, fix=fix)
     paths = rows.select(as_text(rows, "path", table))["path"]
     if not rows.height or paths.null_count():

@@ -178,7 +178,11 @@ def read_parts(folder: Path) -> list[Path]:
     """
     fix = "Repeat the command that writes the folder: it does what is missing."
     if not (folder / PLAN).is_file():
-        raise RunError(f"This is not a folder of parts: {PLAN} is missing.", where=folder)
+        raise RunError(
+            f"This is not a folder of parts: {PLAN} is missing.",
+            where=folder,
+            fix="Pass a table, or the folder that a command with --ray wrote.",
+        )
     plan = _read_plan(folder, fix)
     parts = Parts(folder, plan["of"], n_items=plan["n_items"], size=plan["size"])
     missing = [number for number in parts.numbers if parts.facts(number) is None]
