@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from diascope.system.environment import is_follower
+from diascope.system.environment import import_nothing_from_current_folder, is_follower
 
 INTERRUPTED = 130
 LINE = "interrupted: the same command goes on or starts again."
@@ -20,6 +20,7 @@ AGAIN_SECONDS = 0.02
 
 def main() -> None:
     """Run the command line; see `diascope.cli.app.main` for the exit codes."""
+    import_nothing_from_current_folder()
     with interruptible():
         from diascope.cli.app import main as run_command_line
 

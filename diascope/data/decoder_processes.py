@@ -24,7 +24,7 @@ from diascope.data.decoder_child import PIXELS, read_frame, write_frame
 from diascope.data.pixels import Pixels
 from diascope.errors import ImageError
 
-COMMAND = [sys.executable, "-m", "diascope.data.decoder_child"]
+COMMAND = [sys.executable, "-P", "-m", "diascope.data.decoder_child"]
 CRASHED = "it ended the program that decodes images"
 
 

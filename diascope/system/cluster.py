@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -114,7 +114,8 @@ def connected(address: str) -> Iterator[Cluster]:
         _check_answers(address)
     try:
         try:
-            ray.init(address=address, **options)
+            with chdir(sys.prefix):  # workers would import what lies where the command is run
+                ray.init(address=address, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise _unreachable(address, str(error).splitlines()[0]) from error
         with _ended_in_order():
@@ -169,7 +170,8 @@ def _check_answers(address: str) -> None:
         raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from error
     if address.startswith("ray://"):
         return
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check"]
+    command += ["--address", address]
     try:
         subprocess.run(command, capture_output=True, check=True, timeout=ANSWER_SECONDS)  # noqa: S603
     except subprocess.SubprocessError as error:

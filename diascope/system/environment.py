@@ -120,6 +120,14 @@ def share_metrics(folder: Path) -> None:
     os.environ[_METRICS] = str(folder)  # noqa: TID251 - the one place that may
 
 
+def import_nothing_from_current_folder() -> None:
+    """Let Python programs that are started from now on import nothing from the current folder.
+
+    It may hold images from anywhere, and beside them a file that has the name of a module.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"  # noqa: TID251 - the one place that may
+
+
 def settle_torch() -> None:
     """Set what torch reads when it is loaded, unless the user has set it.
 

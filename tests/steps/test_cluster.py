@@ -61,15 +61,17 @@ def plain(trained, many, tmp_path):
     return predict(trained, [many], out=tmp_path / "plain.csv", group_from=RULE)
 
 
-def start(*words, part_size=PART):
-    """Start a command in a process of its own."""
-    command = [sys.executable, "-c", SCRIPT, str(part_size), *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*words, part_size=PART, cwd=None):
+    """Start a command in a process of its own, which imports nothing from the current folder."""
+    command = [sys.executable, "-P", "-c", SCRIPT, str(part_size), *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
-def run(*words, part_size=PART):
+def run(*words, part_size=PART, cwd=None):
     """Run a command to its end; return its exit code and what it printed on standard error."""
-    process = start(*words, part_size=part_size)
+    process = start(*words, part_size=part_size, cwd=cwd)
     _, errors = process.communicate(timeout=SECONDS)
     return process.returncode, errors
 
@@ -307,6 +309,18 @@ def test_a_worker_with_another_version_is_refused(trained, many, tmp_path, monke
         few = tmp_path / "few.csv"
         assert run("predict", trained.folder, many, "--ray", address, "--out", few)[0] == 2
         assert pl.read_csv(few).height == N_IMAGES
+
+
+def test_workers_import_nothing_from_where_the_command_is_run(trained, tmp_path):
+    place = tmp_path / "images"
+    place.mkdir()
+    Image.new("RGB", (30, 30)).save(place / "a.png")
+    for name in ("numpy", "torch", "diascope", "poison"):
+        (place / f"{name}.py").write_text("open(__file__ + '.was-loaded', 'w')")
+    code, errors = run("predict", trained.folder, "a.png", "--ray", "--out", "out", cwd=place)
+    assert code == 0, errors
+    assert rows_of(place / "out").height == 1
+    assert not list(place.glob("*.was-loaded"))
 
 
 def test_no_cluster_at_an_address_is_one_message_soon(trained, many, tmp_path):

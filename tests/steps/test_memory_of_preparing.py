@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.speed.memory_of_preparing import draw
 
-FEW, MANY = 2000, 5000
+FEW, MANY = 2000, 11_000  # so far apart, since the same run takes up to 16 MB more or less
 BYTES_AN_IMAGE = 4000  # features alone, were they kept, would be 7,200
 
 # The process watches itself; what is held at a time is so little that both sets are far beyond it.
