@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(DIASCOPE is None, reason="the command is not ins
 
 @contextmanager
 def hostile_folder(folder):
-    """Yield a folder in which each module leaves a mark where it is imported; check there is none."""
+    """Yield a folder of modules that leave a mark where they are imported; check there is none."""
     place = folder / "images"
     place.mkdir()
     for name in MODULES:
