@@ -73,6 +73,19 @@ class Ranks:
                 torch.distributed.all_reduce(tensor)
         return tensor
 
+    def of_each(self, own: Tensor) -> Tensor:
+        """Return what each rank has, (n_ranks, ...): for small tensors, which it gets at once.
+
+        A sum of gloo takes five times as long, since it goes round all ranks twice.
+        """
+        if self.n_ranks == 1:
+            return own[None]
+        for_each = own.expand(self.n_ranks, *own.shape).contiguous()
+        of_each = torch.empty_like(for_each)
+        with a_rank_may_be_lost():
+            torch.distributed.all_to_all_single(of_each, for_each)
+        return of_each
+
     def gathered(self, own: Tensor, n_rows: int) -> Tensor:
         """Return the rows of all ranks, (n_rows, ...), of which ``own`` are those of this one."""
         if self.n_ranks == 1:

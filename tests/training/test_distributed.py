@@ -90,11 +90,21 @@ with joined() as ranks:
     shares = ranks.gathered(torch.full((len(range(5)[ranks.part(5)]), 2), 1.0 + ranks.rank), 5)
     agreed = ranks.agreed(0.1 + ranks.rank)
     ranks.meet()
-    layer, x = nn.BatchNorm2d(3).train(), torch.randn(6, 3, 4, 4, generator=torch.manual_seed(1))
+    assert ranks.of_each(torch.tensor([float(ranks.rank)])).tolist() == [
+        [float(rank)] for rank in range(ranks.n_ranks)
+    ]
+    x, of_y = torch.randn(2, 6, 3, 4, 4, generator=torch.manual_seed(1)).unbind()
+    part, layer, alone = ranks.part(6), nn.BatchNorm2d(3).train(), nn.BatchNorm2d(3).train()
+    own, x = x[part].bfloat16().requires_grad_(), x.requires_grad_()
     with whole_batch(ranks, 6):
-        in_half = layer(x[ranks.part(6)].bfloat16())
-    error = (in_half.float() - nn.BatchNorm2d(3).train()(x)[ranks.part(6)]).abs().max()
-    assert in_half.dtype == torch.bfloat16 and error < 0.02, error
+        in_half, y = layer(own), alone(x)
+    in_half.backward(of_y[part].bfloat16())
+    y.backward(of_y)
+    for half, whole in ((in_half, y), (own.grad, x.grad)):
+        error = (half.float() - whole[part]).abs().max()
+        assert half.dtype == torch.bfloat16 and error < 0.02, error
+    error = (ranks.sum(layer.weight.grad) - alone.weight.grad).abs().max()
+    assert error < 0.05, error
 print(f"{largest:.1e}", agreed, shares[:, 0].tolist())
 """
 
