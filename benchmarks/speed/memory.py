@@ -4,8 +4,9 @@
 them, trains a network for a few steps, evaluates it and predicts the images, each command in a
 process of its own. It prints what each took as soon as it is known, then a straight line through
 the peaks of memory: what a command takes anyway, and what each image adds. ``--near-duplicates``
-prepares once more, with the search for near-duplicates. ``--rows FILE`` adds the figures to a
-table like results.csv, from which `benchmarks.costs` makes its model.
+prepares once more, with the search for near-duplicates. ``--only prepare`` leaves out what comes
+after it. ``--rows FILE`` adds the figures to a table like results.csv, from which
+`benchmarks.costs` makes its model.
 
 Anonymous memory does not count files that are mapped, such as the pack: the system drops their
 pages when it needs the memory. Core-seconds are those of all processes, waiting not counted.
@@ -70,6 +71,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("numbers", nargs="*", type=int, default=[10_000, 30_000, 277_524])
     asked.add_argument("--near-duplicates", action="store_true")
+    asked.add_argument("--only", default="", help="how the names of the commands begin")
     asked.add_argument("--rows", type=Path, help="a table of results that rows are added to")
     wanted = asked.parse_args()
     heads = ["images", "command", *Taken().figures(), "seconds"]
@@ -79,12 +81,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = draw(Path(folder), n_images)
             for name, words in commands(source, wanted.near_duplicates).items():
+                if not name.startswith(wanted.only):
+                    continue
                 taken = measure(words, Path(folder))
                 found.setdefault(name, []).append(taken)
                 cells = [f"{n_images:,}", name, *taken.figures().values(), f"{taken.seconds:.1f}"]
                 print(f"| {' | '.join(cells)} |", flush=True)
                 if wanted.rows:
-                    add_rows(wanted.rows, name, n_images, taken)
+                    add_rows(wanted.rows, name, n_images, taken, only=wanted.only)
     if len(wanted.numbers) > 1:
         print("\n| command | MB anyway | bytes an image | the same, between the two largest |")
         print("|---|---|---|---|")
@@ -218,7 +222,7 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def add_rows(table: Path, name: str, n_images: int, taken: Taken) -> None:
+def add_rows(table: Path, name: str, n_images: int, taken: Taken, *, only: str) -> None:
     """Add the figures of a command to a table like results.csv."""
     facts = provenance([], "")
     machine = (
@@ -230,7 +234,8 @@ def add_rows(table: Path, name: str, n_images: int, taken: Taken) -> None:
         for metric, value in taken.figures().items():
             what = f"{name}, {n_images:,} images"
             figure = ["scale", what, metric, value, *[""] * 4, n_images, ""]
-            how = [machine, datetime.now(UTC).date().isoformat(), commit(), COMMAND]
+            command = f"{COMMAND} --only '{only}' {n_images}" if only else COMMAND
+            how = [machine, datetime.now(UTC).date().isoformat(), commit(), command]
             rows.writerow([*figure, f"{taken.seconds:.1f}", *how])
 
 
