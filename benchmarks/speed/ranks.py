@@ -2,8 +2,9 @@
 
 Both train the default network with the same batches, in turn, several times; the ratio of each pair
 is reported, so a machine that changes its speed meanwhile does no harm. Steps are timed, after the
-first few; validation and the start of the processes are not. Each pair is shown as it is measured,
-and no new pair begins after the time of its precision and size: five minutes in all.
+first few; validation and the start of the processes are not. How long the first rank waits for the
+other and for what both send is timed as well. Each pair is shown as it is measured, and no new pair
+begins after the time of its precision and size: five minutes in all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +49,7 @@ HOW = {
 
 
 def train_here(precision: str, size_px: int) -> None:
-    """Train as one of the processes; print images per second, if it is the first."""
+    """Train as one of the processes; the first prints images/s, and its milliseconds of waiting."""
     torch.set_num_threads(2 // int(os.environ.get("WORLD_SIZE", "1")))  # noqa: TID251
     torch.manual_seed(0)
     n_steps = N_STEPS[size_px]
@@ -54,6 +57,7 @@ def train_here(precision: str, size_px: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (n_images, size_px, size_px, 3), np.uint8)
     augmentation = Augmentation(flips="dihedral", colour_jitter=0.08)
+    waits = Waits()
     with joined() as ranks, tempfile.TemporaryDirectory() as folder:
         events = train_epochs(
             build(2, size_px),
@@ -66,14 +70,37 @@ def train_here(precision: str, size_px: int) -> None:
             checkpoint=Path(folder) / "last.safetensors",
             ranks=ranks,
         )
-        moments = {event.step: time.perf_counter() for event in events if isinstance(event, Step)}
-        seconds = moments[n_steps] - moments[N_WARM_UP]
+        moments = {
+            event.step: (time.perf_counter(), waits.seconds)
+            for event in events
+            if isinstance(event, Step)
+        }
+        n_timed = n_steps - N_WARM_UP
+        seconds, waited = np.subtract(moments[n_steps], moments[N_WARM_UP])
         if ranks.is_first:
-            print((n_steps - N_WARM_UP) * HOW["batch_size"] / seconds)
+            print(n_timed * HOW["batch_size"] / seconds, 1e3 * waited / n_timed)
 
 
-def images_per_second(n_ranks: int, words: list[str]) -> float:
-    """Train with so many processes on the cores of this one; return the speed."""
+class Waits:
+    """The seconds that this process has been in the calls by which ranks exchange tensors."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        for name in ("all_reduce", "all_to_all_single"):
+            setattr(torch.distributed, name, self._timed(getattr(torch.distributed, name)))
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any) -> Any:
+            started = time.perf_counter()
+            done = call(*given)
+            self.seconds += time.perf_counter() - started
+            return done
+
+        return timed
+
+
+def train(n_ranks: int, words: list[str]) -> tuple[float, float]:
+    """Train with so many processes on the cores of this one; return images/s and waiting in ms."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = str(listening.getsockname()[1])
@@ -94,7 +121,8 @@ def images_per_second(n_ranks: int, words: list[str]) -> float:
     said = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         sys.exit("A process failed.")
-    return float(said[0])
+    speed, waited = map(float, said[0].split())
+    return speed, waited
 
 
 def main() -> None:
@@ -105,26 +133,26 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
     os.sched_setaffinity(0, cores)  # of the processes that are started from here, too
     lines = [
-        "| precision | side | one process | two ranks | ratio, median (range) |",
-        "|---|---|---|---|---|",
+        "| precision | side | one process | two ranks | waiting, ms a step | ratio (range) |",
+        "|---|---|---|---|---|---|",
     ]
     for precision, size_px in WAYS:
-        pairs: list[tuple[float, float]] = []
+        pairs: list[tuple[float, float, float]] = []
         ends = time.monotonic() + SECONDS
         while len(pairs) < FEWEST_PAIRS or (len(pairs) < MOST_PAIRS and time.monotonic() < ends):
             order = (1, 2) if len(pairs) % 2 else (2, 1)
-            speed = {n: images_per_second(n, [precision, str(size_px)]) for n in order}
-            pairs.append((speed[1], speed[2]))
+            found = {n: train(n, [precision, str(size_px)]) for n in order}
+            (one, _), (two, waited) = found[1], found[2]
+            pairs.append((one, two, waited))
             print(
-                f"{precision}, {size_px} px: {speed[1]:.0f} and {speed[2]:.0f} images/s, "
-                f"{speed[2] / speed[1]:.2f}",
+                f"{precision}, {size_px} px: {one:.0f} and {two:.0f} images/s, {two / one:.2f}",
                 flush=True,
             )
-        ratios = np.array([two / one for one, two in pairs])
-        one, two = np.median(pairs, axis=0)
+        ratios = np.array([two / one for one, two, _ in pairs])
+        one, two, waited = np.median(pairs, axis=0)
         lines.append(
             f"| {precision} | {size_px} px | {one:.0f} images/s | {two:.0f} images/s | "
-            f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |"
+            f"{waited:.0f} | {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}) |"
         )
     print("\n" + "\n".join(lines))
     print(f"\n{conditions()}")

@@ -31,9 +31,9 @@ from diascope.data.pictures import Pictures
 from diascope.data.pixels import Pixels
 from diascope.data.shards import SHARD_BYTES, Layout, shard_name
 from diascope.data.sources.folder import FileTree, open_files
-from diascope.errors import ImageError, SourceError
+from diascope.errors import ImageError, SettingsError, SourceError
 from diascope.system.environment import packs
-from diascope.system.places import Place
+from diascope.system.places import Place, shown
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.remote import open_store
 
@@ -55,9 +55,16 @@ def pack_digest(table: pl.DataFrame, pixels: Pixels) -> str:
 
 
 def pack_folder(home: Path, table: pl.DataFrame, pixels: Pixels) -> Place:
-    """Return the folder or address of the pack; it may not exist."""
+    """Return the folder or address of the pack, which may not exist; `SettingsError`."""
     place, digest = packs(home), pack_digest(table, pixels)
-    return place / digest if isinstance(place, Path) else f"{place.rstrip('/')}/{digest}"
+    if isinstance(place, Path):
+        return place / digest
+    try:
+        open_store(place)
+    except SettingsError as error:
+        where = f"DIASCOPE_PACKS={shown(place)}"
+        raise SettingsError(error.problem, where=where, fix=error.fix) from error
+    return f"{place.rstrip('/')}/{digest}"
 
 
 def pack_images(

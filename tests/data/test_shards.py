@@ -21,7 +21,7 @@ from diascope.data.pack import REPLACED, find_pack, pack_folder, pack_images
 from diascope.data.pixels import Pixels
 from diascope.data.shards import MappedShards, ShardedImages
 from diascope.data.sources.folder import open_files
-from diascope.errors import SourceError
+from diascope.errors import SettingsError, SourceError
 from diascope.system.device import resident, take
 from diascope.system.remote import Store
 
@@ -271,6 +271,17 @@ def test_damaged_images_in_a_store_are_an_error_that_names_the_shard(pack, whole
     images, said = pack()
     assert [done for _, done, _ in said] == [72]
     assert np.array_equal(images[:], whole)
+
+
+@pytest.mark.parametrize("address", ["ftp://box/packs", "s3://", "s3:///packs", "s3://me:key@box"])
+def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(
+    address, prepared, cells, home, monkeypatch
+):
+    monkeypatch.setenv("DIASCOPE_PACKS", address)
+    with pytest.raises(SettingsError) as refused:
+        pack_images(cells, prepared.manifest, PIXELS, home=home)
+    assert str(refused.value.where).startswith("DIASCOPE_PACKS=")
+    assert "key" not in str(refused.value.where)
 
 
 def test_another_folder_for_packs(prepared, cells, home, tmp_path, monkeypatch):
