@@ -168,7 +168,7 @@ def test_every_command_says_what_it_lacks_but_those_that_lack_nothing():
     assert set(ALWAYS) < set(VERBS)
 
 
-OF_READERS = {"s3"}  # which `make readers` installs
+OF_READERS = {"gs", "s3"}  # which `make readers` installs
 
 
 @pytest.mark.parametrize(

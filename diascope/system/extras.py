@@ -28,7 +28,7 @@ _MLFLOW = ("alembic", "mlflow", "pandas", "sqlalchemy")
 EXTRAS = {
     **{"timm": _TIMM, "train": _TRAIN, "serve": _SERVE, "dicom": _DICOM, "onnx": _ONNX},
     **{"mlflow": _MLFLOW, "tensorboard": ("tensorboard",), "tune": ("optuna",)},
-    **{"ray": ("ray",), "s3": ("fsspec", "s3fs")},
+    **{"ray": ("ray",), "s3": ("fsspec", "s3fs"), "gs": ("fsspec", "gcsfs")},
 }
 
 

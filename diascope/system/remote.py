@@ -7,11 +7,12 @@ options of a command, and never printed: of what a library says of an error, onl
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +33,9 @@ _S3 = {
 CREDENTIALS = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (AWS_SESSION_TOKEN, too, if there is one) or "
     "AWS_PROFILE; for Google, GOOGLE_APPLICATION_CREDENTIALS. For a public bucket, set "
-    "FSSPEC_S3_ANON=true."
+    "FSSPEC_S3_ANON=true, or FSSPEC_GS_TOKEN=anon."
 )
-_STORE = "AWS_ENDPOINT_URL if the store is not Amazon's"
+_STORE = "AWS_ENDPOINT_URL for a store of the kind S3 that is not Amazon's"
 
 
 class NothingThereError(SourceError):
@@ -79,14 +80,15 @@ _KINDS = (
     ),
     _Kind(
         frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken"})
-        | {"InvalidToken", "AuthFailure", "AllAccessDisabled", "401", "403", "PermissionError"},
+        | {"InvalidToken", "AuthFailure", "AllAccessDisabled", "401", "403", "PermissionError"}
+        | {"RefreshError"},
         "The object store refuses these credentials, or they do not allow this.",
         "Check them, the rights that they give on the bucket, and the clock of this machine. "
         + CREDENTIALS,
     ),
     _Kind(
         frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "RequestLimitExceeded"})
-        | {"503", "500"},
+        | {"503", "500", "429"},
         "The object store is too busy to answer.",
         "Try again later.",
         said=PassingError,
@@ -100,7 +102,13 @@ _KINDS = (
     _Kind(
         frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"})
         | {"ReadTimeoutError", "HTTPClientError", "ProxyConnectionError", "SSLError"}
-        | {"FSTimeoutError", "TimeoutError", "ClientConnectorError", "ConnectionError"}
+        | {
+            "TransportError",
+            "FSTimeoutError",
+            "TimeoutError",
+            "ClientConnectorError",
+            "ConnectionError",
+        }
         | {"ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ResponseParserError"},
         "The object store does not answer.",
         f"Check the network, and {_STORE}.",
@@ -293,25 +301,32 @@ def _opened_once(address: str) -> Store:
 
 
 def _file_system(scheme: str) -> Any:
-    if scheme == "s3":
-        check_extra("s3", what="Reading s3://")
-    elif find_spec("gcsfs") is None:
-        raise SettingsError(
-            "Reading gs:// needs the package gcsfs, which is not installed.",
-            fix="Install it in the version of fsspec: pip install gcsfs",
-        )
-    import fsspec
-
-    # of its own: a cached one keeps the listings and the credentials of when it was made
-    options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-    if scheme == "s3":
-        options["config_kwargs"] = _S3
+    """Open a file system of its own: a cached one keeps the credentials of when it was made."""
+    check_extra(scheme, what=f"Reading {scheme}://")
+    options = {"skip_instance_cache": True, "use_listings_cache": False}
     try:
-        opened = fsspec.filesystem(scheme, **options)
+        opened = _s3(options) if scheme == "s3" else _google(options)
     except Exception as error:
         raise _problem(error, f"{scheme}://") from error
     opened.retries = 1  # of s3fs, within which botocore tries as often as `_S3` says
     return opened
+
+
+def _s3(options: dict[str, Any]) -> Any:
+    import fsspec
+
+    return fsspec.filesystem("s3", config_kwargs=_S3, **options)
+
+
+def _google(options: dict[str, Any]) -> Any:
+    """Open one that does not ask of what kind a bucket is, which needs other rights than reading.
+
+    It asks six times where nobody answers, within half a minute and the time of each.
+    """
+    core = import_module("gcsfs.core")
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints addresses and tracebacks
+    patience = core.aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+    return core.GCSFileSystem(requests_timeout=patience, **options)
 
 
 def _problem(error: BaseException, where: str) -> SourceError:
@@ -335,10 +350,13 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _codes(error: BaseException) -> set[str]:
-    """Return the codes of an answer of S3, such as ``NoSuchBucket``."""
-    responses = [getattr(one, "response", None) for one in _chain(error)]
+    """Return the codes of an answer, such as ``NoSuchBucket`` of S3 or ``503`` of Google."""
+    chain = _chain(error)
+    responses = [getattr(one, "response", None) for one in chain]
     about = [one.get("Error", {}) for one in responses if isinstance(one, dict)]
-    return {str(one["Code"]) for one in about if "Code" in one}
+    codes = {str(one["Code"]) for one in about if "Code" in one}
+    codes |= {str(getattr(one, "code", "")) for one in chain if type(one).__name__ == "HttpError"}
+    return codes | {"403" for one in chain if str(one).startswith("Forbidden: ")}  # of gcsfs
 
 
 def _names(error: BaseException) -> set[str]:

@@ -69,8 +69,8 @@ def test_an_address_that_is_not_of_an_object_store_is_refused(address):
 
 
 @pytest.mark.skipif(find_spec("gcsfs") is not None, reason="gcsfs is installed")
-def test_a_store_of_google_names_its_package():
-    with pytest.raises(SettingsError, match="gcsfs"):
+def test_a_store_of_google_names_its_extra():
+    with pytest.raises(SettingsError, match=r"diascope\[gs\]"):
         open_files("gs://bucket/cells")
 
 
