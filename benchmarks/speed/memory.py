@@ -18,6 +18,7 @@ import argparse
 import csv
 import os
 import resource
+import shlex
 import struct
 import subprocess
 import sys
@@ -234,7 +235,7 @@ def add_rows(table: Path, name: str, n_images: int, taken: Taken, *, only: str) 
         for metric, value in taken.figures().items():
             what = f"{name}, {n_images:,} images"
             figure = ["scale", what, metric, value, *[""] * 4, n_images, ""]
-            command = f"{COMMAND} --only '{only}' {n_images}" if only else COMMAND
+            command = f"{COMMAND} --only {shlex.quote(only)} {n_images}" if only else COMMAND
             how = [machine, datetime.now(UTC).date().isoformat(), commit(), command]
             rows.writerow([*figure, f"{taken.seconds:.1f}", *how])
 
