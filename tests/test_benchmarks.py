@@ -27,6 +27,7 @@ def results():
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_script_can_be_imported():
     code = f"import importlib\nfor name in {SCRIPTS}: importlib.import_module(name)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

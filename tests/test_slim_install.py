@@ -108,6 +108,7 @@ def test_a_bundle_predicts_with_the_slim_set_as_with_all(trained, cells, tmp_pat
     assert slim_table.equals(full)
 
 
+@pytest.mark.slow
 def test_python_predicts_with_the_slim_set_and_says_what_training_needs(trained, cells, call_slim):
     image = next((cells / "cell_images" / "Uninfected").glob("*.png"))
     code = f"""{CODE}
@@ -142,6 +143,7 @@ def test_what_is_lacking_is_one_message_with_the_line_that_installs_it(words, ex
     assert line == lacking(extra)
 
 
+@pytest.mark.slow
 def test_predict_says_what_explaining_needs_before_it_writes_anything(
     trained, cells, tmp_path, call_slim
 ):

@@ -151,6 +151,7 @@ def test_wrong_labels_are_suspected_and_none_of_test(tmp_path):
     assert set(suspects["new_label"]) == {""}
 
 
+@pytest.mark.slow
 def test_the_same_data_and_seed_give_the_same_bytes_and_labels_of_test_change_nothing(tmp_path):
     page, facts, _, prepared = audited(tmp_path, "hue")
     assert "mean colour" in flagged(facts)

@@ -46,6 +46,7 @@ def said(call_here):
     return run
 
 
+@pytest.mark.slow
 def test_classes_of_any_name_go_through_every_command(said, tmp_path):
     pictures = sorted(draw(tmp_path / "data", tuple("abcde")).rglob("*.png"))
     table = tmp_path / "data" / "nasty.csv"

@@ -139,6 +139,7 @@ def test_an_interrupted_ensemble_ends_with_the_same_bytes(prepared, three, tmp_p
     assert members == [(member, epoch) for member in range(3) for epoch in (1, 2)]
 
 
+@pytest.mark.slow
 def test_members_inside_folds(prepared, tmp_path):
     run = train(
         "malaria", folds=2, members=2, settings=[*SMALL, "val_fraction=0.3"], out=tmp_path / "run"

@@ -109,6 +109,7 @@ def test_how_much_is_in_memory_at_a_time_changes_nothing(tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == columns  # files of votes were removed
 
 
+@pytest.mark.slow
 def test_the_index_is_made_in_many_ranges_and_the_votes_in_many_files(tmp_path, monkeypatch):
     for module, name, few in FEW:
         monkeypatch.setattr(module, name, few)

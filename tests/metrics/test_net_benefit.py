@@ -90,6 +90,7 @@ def test_where_no_case_was_missed_the_interval_still_allows_for_some():
     assert row["difference_low"] < 0 < row["difference_high"]
 
 
+@pytest.mark.slow
 def test_pointwise_intervals_hold_the_truth_as_often_as_they_say():
     """Coverage of the difference over 300 studies of 40 patients, and of its lower end alone.
 

@@ -218,6 +218,7 @@ def test_no_true_name_is_in_the_page_and_pseudonyms_are(untested):
     assert len(re.findall(r"patient \d\d", plain(page))) == 5 * n_cases(untested)
 
 
+@pytest.mark.slow
 def test_two_reports_have_the_same_bytes_with_maps_too(many, monkeypatch):
     stand_in(monkeypatch)
     write_verdicts(many / "bundle", verdict("occlusion"))

@@ -240,6 +240,7 @@ def test_one_sided_groups_are_a_trap(run):
     assert "may lie in several parts" in " ".join(known_problems(alone, facts))
 
 
+@pytest.mark.slow
 def test_an_audit_is_told_by_the_data_card_and_the_report_of_the_same_data(
     evaluated, cells, tmp_path
 ):

@@ -132,6 +132,7 @@ def test_what_is_said_of_the_map_of_one_image_is_one_whole_sentence(text, senten
     assert _of_this_image([fine, bad]) == ("fail", f"On this image: fails. {sentence}")
 
 
+@pytest.mark.slow
 def test_the_same_work_done_twice_gives_the_same_bytes_and_another_call_other_instances(
     bundle, tmp_path
 ):

@@ -117,6 +117,7 @@ def test_patients_of_external_data_are_hidden_and_shown_on_request(abroad):
     assert [name for name in names if re.search(rf"\b{name}\b", shown)]
 
 
+@pytest.mark.slow
 def test_pictures_are_shown_only_while_the_data_are_those_that_were_evaluated(abroad):
     run, _ = abroad
     errors = section_of(report(run).read_text("utf-8"), "external").split("Worst errors")[1]

@@ -199,6 +199,7 @@ def test_the_best_verdict_is_of_the_best_level_and_then_of_the_best_score():
     assert best(verdict("d", level="fail")) is None
 
 
+@pytest.mark.slow
 def test_a_report_without_maps_does_not_load_what_makes_them():
     script = (
         "import sys, diascope.steps.report;"

@@ -112,6 +112,7 @@ def test_probabilities_do_not_depend_on_who_else_is_scored(trained):
     assert set(scored.folds) == {0}
 
 
+@pytest.mark.slow
 def test_shuffled_labels_score_as_chance(home, tmp_path):
     """Train on noise with the labels dealt at random: any skill would be a leak."""
     from PIL import Image

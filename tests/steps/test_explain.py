@@ -334,6 +334,7 @@ def test_where_the_images_are_gone_those_of_the_cache_are_judged(trained, cells,
     assert np.array_equal(from_cache, judge.judged[1].images)
 
 
+@pytest.mark.slow
 def test_a_bundle_alone_is_tested_on_enough_images_and_else_not(run, files, tmp_path, judge):
     alone = Path(shutil.copytree(run / "bundle", tmp_path / "alone"))
     found = explain(alone, files, methods=["grad-cam"])
@@ -516,6 +517,7 @@ def test_the_same_picture_under_two_names_is_explained_once(run, files, tmp_path
     assert pages.n_unique() == 1
 
 
+@pytest.mark.slow
 def test_the_same_images_give_the_same_bytes(figures, run, files, tmp_path):
     write(run, files[:2], tmp_path / "a", methods=DEFAULTS)
     write(run, files[:2], tmp_path / "b", methods=DEFAULTS)
@@ -546,6 +548,7 @@ def test_markup_in_names_of_classes_and_files_is_only_shown(files, tmp_path):
     assert "&lt;b&gt;bold&lt;b&gt;" in overview.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_few_images_are_in_memory_at_once(run, tmp_path, monkeypatch):
     at_once, seen = [], []
     explain_images = ImageExplainer.explained

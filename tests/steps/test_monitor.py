@@ -281,6 +281,7 @@ def test_a_training_stores_what_predict_writes_of_the_validation_images(tmp_path
     assert [one["verdict"] for one in found["tables"]] == ["no alarm", "alarm"]
 
 
+@pytest.mark.slow
 def test_a_table_at_another_threshold_is_compared_at_that_one(tmp_path):
     own = cells(tmp_path / "own", range(60))
     prepare(own_dataset(own, group_from=r"^P\d+", group_kind="patient", positive="parasitized"))

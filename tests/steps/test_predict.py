@@ -213,7 +213,7 @@ def with_sets(run, least):
     card.save(run.folder / "bundle")
 
 
-@pytest.mark.parametrize("least", [(0.45, 0.4), (0.6, 0.52)])
+@pytest.mark.parametrize("least", [(0.45, 0.4), pytest.param((0.6, 0.52), marks=pytest.mark.slow)])
 def test_sets_and_referrals_are_those_that_the_report_gives_the_figures_of(
     trained, cells, tmp_path, capsys, least
 ):

@@ -182,7 +182,7 @@ def test_patches_of_one_pixel_and_seven_classes_are_drawn(tmp_path):
     assert "One row per class" in text
 
 
-@pytest.mark.parametrize("n_classes", [2, 5, 30, 2000])
+@pytest.mark.parametrize("n_classes", [2, 5, 30, pytest.param(2000, marks=pytest.mark.slow)])
 def test_many_classes_are_cut_with_a_note(n_classes):
     view = view_of(n_classes)
     plates = list(draw_plates(view, Grey(view.rows), has_groups=True, progress=silent))

@@ -128,6 +128,7 @@ def test_too_short_a_time_is_an_error_that_says_how_much_it_takes():
         steps_in(5, Throughput(0.1, 0.3, 4.0), n_batches=100)
 
 
+@pytest.mark.slow
 def test_a_run_of_some_minutes_is_measured_frozen_and_annealed(prepared, tmp_path):
     began = time.perf_counter()
     run = train("malaria", minutes=MINUTES, settings=WITHOUT_LENGTH, out=tmp_path / "run")
@@ -140,6 +141,7 @@ def test_a_run_of_some_minutes_is_measured_frozen_and_annealed(prepared, tmp_pat
     assert run.recipe.minutes == MINUTES
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again_when_a_run_goes_on(prepared, tmp_path):
     class StoppedError(Exception):
         pass
