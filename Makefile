@@ -23,7 +23,7 @@ slow: $(READY) $(AXE)  ## run the longer tests; with DIASCOPE_TEST_DATA also tho
 	$(PYTEST) --no-loadscope-reorder -m slow
 
 readers: $(READY)  ## install for the longer tests other people's readers of DICOM and MONAI, and a server of MLflow; Debian's as root only
-	$(BIN)/python -m pip install --quiet '.[readers]' --constraint constraints.txt || echo "No readers from PyPI: what they judge is skipped"
+	$(BIN)/python -m pip install --quiet --editable '.[readers]' --constraint constraints.txt || echo "No readers from PyPI: what they judge is skipped"
 	test -x $(MLFLOW)/mlflow || { $(PYTHON) -m venv build/mlflow && timeout 600 $(MLFLOW)/python -m pip install --quiet mlflow==3.17.2; } || \
 	{ rm -rf build/mlflow; echo "No server of MLflow: what it judges is skipped"; }
 	apt-get update -qq && apt-get install -y -qq dcmtk orthanc orthanc-dicomweb postgresql || echo "No readers of Debian: what they judge is skipped"
