@@ -101,7 +101,12 @@ def test_every_package_that_is_imported_is_declared(folder):
 
 
 @pytest.mark.parametrize(
-    "script", ["docs/refresh.py", "examples/notebooks.py", "benchmarks/page.py"]
+    "script",
+    [
+        pytest.param("docs/refresh.py", marks=pytest.mark.slow),
+        "examples/notebooks.py",
+        "benchmarks/page.py",
+    ],
 )
 def test_what_the_pages_take_from_code_and_results_is_fresh(script):
     subprocess.run([sys.executable, script, "--check"], cwd=ROOT, check=True)

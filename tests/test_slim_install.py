@@ -95,6 +95,7 @@ def test_the_slim_set_is_without_what_only_training_needs(out_of_reach):
     assert {"fastapi", "pytest", "threadpoolctl", "requests"} <= out_of_reach
 
 
+@pytest.mark.slow
 def test_a_bundle_predicts_with_the_slim_set_as_with_all(trained, cells, tmp_path, call_slim):
     from diascope.steps.predict import predict
 

@@ -77,7 +77,7 @@ def test_a_large_group_is_compared_in_blocks(monkeypatch):
     assert search(pictures, ["p"] * 10).pairs.height == 0
 
 
-@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("across", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_page_shows_pairs_within_and_across_groups(tmp_path, across):
     rng = np.random.default_rng(2)
     for number in range(60):

@@ -119,6 +119,7 @@ BUNDLES = {
     "an ensemble": ensemble_of_two,
     "a frozen backbone": with_frozen_head,
 }
+LONGER = ("two classes, eight views", "a frozen backbone")
 
 
 def run(session, **inputs):
@@ -153,7 +154,10 @@ def test_an_image_of_any_shape_is_resized_to_the_same_bytes(side, fit):
         assert np.array_equal(found, fit_image(noise, side, fit=fit)), shape
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LONGER else []) for name in BUNDLES],
+)
 def test_both_files_answer_as_the_bundle(name, tmp_path):
     images = samples()
     bundle = calling_each(BUNDLES[name](), images)

@@ -49,6 +49,7 @@ def sent(bundle, tmp_path):
     return send
 
 
+@pytest.mark.slow
 def test_what_is_sent_arrives_byte_for_byte_and_is_sent_once(sent, service, tmp_path):
     lines = sent(f"{service.url}/")
     assert lines[-1] == f"2 instances sent to {service.url} and found there"

@@ -60,6 +60,7 @@ def section_of(page, anchor):
     return page[page.index(f'<section id="{anchor}"') :].split("</section>")[0]
 
 
+@pytest.mark.slow
 def test_external_data_have_the_sections_of_a_test_split_with_figures_of_their_own(abroad):
     run, metrics = abroad
     page = report(run).read_text("utf-8")

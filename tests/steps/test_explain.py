@@ -392,6 +392,7 @@ def test_where_all_methods_fail_the_page_says_so_first(run, files, tmp_path, mon
     assert "Every heat map method failed" in overview.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_work_goes_on_where_it_ended_and_ends_with_the_same_bytes(
     run, files, tmp_path, monkeypatch
 ):

@@ -345,6 +345,7 @@ def test_a_picture_that_has_changed_is_not_shown(tmp_path):
         assert images.get(image_id) is not None
 
 
+@pytest.mark.slow
 def test_openings_after_the_evaluation_are_said(tmp_path, home):
     run = make_run(tmp_path)
     manifest = Run(run).manifest.filter(pl.col("split") == "test")
