@@ -11,6 +11,7 @@
 
 # The data, the packs and the run must be on a file system that all nodes share.
 export DIASCOPE_HOME="${DIASCOPE_HOME:-$SLURM_SUBMIT_DIR/diascope-home}"
+export PYTHONSAFEPATH=1 # nothing is imported from the folder of the next line
 cd "$SLURM_SUBMIT_DIR" || exit 1
 
 processes="${SLURM_GPUS_ON_NODE:-1}" # a node; without GPUs a process computes with all its cores

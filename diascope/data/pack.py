@@ -35,7 +35,7 @@ from diascope.errors import ImageError, SettingsError, SourceError
 from diascope.system.environment import packs
 from diascope.system.places import Place, shown
 from diascope.system.progress import Progress, ShowProgress, silent
-from diascope.system.remote import open_store
+from diascope.system.remote import check_address, open_store
 
 CHUNK = 256  # images decoded between two writes
 DAMAGED = "The cached pixels are damaged: they are packed again."
@@ -60,7 +60,7 @@ def pack_folder(home: Path, table: pl.DataFrame, pixels: Pixels) -> Place:
     if isinstance(place, Path):
         return place / digest
     try:
-        open_store(place)
+        check_address(place)
     except SettingsError as error:
         where = f"DIASCOPE_PACKS={shown(place)}"
         raise SettingsError(error.problem, where=where, fix=error.fix) from error

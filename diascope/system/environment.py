@@ -235,6 +235,7 @@ def settle_ray(*, seconds: float, token: str | None) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # noqa: TID251 - the one place that may
     whole = str(int(seconds))
     chosen = {"RAY_gcs_rpc_server_connect_timeout_s": whole}
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # noqa: TID251 - `uv run` would send a folder
     chosen["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # a worker without a GPU sees none
     if token is not None:
         chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}

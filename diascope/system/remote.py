@@ -20,7 +20,8 @@ from diascope.errors import DiascopeError, SettingsError, SourceError
 from diascope.system.extras import check_extra
 from diascope.system.places import shown
 
-# An address where nobody answers is given up after about 20 seconds, reading an object after 40.
+# An address where nobody answers is given up after about 20 seconds, reading an object after 40;
+# one of Google after about a minute, since gcsfs tries six times.
 CONNECT_SECONDS, READ_SECONDS, TRIES = 4, 6, 3
 PAUSE_SECONDS = 1.0  # before objects are read once more
 N_CONNECTIONS = 64
@@ -35,7 +36,7 @@ CREDENTIALS = (
     "AWS_PROFILE; for Google, GOOGLE_APPLICATION_CREDENTIALS. For a public bucket, set "
     "FSSPEC_S3_ANON=true, or FSSPEC_GS_TOKEN=anon."
 )
-_STORE = "AWS_ENDPOINT_URL for a store of the kind S3 that is not Amazon's"
+_STORE = "AWS_ENDPOINT_URL for an S3-compatible store other than Amazon's"
 
 
 class NothingThereError(SourceError):
@@ -88,7 +89,7 @@ _KINDS = (
     ),
     _Kind(
         frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "RequestLimitExceeded"})
-        | {"503", "500", "429"},
+        | {"503", "500", "504", "408", "429"},
         "The object store is too busy to answer.",
         "Try again later.",
         said=PassingError,
@@ -104,6 +105,7 @@ _KINDS = (
         | {"ReadTimeoutError", "HTTPClientError", "ProxyConnectionError", "SSLError"}
         | {
             "TransportError",
+            "ProxyError",
             "FSTimeoutError",
             "TimeoutError",
             "ClientConnectorError",
@@ -144,6 +146,7 @@ class Store:
 
     def __init__(self, file_system: Any, root: str, address: str) -> None:
         self._fs, self._root, self.address = file_system, root, address
+        self._tries_again = not address.startswith("gs:")  # gcsfs has tried six times
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process by address: one store for all that came by it stays open."""
@@ -158,6 +161,9 @@ class Store:
         with self._said():
             if hasattr(self._fs, "call_s3"):  # by pages: a list of all would take a kilobyte each
                 yield from self._pages()
+                return
+            if self.address.startswith("gs:"):
+                yield from self._pages_of_google()
                 return
             base = f"{self._root}/"
             for path, about in self._fs.find(self._root, detail=True).items():
@@ -174,6 +180,19 @@ class Store:
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _pages_of_google(self) -> Iterator[tuple[str, int]]:
+        bucket, slash, folder = self._root.partition("/")
+        prefix, token = f"{folder}/" if slash else "", None
+        while True:
+            page = self._fs.call(
+                "GET", "b/{}/o", bucket, prefix=prefix, pageToken=token, json_out=True
+            )
+            for one in page.get("items", ()):
+                yield one["name"].removeprefix(prefix), int(one["size"])
+            token = page.get("nextPageToken")
+            if not token:
+                return
 
     def size(self, name: str = "") -> int | None:
         """Return the bytes of an object, None where there is none of that name."""
@@ -192,6 +211,8 @@ class Store:
             with self._said(name):
                 return self._fs.cat_file(self._path(name), start=start, end=end)
         except PassingError:
+            if not self._tries_again:
+                raise
             time.sleep(PAUSE_SECONDS)
         with self._said(name):
             return self._fs.cat_file(self._path(name), start=start, end=end)
@@ -200,7 +221,7 @@ class Store:
         """Return parts of objects, read at the same time."""
         found = self._asked(ranges)
         again = [number for number, one in enumerate(found) if isinstance(one, PassingError)]
-        if again:
+        if again and self._tries_again:
             time.sleep(PAUSE_SECONDS)
             for number, one in zip(again, self._asked([ranges[n] for n in again]), strict=True):
                 found[number] = one
@@ -261,13 +282,25 @@ class Store:
 
 
 def open_store(address: str) -> Store:
-    """Open what lies below an address; nothing is asked of the store yet.
+    """Open what lies below an address; none of its objects is asked for yet.
 
     Raises
     ------
     SettingsError
-        The scheme is not supported, its package is not installed, there is no bucket, or the
-        address holds what belongs into the environment.
+        The address is none, see `check_address`, or the package that it needs is not installed.
+    """
+    scheme, root = check_address(address)
+    return Store(_file_system(scheme), root, f"{scheme}://{root}")
+
+
+def check_address(address: str) -> tuple[str, str]:
+    """Return the scheme of an address, and bucket and folder.
+
+    Raises
+    ------
+    SettingsError
+        The scheme is not supported, there is no bucket, or the address holds what belongs into
+        the environment.
     """
     scheme, _, path = address.partition("://")
     scheme = scheme.lower()
@@ -292,7 +325,7 @@ def open_store(address: str) -> Store:
         raise SettingsError(
             "The address holds '.', '..' or nothing between two slashes.", where=where
         )
-    return Store(_file_system(scheme), root, f"{scheme}://{root}")
+    return scheme, root
 
 
 @cache
@@ -305,23 +338,23 @@ def _file_system(scheme: str) -> Any:
     check_extra(scheme, what=f"Reading {scheme}://")
     options = {"skip_instance_cache": True, "use_listings_cache": False}
     try:
-        opened = _s3(options) if scheme == "s3" else _google(options)
+        return _s3(options) if scheme == "s3" else _google(options)
     except Exception as error:
         raise _problem(error, f"{scheme}://") from error
-    opened.retries = 1  # of s3fs, within which botocore tries as often as `_S3` says
-    return opened
 
 
 def _s3(options: dict[str, Any]) -> Any:
     import fsspec
 
-    return fsspec.filesystem("s3", config_kwargs=_S3, **options)
+    opened = fsspec.filesystem("s3", config_kwargs=_S3, **options)
+    opened.retries = 1  # of s3fs, within which botocore tries as often as `_S3` says
+    return opened
 
 
 def _google(options: dict[str, Any]) -> Any:
     """Open one that does not ask of what kind a bucket is, which needs other rights than reading.
 
-    It asks six times where nobody answers, within half a minute and the time of each.
+    Where nobody answers it asks six times, with half a minute of pauses in all.
     """
     core = import_module("gcsfs.core")
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints addresses and tracebacks
@@ -333,6 +366,8 @@ def _problem(error: BaseException, where: str) -> SourceError:
     """Return what went wrong in words; what the library says may hold addresses and keys."""
     codes = _codes(error)
     marks = codes | _names(error)
+    if not where.startswith("s3:"):
+        marks -= {"ValueError"}  # of gcsfs, which raises it for many reasons
     for kind in _KINDS:
         if marks & kind.marks:
             return kind.said(kind.problem, where=where, fix=kind.fix)

@@ -76,7 +76,7 @@ class Ranks:
     def of_each(self, own: Tensor) -> Tensor:
         """Return what each rank has, (n_ranks, ...): for small tensors, which it gets at once.
 
-        A sum of gloo takes five times as long, since it goes round all ranks twice.
+        A sum of gloo takes several times as long, since it goes round all ranks twice.
         """
         if self.n_ranks == 1:
             return own[None]

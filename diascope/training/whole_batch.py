@@ -150,7 +150,7 @@ class _Normalised(torch.autograd.Function):
         scale = steepness if weight is None else steepness * weight
         slope = -scale * steepness * sums[0]
         offset = -scale * sums[1] - slope * mean
-        if is_half:  # kernels that mix precisions: to convert x would take three times as long
+        if is_half:  # by kernels that mix precisions: to convert x would take much longer
             none, one = torch.zeros_like(mean), torch.ones_like(var)
             of_x = scaled.add_(F.batch_norm(x, none, one, slope, offset, eps=0.0))
         else:

@@ -253,3 +253,19 @@ def test_what_broke_off_is_read_once_more(monkeypatch):
     with pytest.raises(SourceError, match="does not answer") as raised:
         Store(_BreaksOff(2), "box", "s3://box").read_ranges(ranges)
     assert "secret" not in str(raised.value)
+
+
+class _InPages:
+    """A file system of Google that lists two objects, one on each page."""
+
+    def call(self, _method, _path, bucket, *, prefix, pageToken, json_out):  # noqa: N803 - theirs
+        assert (bucket, prefix, json_out) == ("box", "cells/", True)
+        if pageToken is None:
+            return {"items": [{"name": "cells/a.png", "size": "1"}], "nextPageToken": "next"}
+        assert pageToken == "next"
+        return {"items": [{"name": "cells/b/c.png", "size": "20"}]}
+
+
+def test_a_store_of_google_is_listed_page_by_page():
+    listed = Store(_InPages(), "box/cells", "gs://box/cells").list()
+    assert list(listed) == [("a.png", 1), ("b/c.png", 20)]

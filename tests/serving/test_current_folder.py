@@ -52,3 +52,19 @@ def test_serve_imports_nothing_from_the_current_folder(tmp_path):
         finally:
             process.terminate()
             process.communicate(timeout=60)
+
+
+DECODE = """
+from pathlib import Path
+from diascope.bundle.image_files import decoders
+from diascope.data.pixels import Pixels
+with decoders(1) as decode:
+    assert decode(Path("a.png").read_bytes(), Pixels(16, "pad", "black")).shape == (16, 16, 3)
+"""
+
+
+def test_programs_that_use_the_package_decode_without_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with hostile_folder(tmp_path) as place:
+        command = [sys.executable, "-P", "-c", DECODE]  # of itself alone, and no child's
+        subprocess.run(command, cwd=place, check=True, timeout=120)

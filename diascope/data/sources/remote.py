@@ -68,7 +68,7 @@ def _opened(store: Store) -> FileTree:
         raise SourceError(
             "There are no objects below this address.",
             where=store.address,
-            fix="Check the address: s3://BUCKET/FOLDER.",
+            fix="Check the bucket and the folder.",
         )
     if not store.address.lower().endswith(".zip"):
         raise SourceError(
