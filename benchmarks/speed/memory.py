@@ -75,6 +75,8 @@ def main() -> None:
     asked.add_argument("--only", default="", help="how the names of the commands begin")
     asked.add_argument("--rows", type=Path, help="a table of results that rows are added to")
     wanted = asked.parse_args()
+    if not any(name.startswith(wanted.only) for name in commands(Path(), wanted.near_duplicates)):
+        asked.error(f"no command begins with {wanted.only!r}")
     heads = ["images", "command", *Taken().figures(), "seconds"]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
     found: dict[str, list[Taken]] = {}

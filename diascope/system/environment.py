@@ -197,6 +197,12 @@ def dicomweb_credentials() -> tuple[str | None, str | None]:
     )
 
 
+def google_credentials() -> Path | None:
+    """Return the file of ``GOOGLE_APPLICATION_CREDENTIALS``; None where it is not set."""
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")  # noqa: TID251 - the one place that may
+    return Path(named) if named else None
+
+
 def serving_token() -> str | None:
     """Return the token of ``DIASCOPE_TOKEN`` as it stands; None where it is not set."""
     return os.environ.get("DIASCOPE_TOKEN")  # noqa: TID251 - the one place that may
@@ -233,9 +239,9 @@ def settle_ray(*, seconds: float, token: str | None) -> None:
     Ray leaves none in the home of the user.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # noqa: TID251 - the one place that may
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # noqa: TID251 - `uv run` would send a folder
     whole = str(int(seconds))
     chosen = {"RAY_gcs_rpc_server_connect_timeout_s": whole}
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # noqa: TID251 - `uv run` would send a folder
     chosen["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"  # a worker without a GPU sees none
     if token is not None:
         chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}

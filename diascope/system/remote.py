@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diascope.errors import DiascopeError, SettingsError, SourceError
+from diascope.system.environment import google_credentials
 from diascope.system.extras import check_extra
 from diascope.system.places import shown
 
@@ -103,14 +104,8 @@ _KINDS = (
     _Kind(
         frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"})
         | {"ReadTimeoutError", "HTTPClientError", "ProxyConnectionError", "SSLError"}
-        | {
-            "TransportError",
-            "ProxyError",
-            "FSTimeoutError",
-            "TimeoutError",
-            "ClientConnectorError",
-            "ConnectionError",
-        }
+        | {"FSTimeoutError", "TimeoutError", "ClientConnectorError", "ConnectionError"}
+        | {"TransportError", "ProxyError"}
         | {"ClientPayloadError", "IncompleteRead", "IncompleteReadError", "ResponseParserError"},
         "The object store does not answer.",
         f"Check the network, and {_STORE}.",
@@ -161,14 +156,13 @@ class Store:
         with self._said():
             if hasattr(self._fs, "call_s3"):  # by pages: a list of all would take a kilobyte each
                 yield from self._pages()
-                return
-            if self.address.startswith("gs:"):
+            elif self.address.startswith("gs:"):
                 yield from self._pages_of_google()
-                return
-            base = f"{self._root}/"
-            for path, about in self._fs.find(self._root, detail=True).items():
-                if path.startswith(base):
-                    yield path.removeprefix(base), int(about["size"])
+            else:
+                base = f"{self._root}/"
+                for path, about in self._fs.find(self._root, detail=True).items():
+                    if path.startswith(base):
+                        yield path.removeprefix(base), int(about["size"])
 
     def _pages(self) -> Iterator[tuple[str, int]]:
         bucket, slash, folder = self._root.partition("/")
@@ -287,7 +281,7 @@ def open_store(address: str) -> Store:
     Raises
     ------
     SettingsError
-        The address is none, see `check_address`, or the package that it needs is not installed.
+        The address is not valid, see `check_address`, or its package is not installed.
     """
     scheme, root = check_address(address)
     return Store(_file_system(scheme), root, f"{scheme}://{root}")
@@ -320,7 +314,9 @@ def check_address(address: str) -> tuple[str, str]:
         )
     root = path.strip("/")
     if not root or path.startswith("/"):
-        raise SettingsError("The address names no bucket.", where=where, fix="s3://BUCKET/FOLDER")
+        raise SettingsError(
+            "The address names no bucket.", where=where, fix=f"Pass {scheme}://BUCKET/FOLDER."
+        )
     if {"", ".", ".."} & set(root.split("/")):
         raise SettingsError(
             "The address holds '.', '..' or nothing between two slashes.", where=where
@@ -339,6 +335,8 @@ def _file_system(scheme: str) -> Any:
     options = {"skip_instance_cache": True, "use_listings_cache": False}
     try:
         return _s3(options) if scheme == "s3" else _google(options)
+    except DiascopeError:
+        raise
     except Exception as error:
         raise _problem(error, f"{scheme}://") from error
 
@@ -352,10 +350,14 @@ def _s3(options: dict[str, Any]) -> Any:
 
 
 def _google(options: dict[str, Any]) -> Any:
-    """Open one that does not ask of what kind a bucket is, which needs other rights than reading.
-
-    Where nobody answers it asks six times, with half a minute of pauses in all.
-    """
+    """Open one that does not ask of what kind a bucket is: that needs more rights than reading."""
+    credentials = google_credentials()
+    if credentials is not None and not credentials.is_file():
+        raise SettingsError(  # gcsfs would go on without any
+            "The file of Google's credentials does not exist.",
+            where=f"GOOGLE_APPLICATION_CREDENTIALS={credentials}",
+            fix="Correct the variable, or unset it.",
+        )
     core = import_module("gcsfs.core")
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints addresses and tracebacks
     patience = core.aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)

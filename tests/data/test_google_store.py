@@ -101,6 +101,10 @@ def test_what_it_refuses_is_one_message(store, monkeypatch, capfd):
         assert capfd.readouterr().err == ""
         return said
 
+    with monkeypatch.context() as patch:
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+        assert "GOOGLE_APPLICATION_CREDENTIALS=/nowhere/key.json" in refused(f"{store}/cells")
+    assert "gs://BUCKET/FOLDER" in refused("gs://")
     assert "no such" in refused("gs://nobucket/cells")
     assert "no objects" in refused(f"{store}/none")
     server = HTTPServer(("127.0.0.1", 0), _Refusing)
