@@ -36,7 +36,7 @@ from diascope.system.words import first_of
 
 HERE, ANY = "local", "auto"  # addresses: start Ray on this machine; join what is on it
 QUEUED = 2  # parts that a process has at once: the one that it works on, and the next
-TRIES = 3  # of a part whose process is lost each time
+TRIES = 3  # of a part that is alone in its process, which is lost each time
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
 WAITING_SECONDS = 20.0  # for a free processor, before that is said
 STORE_BYTES = 200 << 20  # shared memory of a cluster on this machine
@@ -213,8 +213,8 @@ class Cluster:
         """Have parts of a job done, each by one process at a time.
 
         No more than `QUEUED` parts a process are on the way, so memory does not grow with their
-        number. A process that is lost is replaced, and its part is given again. A process a core,
-        with one thread; a process a GPU where there are some and the job uses them.
+        number. A process that is lost is replaced, and its parts are given again, each alone. A
+        process a core, with one thread; a process a GPU where there are some and the job uses them.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class Cluster:
         Returns
         -------
         Lost
-            The parts that ended their process `TRIES` times. All others are done.
+            The parts that ended `TRIES` processes in which they were alone. All others are done.
 
         Raises
         ------
@@ -281,7 +281,8 @@ class _Crew:
         self._task, self._on_done, self._say, self._cluster = task, on_done, say, cluster
         self._needs, self._actor = needs, ray.remote(Worker).options(**needs)
         self._members: list[_Member] = []
-        self._losses: Counter[int | None] = Counter()
+        self._suspects: set[int] = set()  # were in a process that was lost
+        self._losses: Counter[int | None] = Counter()  # of processes, by what was alone in them
         self._lost = Lost([], "")
         self._said: set[str] = set()
 
@@ -318,10 +319,17 @@ class _Crew:
         """Give parts to the processes that have the fewest."""
         for n_asked in range(QUEUED):
             for member in self._members:
-                if member.is_ready and len(member.asked) == n_asked and self._waiting:
+                if len(member.asked) == n_asked and self._may_be_given(member):
                     number = self._waiting.popleft()
                     asked = member.actor.work.remote(number, self._task(number))
                     member.asked.append((asked, number))
+
+    def _may_be_given(self, member: _Member) -> bool:
+        """Say whether a process may be given the next part: a suspect is alone in its process."""
+        if not (member.is_ready and self._waiting):
+            return False
+        there = {number for _, number in member.asked}
+        return not (there and self._suspects & {self._waiting[0], *there})
 
     def _settle(self, member: _Member, answer: Any) -> None:
         ray = self._ray
@@ -346,25 +354,24 @@ class _Crew:
                 self._say(line)
 
     def _replace(self, member: _Member, error: Exception) -> None:
-        """Go on without a process that is lost; what it worked on may have been the reason."""
+        """Go on without a process that is lost; any part in it may have been the reason."""
         self._members.remove(member)
         with suppress(Exception):
             self._ray.kill(member.actor)
-        (_, suspect), *others = member.asked
-        self._waiting.extendleft(number for _, number in reversed(others) if number is not None)
-        self._losses[suspect] += 1
+        numbers = [number for _, number in member.asked]
+        self._losses.update(numbers if len(numbers) == 1 else [])
         reason = _reason(error)
-        if self._losses[suspect] < TRIES:
-            if suspect is not None:
-                self._waiting.appendleft(suspect)
-        elif suspect is None:
+        if self._losses[None] == TRIES:
             raise RunError(
                 f"A worker of the cluster does not start: {reason}.",
                 where=f"{TRIES} times in turn",
                 fix="Install the same versions of diascope on all machines; Ray's logs say more.",
             )
-        else:
-            self._lost = Lost([*self._lost.numbers, suspect], reason)
+        parts = [number for number in numbers if number is not None]
+        self._suspects.update(parts)
+        self._waiting.extendleft(n for n in reversed(parts) if self._losses[n] < TRIES)
+        if given_up := [n for n in parts if self._losses[n] == TRIES]:
+            self._lost = Lost([*self._lost.numbers, *given_up], reason)
         if len(self._members) < len(self._waiting) + 1:
             self._add()
 

@@ -38,6 +38,8 @@ COMPARED = 5  # finished trials before one is stopped early
 FIRST_COMPARED_PART = 3  # of 8: the rate still rises before
 MOST_BROKEN = 5  # trials, where none has finished
 LOCK_SECONDS = 60
+BEGIN_SECONDS, WAIT_SECONDS = 10.0, 0.1  # for another worker, which begins the same search
+MADE_AT_ONCE = ("already exists", "unique")  # in what databases say of tables that two make
 NOT_ENOUGH = ("memory", "alloc")  # in what torch says
 
 
@@ -113,20 +115,23 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     where = shown_address(storage)
     with _problems_of(where), _no_warnings():
-        study = optuna.create_study(
-            study_name=name,
-            storage=_connect(storage),
-            sampler=make_sampler(seed),
-            pruner=optuna.pruners.MedianPruner(
+        options: dict[str, Any] = {
+            "study_name": name,
+            "storage": _connect(storage),
+            "sampler": make_sampler(seed),
+            "pruner": optuna.pruners.MedianPruner(
                 n_startup_trials=COMPARED, n_warmup_steps=FIRST_COMPARED_PART
             ),
-            direction="maximize",
-            load_if_exists=True,
-        )
-        known = study.user_attrs.get(ABOUT)
+        }
+        try:
+            study = optuna.create_study(**options, direction="maximize")
+            known = None
+        except optuna.exceptions.DuplicatedStudyError:
+            study = optuna.load_study(**options)
+            known = _told_about(study)
         if known is None:
+            study.enqueue_trial(dict(first), skip_if_exists=True)
             study.set_user_attr(ABOUT, dict(about))
-            study.enqueue_trial(dict(first))
     if known is not None and known != dict(about):
         differing = [key for key in about if known.get(key) != about[key]]
         raise RunError(
@@ -135,6 +140,14 @@ def open_study(
             fix="Pass the same options as for it, or choose another folder with --out.",
         )
     return study
+
+
+def _told_about(study: optuna.Study) -> dict[str, Any] | None:
+    """Return what is searched; None where the process that began the study died before it said."""
+    until = time.monotonic() + BEGIN_SECONDS
+    while ABOUT not in study.user_attrs and time.monotonic() < until:
+        time.sleep(WAIT_SECONDS)
+    return study.user_attrs.get(ABOUT)
 
 
 def shown_address(storage: str | Path) -> str:
@@ -154,7 +167,9 @@ def shown_address(storage: str | Path) -> str:
 
 
 def _connect(storage: str | Path) -> optuna.storages.RDBStorage:
+    """Open the database, and make the tables in it unless another worker does so just now."""
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from sqlalchemy.exc import SQLAlchemyError
 
     is_file = isinstance(storage, Path)
     if is_file:
@@ -162,13 +177,21 @@ def _connect(storage: str | Path) -> optuna.storages.RDBStorage:
     address = f"sqlite:///{storage.resolve()}" if is_file else storage
     waits = {"timeout": LOCK_SECONDS} if address.startswith("sqlite") else {"connect_timeout": 10}
     takes_it = address.startswith(("sqlite", "postgresql"))
-    return RDBStorage(
-        address,
-        engine_kwargs={"connect_args": waits} if takes_it else {},
-        heartbeat_interval=HEARTBEAT_SECONDS,
-        grace_period=GRACE_SECONDS,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
-    )
+    until = time.monotonic() + BEGIN_SECONDS
+    while True:
+        try:
+            return RDBStorage(
+                address,
+                engine_kwargs={"connect_args": waits} if takes_it else {},
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
+            )
+        except SQLAlchemyError as error:
+            is_made = any(words in str(error).lower() for words in MADE_AT_ONCE)
+            if not is_made or time.monotonic() > until:
+                raise
+            time.sleep(WAIT_SECONDS)
 
 
 @contextmanager

@@ -234,7 +234,7 @@ from diascope.system.cluster import Job, connected
 given, done, said = [], [], []
 def task(number):
     given.append(number)
-    most.append(len(given) - len(done))
+    most.append(len(set(given)) - len(done))
     return "x" * number
 most = []
 with connected("local") as cluster:
@@ -242,8 +242,8 @@ with connected("local") as cluster:
                       on_done=lambda number, value: done.append((number, value)), say=said.append)
 assert lost.numbers == [4], lost
 assert sorted(done) == [(n, (n, "x" * n)) for n in range(40) if n != 4], done
-assert given.count(4) == 3 and max(given.count(n) for n in range(40) if n != 4) <= 4, given
-assert max(most) <= 2 * cluster.n_cpus + 4, most
+assert given.count(4) in (3, 4) and max(given.count(n) for n in range(40) if n != 4) <= 2, given
+assert max(most) <= 2 * cluster.n_cpus + 1, most
 assert said == ["ready"], said
 print(lost.reason)
 """

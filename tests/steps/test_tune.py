@@ -175,19 +175,22 @@ def start_worker(folder, home, *words):
     )
 
 
-def wait_for(what, seconds=120):
+def wait_for(what, seconds=120, processes=()):
     for _ in range(10 * seconds):
         if found := what():
             return found
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     raise TimeoutError
 
 
 def with_two_workers_of_which_one_is_killed(folder, home, *words):
     """Return what a search of five trials tells, one of whose workers died in the middle of one."""
-    killed, other = (start_worker(folder, home, "--trials", "5", *words) for _ in range(2))
+    workers = [start_worker(folder, home, "--trials", "5", *words) for _ in range(2)]
+    killed, other = workers
     checkpoints = folder / "search" / "checkpoints"
-    wait_for(lambda: len(list(checkpoints.glob("*"))) > 1)
+    wait_for(lambda: len(list(checkpoints.glob("*"))) > 1, processes=workers)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     out, err = other.communicate(timeout=300)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from diascope.training.search import (
 )
 from diascope.training.trial import OutOfTimeError
 
+N_WORKERS = 6
 ABOUT = {"data": "malaria", "seed": 0}
 
 
@@ -206,6 +209,21 @@ def test_a_database_that_cannot_be_used_is_an_error_that_hides_the_password(open
         shown_address("nonsense")
     with pytest.raises(SettingsError, match="not installed"):
         open_here(storage="mysql://127.0.0.1/name")
+
+
+@pytest.mark.filterwarnings("ignore:.*experimental")  # threads share what is ignored
+def test_workers_that_start_at_the_same_moment_begin_one_search(open_here):
+    together = Barrier(N_WORKERS)
+
+    def open_together(_worker):
+        together.wait()
+        return open_here()
+
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        studies = list(pool.map(open_together, range(N_WORKERS)))
+    for study in studies:
+        assert study.user_attrs["diascope"] == ABOUT
+        assert [trial.values for trial in trials_of(study)] == [{"x": 0.5}]
 
 
 def test_the_lock_is_free_while_a_trial_trains(open_here, run, tmp_path):
