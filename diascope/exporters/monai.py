@@ -109,7 +109,7 @@ def metadata(card: Card) -> dict[str, Any]:
         "numpy_version": np.__version__,
         "required_packages_version": {"pillow": version("pillow")},
         "task": f"Image classification: {', '.join(titles)}",
-        "description": f"{card.model}, trained by diascope on {card.data}. Its output are "
+        "description": f"{card.model}, trained by diascope on {card.data}. Its outputs are "
         "calibrated class probabilities.",
         "authors": "not stated",
         "copyright": "not stated",
