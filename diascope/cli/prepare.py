@@ -101,6 +101,14 @@ def prepare(
             help="Your own DICOM files of several frames: all (the default), first or middle.",
         ),
     ] = None,
+    dicom_tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEYWORD",
+            help="Your own DICOM files: an element of the header that becomes a column, and "
+            "subgroups in the report, such as PatientSex. Several may follow.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +163,7 @@ def prepare(
         "accept_spellings": accept_spellings or None,
         "window": window,
         "frames": frames,
+        "dicom_tags": dicom_tag,
     }
     dataset = _own_or_name(data, source, own_options)
     with progress_bars() as progress:
@@ -190,7 +199,8 @@ def _own_or_name(data: str, source: str | None, options: dict[str, Any]) -> Any:
     if data.endswith(".py") or not is_path(data):
         check_is_published(data)
         if options:
-            given = [f"--{name.replace('columns', 'column').replace('_', '-')}" for name in options]
+            names = [{"columns": "column", "dicom_tags": "dicom-tag"}.get(n, n) for n in options]
+            given = [f"--{name.replace('_', '-')}" for name in names]
             raise SettingsError(
                 f"{', '.join(given)}: only for your own folder or table, not for {data}."
             )

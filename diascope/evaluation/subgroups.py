@@ -22,6 +22,7 @@ MOST_RESAMPLES = 500  # of many subgroups; standard errors are then right to 3 %
 MOST_SUBGROUPS = 20  # of one column
 FEW_NUMBERS = 6  # so many different numbers are taken as they are
 AGE_BANDS = (20.0, 40.0, 60.0, 80.0)  # years
+AGES = {"age", "age_years", "patientage"}  # columns of years
 NOT_GIVEN = "not given"
 SIZE = "image size (long side)"
 THIRDS = "thirds of the training images"
@@ -155,7 +156,7 @@ def _divide(name: str, column: pl.Series, known: pl.Series, thirds: str) -> Divi
         return None
     numbers, known_numbers = _numbers(column), _numbers(known)
     if numbers is not None and known_numbers is not None:
-        if name.lower() in ("age", "age_years"):
+        if name.lower() in AGES:
             return _bands(name, numbers, AGE_BANDS, unit=" years", how="bands of 20 years")
         if known_numbers.n_unique() > FEW_NUMBERS:
             return _bands(name, numbers, _thirds(known_numbers), unit="", how=thirds)

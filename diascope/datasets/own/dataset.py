@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from diascope.data.dicom.tags import OPTION, check_tags
 from diascope.data.sources.dicom import Frames, check_frames, file_of
 from diascope.data.sources.folder import FileTree, open_files
 from diascope.data.sources.tables import check_is_table
@@ -31,6 +32,7 @@ from diascope.datasets.own.layout import LEVEL_OPTION, split_of
 from diascope.datasets.own.paths import place_paths
 from diascope.datasets.own.patients import join_patients
 from diascope.datasets.own.table import read_table
+from diascope.datasets.own.tags import with_tags
 from diascope.errors import DataError, SettingsError, SourceError
 from diascope.system.places import Place, is_address, place_of, shown
 from diascope.system.progress import ShowProgress, silent
@@ -56,6 +58,7 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     accept_spellings: bool = False,
     window: str | None = None,
     frames: Frames | None = None,
+    dicom_tags: Sequence[str] = (),
     progress: ShowProgress = silent,
 ) -> DatasetSpec:
     """Declare the user's own images as a data set.
@@ -91,6 +94,9 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         Which values of DICOM files are black and white, see `diascope.data.window.check_window`.
     frames : str, optional
         Which frames of DICOM files are images: ``"all"``, the default, ``"first"``, ``"middle"``.
+    dicom_tags : sequence of str
+        Keywords of DICOM headers whose values become columns, such as ``"PatientSex"``; see
+        `diascope.data.dicom.tags`.
 
     Raises
     ------
@@ -110,6 +116,7 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     path = Path(path)
     _check_options(path, columns, class_level, groups_table, on)
     chosen = _check_dicom(window, frames)
+    check_tags(dicom_tags)
     root = _root(path, source)
     if path.is_dir():
         read = read_folder(path, class_level=class_level, frames=chosen)
@@ -129,6 +136,8 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         if groups_table is not None and on is not None:
             table, notes = join_patients(table, Path(groups_table), on, accept=accept_spellings)
             remarks += notes
+        table, notes = with_tags(table, dicom_tags, files)
+        remarks += notes
         if "split" in table.columns:
             table = _with_known_splits(table, path)
         checked = ("label",) if ungrouped else ("label", "group")
@@ -169,7 +178,7 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         homepage="",
         index=lambda files: _placed(table, files)[0],
         path=path.resolve(),
-        options=_words(options, columns, accept_spellings=accept_spellings),
+        options=_words(options, columns, dicom_tags, accept_spellings=accept_spellings),
         remarks=(*remarks, *_remarks(task)),
         passed=passed,
         window=window or FILE,
@@ -282,11 +291,16 @@ def _name(path: Path) -> str:
 
 
 def _words(
-    options: dict[str, object], columns: Sequence[str], *, accept_spellings: bool
+    options: dict[str, object],
+    columns: Sequence[str],
+    dicom_tags: Sequence[str],
+    *,
+    accept_spellings: bool,
 ) -> tuple[str, ...]:
     """Return the words that say the same on the command line."""
     words = [(name, str(value)) for name, value in options.items() if value is not None]
     words += [("--column", column) for column in columns]
+    words += [(OPTION, tag) for tag in dicom_tags]
     accepted = ("--accept-spellings",) if accept_spellings else ()
     return (*(word for pair in words for word in pair), *accepted)
 
