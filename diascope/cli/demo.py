@@ -41,9 +41,10 @@ def run_demo(out: Path, *, progress: ShowProgress = silent) -> Path:
     from diascope.steps.prepare import prepare
     from diascope.steps.report import report
     from diascope.steps.train import train
+    from diascope.system.places import on_disk
     from diascope.training.run import Run
 
-    run = Run(out)
+    run = Run(on_disk(out))
     if run.exists and run.recipe.data != DATA:
         raise RunError(
             f"This is a run on {run.recipe.data}, not a demo.",

@@ -14,6 +14,7 @@ from diascope.reporting.report.facts import read_facts
 from diascope.reporting.report.images import open_images
 from diascope.reporting.report.page import render_atlas
 from diascope.system.files import write_text
+from diascope.system.places import on_disk
 from diascope.system.progress import ShowProgress, silent
 from diascope.training.run import Run
 
@@ -59,7 +60,7 @@ def atlas(
         facts = read_facts(run, names, images=images)
         judge_heat_maps(run, progress)
         page = render_atlas(facts)
-    return write_text(run.folder / "atlas.html" if out is None else Path(out), page)
+    return write_text(run.folder / "atlas.html" if out is None else on_disk(out), page)
 
 
 def judge_heat_maps(run: Run, progress: ShowProgress) -> None:

@@ -28,6 +28,7 @@ from diascope.reporting.class_titles import (
 )
 from diascope.reporting.pseudonyms import Names, cleaned_card, pseudonyms, true_names
 from diascope.system.files import write_json, write_text
+from diascope.system.places import on_disk
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.spreadsheets import defused
 
@@ -101,7 +102,7 @@ def audit(
         )
         titled = titled_findings(findings, dataset)
         shown = draw_pictures(titled, pictures, names=names)
-    folder = Path(out) if out is not None else Path("audits") / dataset.name
+    folder = on_disk(out) if out is not None else Path("audits") / dataset.name
     facts = {
         "data": dataset.name,
         "seed": seed,

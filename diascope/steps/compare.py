@@ -13,6 +13,7 @@ from diascope.metrics.model_comparison import compare_models
 from diascope.metrics.scored import ScoredImages
 from diascope.reporting.comparison import render_comparison
 from diascope.system.files import write_json, write_text
+from diascope.system.places import on_disk
 from diascope.training.models_of_runs import models_of, training_differences
 from diascope.training.run import Run
 from diascope.training.same_images import check_same_images, predictions_of
@@ -86,7 +87,7 @@ def compare(
         "openings": openings.as_dict() if openings else None,
         "warnings": _warnings(models, name),
     }
-    folder = Path(out)
+    folder = on_disk(out)
     write_json(folder / "comparison.json", facts)
     return write_text(folder / "comparison.html", render_comparison(facts)), facts
 

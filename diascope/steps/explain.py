@@ -27,6 +27,7 @@ from diascope.explanations.explained import (
 from diascope.reporting.explain.folder import AT_ONCE, TABLE, open_explanations
 from diascope.reporting.explain.row import Listed
 from diascope.reporting.explain.verdicts import MOST_IMAGES, sample_of, with_verdicts
+from diascope.system.places import on_disk
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted
 from diascope.training.known_images import known_images
@@ -189,6 +190,7 @@ def write_explanations(  # noqa: PLR0913 - each is one option of the user
         an ``out`` that holds something else. Or not one image could be explained: the overview is
         written all the same.
     """
+    out = on_disk(out)
     bundle = open_bundle(model)
     digests: dict[str, str] = {}
     known, n_learned = known_images(model), 0
@@ -199,7 +201,7 @@ def write_explanations(  # noqa: PLR0913 - each is one option of the user
         folder = open_explanations(
             model,
             bundle,
-            Path(out),
+            out,
             methods=methods,
             layer=layer,
             target=target,
@@ -225,5 +227,5 @@ def write_explanations(  # noqa: PLR0913 - each is one option of the user
         )
     overview = folder.finish(listed, show_ids=show_ids)
     if all(one.row.error is not None for one in listed):
-        check_all_predicted(Path(out) / TABLE, "explained")
+        check_all_predicted(out / TABLE, "explained")
     return overview

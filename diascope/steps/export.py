@@ -19,6 +19,7 @@ from diascope.errors import DiascopeError, ImageError, SettingsError, SourceErro
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.extras import check_extra
 from diascope.system.files import atomic_folder, file_digest
+from diascope.system.places import on_disk
 from diascope.system.plugins import find, is_built_in
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.sealed import read_sealed, write_sealed
@@ -79,7 +80,7 @@ def export(
     if chosen.extra:
         check_extra(chosen.extra, what=f"diascope export --format {chosen.name}")
     home = bundle_folder(model)
-    folder = Path(out) if out is not None else Path("exports") / f"{_name(home)}-{chosen.name}"
+    folder = on_disk(out) if out is not None else Path("exports") / f"{_name(home)}-{chosen.name}"
     _check_lies_outside(folder, run.folder if (run := run_of(model)) else home)
     _check_is_free(folder, overwrite=overwrite)
     bundle = open_bundle(model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from diascope.data.class_folders import check_is_free, write_class_folders
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
 from diascope.data.sources.folder import open_files
+from diascope.system.places import on_disk
 from diascope.system.progress import ShowProgress, silent
 from diascope.system.words import plural
 
@@ -31,7 +32,7 @@ def folders(data: str, folder: Path | str, *, progress: ShowProgress = silent) -
     DiascopeError
         The data set is not prepared, the folder is not empty, or an image has gone or changed.
     """
-    check_is_free(Path(folder))
+    check_is_free(on_disk(folder))
     prepared = load_prepared(dataset_name(data))
     with open_files(prepared.fingerprint["source"]) as files:
         return write_class_folders(

@@ -20,6 +20,7 @@ from diascope.data.sources.tables import as_text, check_is_table, name_columns, 
 from diascope.errors import SettingsError
 from diascope.system.environment import dataset_folder
 from diascope.system.files import write_bytes
+from diascope.system.places import on_disk
 
 REQUIRED = ("image_id", "new_label")
 RECOUNTED = ("n_images", "n_pairs", "across_labels", "conflicts")
@@ -52,7 +53,7 @@ def labels(data: str, table: Path | str, *, correct_test: bool = False) -> Prepa
     DiascopeError
         The data set is not prepared, or the table cannot be read.
     """
-    path = Path(table)
+    path = on_disk(table)
     prepared = load_prepared(dataset_name(data))
     filled_in, sha256 = _read(path)
     before = prepared.fingerprint.get("labels") or {"tables": [], "excluded": []}

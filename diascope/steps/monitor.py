@@ -12,6 +12,7 @@ from diascope.bundle.prediction_table import read_predictions, with_groups
 from diascope.errors import RunError, SettingsError
 from diascope.evaluation.monitoring import compare_with_reference
 from diascope.metrics.drift import FALSE_ALARMS, FEWEST_GROUPS, N_PERMUTATIONS
+from diascope.system.places import on_disk
 from diascope.system.words import plural
 from diascope.training.run import Run, bundle_folder
 
@@ -62,7 +63,7 @@ def monitor(
     card = Card.load(folder)
     reference = _drift_reference(folder, card)
     how = {"group_from": group_from, "group": group, "group_kind": card.group_kind}
-    paths = [Path(table) for table in tables]
+    paths = [on_disk(table) for table in tables]
     read = []
     for path in paths:
         table, card_then = read_predictions(path, card)

@@ -24,6 +24,7 @@ from diascope.data.window import describe_without_window
 from diascope.errors import SettingsError
 from diascope.reporting.beside_predictions import dicom_settings_of, open_beside
 from diascope.serving.bulk import Asked, Files, check_place, predict_in_parts
+from diascope.system.places import on_disk
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.known_images import known_images
 from diascope.training.run import Run, open_bundle
@@ -111,7 +112,9 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         or an ``out`` that is taken. Or not one image could be predicted, nothing in DICOM written,
         or not all of that sent: the table is written all the same.
     """
-    out = Path(out or (OUT if ray is None else OUT_OF_PARTS))
+    out = on_disk(out or (OUT if ray is None else OUT_OF_PARTS))
+    explain = None if explain is None else on_disk(explain)
+    dicom_out = None if dicom_out is None else on_disk(dicom_out)
     if ray is None:
         check_is_table(out)
     else:
@@ -127,7 +130,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
         out,
         sr=sr,
         sc=sc,
-        folder=None if dicom_out is None else Path(dicom_out),
+        folder=dicom_out,
         to=to,
         overwrite=overwrite,
     )
@@ -158,7 +161,7 @@ def predict(  # noqa: PLR0913 - each is one option of the user
             bundle,
             images,
             decode,
-            explain=None if explain is None else Path(explain),
+            explain=explain,
             dicom=wanted,
             point=point,
             progress=progress,

@@ -27,7 +27,7 @@ from diascope.metrics.operating_point import parse_target
 from diascope.metrics.scored import ScoredImages
 from diascope.reporting.cards.recalibrated_card import save_recalibrated_card
 from diascope.system.files import write_json
-from diascope.system.places import place_of
+from diascope.system.places import on_disk, place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.task import Task
 from diascope.training.exam import read_images, record_look
@@ -80,11 +80,11 @@ def recalibrate(
     """
     prepared = load_prepared(dataset_name(on))
     card, manifest = prepared.dataset, prepared.manifest
-    folder = Path(out) if out is not None else Path("recalibrated") / card.name
+    folder = on_disk(out) if out is not None else Path("recalibrated") / card.name
     if folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder} is not empty.", fix="Pass another --out.")
     wanted = parse_target(target) if target else None
-    run = model if isinstance(model, Run) else Run(Path(model))
+    run = model if isinstance(model, Run) else Run(on_disk(model))
     if run.exists:
         check_external(prepared, classes=run.dataset.task.classes, manifest=run.manifest)
     bundle = open_bundle(model)

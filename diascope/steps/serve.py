@@ -22,6 +22,7 @@ from diascope.serving.server import (
     names_for,
 )
 from diascope.serving.tokens import check_host_needs_token, exposure, is_loopback, read_token
+from diascope.system.places import on_disk
 from diascope.system.progress import ShowProgress, silent
 from diascope.training.known_images import run_of
 from diascope.training.run import bundle_folder, open_bundle
@@ -83,7 +84,7 @@ def server_settings(
         say(warning)
     if requests_a_minute is None:
         requests_a_minute = 0 if is_loopback(host) else A_MINUTE
-    names = names_for([Path(one).absolute() for one in models])
+    names = names_for([on_disk(one).absolute() for one in models])
     for name, model in zip(names, models, strict=True):
         # Refused here, and not in a worker
         bundle = with_engine(open_bundle(model), engine, warn=say)
@@ -96,7 +97,7 @@ def server_settings(
         limits=replace(Limits(), requests_a_minute=requests_a_minute),
         hosts=hosts_of(host),
         token=token,
-        keep=None if keep is None else Path(keep).absolute(),
+        keep=None if keep is None else on_disk(keep).absolute(),
         workers=workers,
         engine=engine,
     )

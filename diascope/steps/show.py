@@ -19,6 +19,7 @@ from diascope.reporting.pseudonyms import pseudonyms, true_names
 from diascope.reporting.show.page import render_show
 from diascope.reporting.show.plates import View, draw_plates
 from diascope.system.files import write_bytes, write_text
+from diascope.system.places import on_disk
 from diascope.system.progress import ShowProgress, silent
 
 UNSEALED = ("train", "val")
@@ -78,7 +79,7 @@ def show(
     with open_files(fingerprint["source"]) as files:
         pictures = Pictures(files, view.rows, card.decoding)
         plates = list(draw_plates(view, pictures, has_groups=per == "group", progress=progress))
-    folder = Path(out) if out is not None else Path("looks") / card.name
+    folder = on_disk(out) if out is not None else Path("looks") / card.name
     for plate in plates:
         write_bytes(folder / f"{plate.name}.png", plate.png)
     about = {"title": card.title, "licence": card.licence, "citation": card.citation}

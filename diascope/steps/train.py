@@ -33,7 +33,7 @@ from diascope.metrics.operating_point import parse_target
 from diascope.reporting.cards.model_card import save_model_card
 from diascope.system.environment import home
 from diascope.system.machine import provenance
-from diascope.system.places import place_of
+from diascope.system.places import on_disk, place_of
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.system.words import counted, duration
 from diascope.training.decide import Decision, decide, settle
@@ -140,7 +140,7 @@ def _recipe_and_run(
 ) -> tuple[Recipe, Run]:
     recipe = data if isinstance(data, Recipe) else make_recipe(data, **options)
     recipe = replace(recipe, data=dataset_name(recipe.data))
-    return recipe, Run(Path(out) if out is not None else Path("runs") / recipe.name)
+    return recipe, Run(on_disk(out) if out is not None else Path("runs") / recipe.name)
 
 
 def _decide(recipe: Recipe, ranks: Ranks, progress: ShowProgress) -> Decision:

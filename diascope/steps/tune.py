@@ -17,6 +17,7 @@ from diascope.data.prepared import Prepared, dataset_name, load_prepared
 from diascope.errors import RunError, SettingsError
 from diascope.system.extras import check_extra
 from diascope.system.files import write_json
+from diascope.system.places import on_disk
 from diascope.system.progress import Progress, ShowProgress, silent
 from diascope.training.decide import weights_digest
 from diascope.training.recipe import NamedRecipe, make_recipe
@@ -132,8 +133,9 @@ def tune(  # noqa: PLR0913 - the options of the command
     from diascope.training.search import Budget, open_study, search, shown_address, trials_of
 
     _check_options(minutes, trials, folds)
+    given = None if out is None else on_disk(out)
     question = _ask(data, models, sizes, metric, folds=folds, seed=seed, settings=settings)
-    folder = Path(out) if out is not None else Path(FOLDER) / question.prepared.dataset.name
+    folder = given or Path(FOLDER) / question.prepared.dataset.name
     address = storage or folder / STUDY
     where = shown_address(address)
     study = open_study(

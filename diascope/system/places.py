@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from diascope.errors import SettingsError
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_EATEN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+")  # what a `Path` leaves of an address
 Place = Path | str  # a str is always an address
 
 
@@ -26,6 +29,25 @@ def is_address(place: Path | str) -> bool:
 def place_of(place: Path | str) -> Place:
     """Return a path as a `Path`, and an address as the text that it is."""
     return place if isinstance(place, str) and is_address(place) else Path(place)
+
+
+def on_disk(place: Path | str) -> Path:
+    """Return a place as a path on this machine.
+
+    Raises
+    ------
+    SettingsError
+        It is an address, which would be taken for a folder whose name ends with a colon.
+    """
+    found = _EATEN.match(str(place))
+    if found and not Path(f"{found[1]}:").exists():
+        raise SettingsError(
+            "This is an address, and here only a path on this machine is taken.",
+            where=shown(f"{found[1]}://{str(place)[found.end() :]}"),
+            fix="Images can be in an object store (predict, explain, prepare --source, export "
+            "--check-on), and so can cached pixels (DIASCOPE_PACKS).",
+        )
+    return Path(place)
 
 
 def fixed_place(place: Path | str) -> str:

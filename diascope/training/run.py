@@ -50,6 +50,7 @@ from diascope.errors import RunError
 from diascope.system import sealed
 from diascope.system.environment import home
 from diascope.system.files import file_digest, folders_with, write_json
+from diascope.system.places import on_disk
 from diascope.system.words import first_of
 from diascope.training.judged import METRICS_FORMAT, PREDICTIONS_SHA256, check_judged
 from diascope.training.one_writer import holds_only_a_lock, training_alone
@@ -78,7 +79,7 @@ class Run:
         RunError
             There is no run.
         """
-        run = cls(folder.folder if isinstance(folder, Run) else Path(folder))
+        run = cls(folder.folder if isinstance(folder, Run) else on_disk(folder))
         if not run.exists:
             others = folders_with("plan.json", Path("runs"), run.folder, run.folder.parent)
             there_are = f" There are: {first_of(others, 8)}." if others else ""
@@ -249,10 +250,8 @@ class Run:
                 where=self.folder,
                 fix=f"Run `{evaluate_command(self.folder, split)}`.",
             )
-        metrics = sealed.read_sealed(
-            path,
-            fix="Restore the file from a copy, or remove it and run `diascope evaluate` again.",
-        )
+        fix = "Restore the file from a copy, or remove it and run `diascope evaluate` again."
+        metrics = sealed.read_sealed(path, fix=fix)
         self._check_judged(metrics, split)
         return metrics
 
@@ -381,7 +380,7 @@ def bundle_folder(path: Path | str | Run) -> Path:
     RunError
         The training is not finished; a cross-validation has no bundle.
     """
-    folder = path.folder if isinstance(path, Run) else Path(path)
+    folder = path.folder if isinstance(path, Run) else on_disk(path)
     run = Run(folder)
     if not run.exists:
         return folder
