@@ -156,10 +156,15 @@ def is_image_file(name: str, first_bytes: Callable[[], bytes]) -> bool:
     return kind_of(first_bytes()) not in NO_IMAGES_OF_DICOM
 
 
+def class_of_object(first_bytes: bytes) -> str:
+    """Return the UID of the class of a DICOM file's object; empty if it is not near the start."""
+    found = _SOP_CLASS.search(first_bytes[:FIRST_BYTES], 132)
+    return found[1].decode() if found else ""
+
+
 def _kind_of_dicom(first_bytes: bytes) -> str:
-    """Tell what a DICOM file is by the class of its object, which stands near its beginning."""
-    found = _SOP_CLASS.search(first_bytes, 132)
-    uid = found[1].decode() if found else ""
+    """Tell what a DICOM file is by the class of its object."""
+    uid = class_of_object(first_bytes)
     if uid == _DICOMDIR_CLASS:
         return DICOMDIR
     if uid == _CAPTURE_CLASS and _OWN_CAPTURE.search(first_bytes, 132):

@@ -44,6 +44,7 @@ from PIL import Image
 
 from diascope.data.budget import ROOM
 from diascope.data.decoders import open_kind, over_background
+from diascope.data.dicom.header import name_of_object
 from diascope.data.dicom.opened import DicomImage
 from diascope.data.formats import (
     BARE_DICOM,
@@ -51,6 +52,7 @@ from diascope.data.formats import (
     FIRST_BYTES,
     IMAGE_KINDS,
     MAP,
+    NO_DICOM_IMAGE,
     OWN_CAPTURE,
     SEGMENTATION,
     kind_of,
@@ -70,7 +72,7 @@ Result = TypeVar("Result")
 _NOT_IMAGES = {  # by `kind_of`
     "empty file": "empty file",
     "DICOMDIR": "an index of DICOM files (DICOMDIR), not an image: pass its folder",
-    "DICOM without an image": "a DICOM file without an image",
+    NO_DICOM_IMAGE: "a DICOM file without an image",
     BARE_DICOM: "DICOM without its preamble: repair it with dcmconv",
     SEGMENTATION: "a DICOM segmentation, not an image: it marks places in others",
     DOSE: "a DICOM radiation dose, not an image",
@@ -152,7 +154,9 @@ def open_image(content: bytes) -> OpenedImage:
     """Read and judge the header of a file; ``ImageError`` if it is refused."""
     kind = kind_of(content[:FIRST_BYTES])
     if kind not in IMAGE_KINDS:
-        raise ImageError(_NOT_IMAGES.get(kind, "not an image of a known format"))
+        name = name_of_object(content) if kind == NO_DICOM_IMAGE else ""
+        what = _NOT_IMAGES.get(kind, "not an image of a known format")
+        raise ImageError(f"{what} ({name})" if name else what)
     return open_kind(content, kind)
 
 

@@ -71,6 +71,7 @@ def inspect_images(
     *,
     alpha_background: str,
     window: str = FILE,
+    is_listed: bool = False,
     spill: Path | None = None,
     map_parts: MapParts | None = None,
     progress: ShowProgress = silent,
@@ -81,6 +82,8 @@ def inspect_images(
     ----------
     table : DataFrame
         With ``path``.
+    is_listed : bool
+        Whether somebody named the images in a table: what the tree left out is then none of them.
     spill : path, optional
         A folder for the features of all images, by which near-duplicates are found.
     map_parts : callable, optional
@@ -97,7 +100,8 @@ def inspect_images(
     usable, unusable = found.table.sort("row"), found.rejected.sort("row")
     names = table["path"].gather(unusable["row"])
     rejected = [Rejected(*pair) for pair in zip(names, unusable["reason"], strict=True)]
-    rejected += [Rejected(name, reason) for name, reason in files.left_out]
+    if not is_listed:
+        rejected += [Rejected(name, reason) for name, reason in files.left_out]
     return Inspected(
         table[usable["row"]].hstack(usable.select(*SCHEMA)),
         rejected,

@@ -26,8 +26,8 @@ def obtain(spec: DatasetSpec, *, seed: int, progress: ShowProgress) -> Path:
     The seed is that of a data set that is drawn; ``SourceError`` if the files cannot be downloaded
     or written.
     """
-    if spec.path is not None and spec.path.suffix != ".py":
-        return spec.path if spec.path.is_dir() else spec.path.parent
+    if spec.path is not None and (spec.is_folder or spec.is_table):
+        return spec.path if spec.is_folder else spec.path.parent
     return _drawn(spec, seed, progress) if spec.draw is not None else _downloaded(spec, progress)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from diascope.data.codes import Code
 from diascope.data.image import Decoding
+from diascope.data.sources.folder import holds_files
 from diascope.data.sources.tree import FileTree
 from diascope.data.story import Statement
 from diascope.data.value_range import ValueRange, check_range
@@ -174,8 +175,13 @@ class DatasetSpec(DatasetCard):
 
     @property
     def is_folder(self) -> bool:
-        """Whether these are the images of a user's own folder."""
-        return self.path is not None and self.path.is_dir()
+        """Whether these are the images of a user's own folder or ZIP archive."""
+        return self.path is not None and holds_files(self.path)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether these are the images that a user's own table names."""
+        return self.path is not None and not self.is_folder and self.path.suffix != ".py"
 
     @property
     def card(self) -> DatasetCard:

@@ -217,7 +217,7 @@ def _groups(images: list[ImageFile], group_from: str, say: Callable[[str], None]
     tag = tag_of(group_from)
     if tag is None:
         return groups_from([path for path, _ in images], group_from).to_list()
-    groups, remarks = groups_from_tag(dict(images), tag)
+    groups, remarks = groups_from_tag(dict(images), tag, accept_spellings=True)
     for remark in remarks:
         say(remark)
     return groups

@@ -104,13 +104,20 @@ def prepare(  # noqa: PLR0913 - each is one option of the user
                 rows,
                 alpha_background=spec.alpha_background,
                 window=spec.window,
+                is_listed=spec.is_table,
                 spill=spill,
                 map_parts=map_parts,
                 progress=progress,
             )
         table, rejected = inspected.table, inspected.rejected
         check_rejected(rows, table, rejected, largest_fraction=max_rejected)
-        unused = find_unused(files, rows["path"], passed=spec.passed, has_tables=spec.is_folder)
+        unused = find_unused(
+            files,
+            rows["path"],
+            passed=spec.passed,
+            has_tables=spec.is_folder,
+            is_listed=spec.is_table,
+        )
         n_usable = table.height
         content = content_facts(spec, path, table, n_found=n_usable + len(rejected))
         if source is None and spec.sources:

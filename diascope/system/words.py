@@ -30,9 +30,11 @@ def plural(noun: str) -> str:
 
     Examples
     --------
-    >>> plural("lesion"), plural("study")
-    ('lesions', 'studies')
+    >>> plural("lesion"), plural("study"), plural("series")
+    ('lesions', 'studies', 'series')
     """
+    if noun == "series":
+        return noun
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}s"

@@ -210,7 +210,9 @@ def test_studies_and_series_are_groups_and_what_they_split_is_said(tmp_path):
     assert (spec.group_kind, table["group"].n_unique()) == ("study", 12)
     spec, table = grouped(root, "SeriesInstanceUID")
     assert (spec.group_kind, table["group"].n_unique()) == ("series", 48)
-    assert any("12 patients with more than one series" in remark for remark in spec.remarks)
+    assert any(
+        "12 patients with more than one series: their series may" in one for one in spec.remarks
+    )
 
 
 def test_a_study_of_two_patients_is_refused_without_their_names(tmp_path):
@@ -222,6 +224,45 @@ def test_a_study_of_two_patients_is_refused_without_their_names(tmp_path):
     with pytest.raises(DataError, match="1 study with images of more than one patient") as refused:
         grouped(root, "StudyInstanceUID")
     assert "PAT-" not in str(refused.value)
+
+
+def with_id(path: Path, patient: str) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = patient
+    path.write_bytes(written(dataset))
+
+
+def test_a_patient_in_two_spellings_is_refused_without_the_id(tmp_path):
+    root = draw_dicom_folder(tmp_path / "own")
+    for path, patient in (("benign/IM000", "pat-0"), ("malign/IM001", "PAT_0")):
+        with_id(root / path, patient)
+    with_id(root / "benign" / "IM010", "unknown")
+    with pytest.raises(
+        DataError, match="1 PatientID in several spellings; and 1 file with a"
+    ) as no:
+        grouped(root)
+    assert "benign/IM000" in str(no.value)
+    assert "malign/IM001" in str(no.value)
+    assert "benign/IM010" in str(no.value)
+    assert "pat" not in str(no.value).replace(str(tmp_path), "").lower().replace("patient", "")
+    spec, table = grouped(root, accept_spellings=True)
+    of_path = dict(table.select("path", "group").iter_rows())
+    assert (
+        len({of_path[f"{label}/IM00{n}"] for n, label in enumerate(("benign", "malign") * 2)}) == 1
+    )
+    assert table["group"].n_unique() == 13  # and nobody knows who the unknown one is
+    assert any("each id in one spelling" in remark for remark in spec.remarks)
+
+
+def test_a_study_of_two_ids_is_said_where_patients_are_the_groups(tmp_path):
+    root = draw_dicom_folder(tmp_path / "own")
+    with_id(root / "benign" / "IM000", "PAT-99")
+    for tag in ("PatientID", "SeriesInstanceUID"):
+        spec, _ = grouped(root, tag)
+        (said,) = [one for one in spec.remarks if "more than one PatientID" in one]
+        assert said.startswith("1 study with images of more than one PatientID")
+        assert "benign/IM000" in said
+        assert "PAT-" not in said
 
 
 def test_files_without_the_tag_are_named(tmp_path):

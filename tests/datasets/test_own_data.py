@@ -279,9 +279,26 @@ def test_two_thousand_classes_are_refused_in_words(tmp_path):
         prepare(str(tmp_path / "t.csv"))
 
 
+def test_a_zip_archive_by_name_is_what_its_folder_is(tmp_path, home):
+    root = draw_folder(tmp_path / "own")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "own")
+    first, second = (
+        prepare(own_dataset(path, group_from=r"P\d+")).manifest for path in (root, packed)
+    )
+    assert second["path"].str.strip_prefix("own/").to_list() == first["path"].to_list()
+    columns = ["label", "group", "split", "sha256"]
+    assert second.select(columns).equals(first.select(columns))
+    assert load_prepared(dataset_name(packed)).manifest.height == second.height
+    with pytest.raises(SettingsError, match="this is a folder"):
+        own_dataset(packed, columns=["label=dx"])
+
+
 def test_a_file_that_is_neither_folder_nor_table_is_refused(tmp_path):
+    (tmp_path / "images.tar").write_bytes(b"PK")
+    with pytest.raises(SettingsError, match="neither a folder, a ZIP archive nor a table"):
+        prepare(str(tmp_path / "images.tar"))
     (tmp_path / "images.zip").write_bytes(b"PK")
-    with pytest.raises(SettingsError, match="neither a folder nor a table"):
+    with pytest.raises(SourceError, match="not a ZIP archive"):
         prepare(str(tmp_path / "images.zip"))
     with pytest.raises(SourceError, match="no such file"):
         prepare(str(tmp_path / "nowhere"))

@@ -14,6 +14,7 @@ from diascope.data.sources.folder import open_files
 from diascope.data.sources.tables import as_text, open_table
 from diascope.datasets.own.dataset import own_dataset
 from diascope.errors import DataError, SettingsError, SourceError, UnknownNameError
+from diascope.steps.prepare import prepare
 
 
 @pytest.fixture
@@ -318,3 +319,17 @@ def test_patients_without_a_row_are_named_and_spellings_can_be_accepted(table, t
     assert found["site"].null_count() == 4
     assert found.filter(pl.col("group") == "p3").height == 4
     assert "no row for 1 group in patients.csv: P05" in spec.remarks
+
+
+def test_what_a_table_does_not_name_does_not_count_as_rejected(tmp_path, home):
+    folder = tmp_path / "own"
+    table = draw_table(folder)
+    before = prepare(own_dataset(table)).manifest
+    (tmp_path / "outside.png").write_bytes(b"x")
+    for n in range(5):
+        (folder / f"link{n}.png").symlink_to(tmp_path / "outside.png")
+    prepared = prepare(own_dataset(table))
+    assert prepared.manifest.equals(before)
+    assert not prepared.fingerprint["rejected"]
+    (left,) = [one for one in prepared.fingerprint["not_taken"] if "link" in one["kind"]]
+    assert left["n_files"] == 5

@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -21,9 +21,16 @@ from diascope.data.dicom.header import dicom_errors, read_dataset
 from diascope.data.dicom.structure import find_value, read_meta
 from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.sources.dicom import file_of
+from diascope.data.spellings import (
+    NO_GROUP,
+    find_spellings,
+    most_frequent,
+    spelling_key,
+)
+from diascope.data.spellings import OPTION as SPELLINGS
 from diascope.errors import DataError, ImageError, SettingsError, SourceError
 from diascope.system.salt import own_salt
-from diascope.system.words import counted, first_of
+from diascope.system.words import counted, first_of, plural
 
 PREFIX = "dicom:"
 # What each tag stands for, and where it is.
@@ -78,7 +85,9 @@ def kind_of_rule(rule: str | None, other: str) -> str:
     return kind_of_tag(tag) if tag else other
 
 
-def groups_from_tag(images: Mapping[str, Read], tag: str) -> TagGroups:
+def groups_from_tag(
+    images: Mapping[str, Read], tag: str, *, accept_spellings: bool = False
+) -> TagGroups:
     """Return the group of each image by a tag of its file.
 
     Parameters
@@ -87,13 +96,16 @@ def groups_from_tag(images: Mapping[str, Read], tag: str) -> TagGroups:
         The path of each image, and what reads its file; frames of a file are read once.
     tag : str
         A key of `TAGS`.
+    accept_spellings : bool
+        Take the spellings of one id of a patient as one; without it they are refused.
 
     Raises
     ------
     SettingsError
         Some files have no such tag, such as those that are not DICOM. The message names them.
     DataError
-        A study or series has images of more than one patient.
+        An id of a patient has several spellings, or is a word for what is not known; or the groups
+        are studies or series, and one has images of more than one patient.
     """
     files: dict[str, Read] = {}
     for path, read in images.items():
@@ -105,12 +117,16 @@ def groups_from_tag(images: Mapping[str, Read], tag: str) -> TagGroups:
         raise SettingsError(
             f"{len(lacking):,} of {len(files):,} files have no {tag}, or are not DICOM.",
             where=first_of([path[-80:] for path in lacking], SHOWN),
-            fix="Take them out, or say the groups by a rule for names or by a table.",
+            fix="Take them out, or pass a rule for file names or a table with a column group.",
         )
-    remarks = _check_patients(found, tag)
+    chosen: dict[bytes, bytes] = {}
+    remarks: list[str] = []
+    if tag == "PatientID":
+        chosen, remarks = _one_spelling(found, accept=accept_spellings)
+    remarks += _check_patients(found, tag)
     salt = own_salt()
     groups = {
-        path: _digest(salt, tag, values[tag] if values else path.encode())
+        path: _digest(salt, tag, chosen.get(values[tag], values[tag]) if values else path.encode())
         for path, values in found.items()
     }
     return TagGroups([groups[file_of(path)] for path in images], remarks)
@@ -157,37 +173,85 @@ def _text(value: Any) -> str:
     return unicodedata.normalize("NFC", text).strip(" \0")
 
 
-def _check_patients(found: Mapping[str, dict[str, bytes] | None], tag: str) -> list[str]:
-    """Check that no study is of two patients, and say of how many patients there are several."""
-    if tag == "PatientID":
-        return []
-    kind = kind_of_tag(tag)
-    patients: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    groups: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for values in found.values():
-        if values and values["PatientID"]:
-            patients[values[tag]].add(values["PatientID"])
-            groups[values["PatientID"]].add(values[tag])
-    mixed = {group for group, ids in patients.items() if len(ids) > 1}
-    if mixed:
-        files = [path for path, values in found.items() if values and values[tag] in mixed]
-        raise DataError(
-            f"{len(mixed):,} {kind if len(mixed) == 1 else _plural(kind)} with images of more than "
-            "one patient.",
-            where=first_of([path[-80:] for path in files], SHOWN),
-            fix=f"Correct the headers, or pass --group-from {PREFIX}PatientID.",
-        )
-    n_several = sum(len(one) > 1 for one in groups.values())
-    if not n_several:
-        return []
-    return [
-        f"{counted(n_several, 'patient')} with more than one {kind}: their {_plural(kind)} may lie "
-        f"in train and in test; with --group-from {PREFIX}PatientID they stay together"
+def _one_spelling(
+    found: Mapping[str, dict[str, bytes] | None], *, accept: bool
+) -> tuple[dict[bytes, bytes], list[str]]:
+    """Return the spelling that is taken of each id of a patient that has several, and remarks.
+
+    Identifiers are not shown, but files that have them.
+    """
+    ids = [values["PatientID"] for values in found.values() if values]
+    counts = Counter(one.decode("utf-8", "replace") for one in ids)
+    several = find_spellings(counts)
+    chosen = {
+        name.encode(): most_frequent(names, counts).encode() for names in several for name in names
+    }
+    no_id = {name.encode() for name in counts if spelling_key(name) in NO_GROUP}
+    problems = [
+        f"{counted(len(several), 'PatientID')} in several spellings" if several else "",
+        f"{counted(sum(one in no_id for one in ids), 'file')} with a word for a patient who is not "
+        "known as the PatientID"
+        if no_id
+        else "",
     ]
+    told = "; and ".join(filter(None, problems))
+    if not told:
+        return {}, []
+    concerned = {*chosen, *no_id}
+    files = [path[-80:] for path, values in found.items() if values]
+    files = [path for path, one in zip(files, ids, strict=True) if one in concerned]
+    if not accept:
+        raise DataError(
+            f"{told}.",
+            where=first_of(files, SHOWN),
+            fix="Correct the headers, or take these files out: one patient in two spellings would "
+            f"be two groups. With {SPELLINGS} the spellings of an id are one.",
+        )
+    return chosen, [f"{told}, taken as they are called, each id in one spelling"]
 
 
-def _plural(kind: str) -> str:
-    return {"study": "studies"}.get(kind, kind)
+def _check_patients(found: Mapping[str, dict[str, bytes] | None], tag: str) -> list[str]:
+    """Check that no group is of two patients, and say what else concerns several groups."""
+    remarks = []
+    for kind_tag in ("StudyInstanceUID", "SeriesInstanceUID"):
+        kind = kind_of_tag(kind_tag)
+        ids = _values_by(found, kind_tag, "PatientID")
+        mixed = {group for group, patients in ids.items() if len(patients) > 1}
+        files = [
+            path[-80:] for path, values in found.items() if values and values[kind_tag] in mixed
+        ]
+        if mixed and kind_tag == tag:
+            raise DataError(
+                f"{counted(len(mixed), kind)} with images of more than one patient.",
+                where=first_of(files, SHOWN),
+                fix=f"Correct the headers, or pass --group-from {PREFIX}PatientID.",
+            )
+        if mixed and kind == "study":
+            remarks.append(
+                f"{counted(len(mixed), kind)} with images of more than one PatientID: a mistyped "
+                f"id would be another patient ({first_of(files, SHOWN)})"
+            )
+    if tag == "PatientID":
+        return remarks
+    kind = kind_of_tag(tag)
+    n_several = sum(len(groups) > 1 for groups in _values_by(found, "PatientID", tag).values())
+    if n_several:
+        remarks.append(
+            f"{counted(n_several, 'patient')} with more than one {kind}: their {plural(kind)} may "
+            f"lie in train and in test; with --group-from {PREFIX}PatientID they stay together"
+        )
+    return remarks
+
+
+def _values_by(
+    found: Mapping[str, dict[str, bytes] | None], key: str, tag: str
+) -> dict[bytes, set[bytes]]:
+    """Return the values of a tag that go with each value of another, where both are stated."""
+    together: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for values in found.values():
+        if values and values[key] and values[tag]:
+            together[values[key]].add(values[tag])
+    return together
 
 
 def _digest(salt: bytes, tag: str, value: bytes) -> str:

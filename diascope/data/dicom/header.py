@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 from diascope.data.budget import check_size
 from diascope.data.dicom.quiet import quiet_pydicom
 from diascope.data.dicom.structure import DEFLATED, Place, inflated, read_meta, walk
+from diascope.data.formats import class_of_object
 from diascope.errors import ImageError
 from diascope.system.extras import is_installed
 
@@ -126,8 +127,21 @@ def kind_of_object(dataset: Dataset) -> str:
     """Return the name of what a DICOM file is, such as ``RT Plan Storage``."""
     meta = getattr(dataset, "file_meta", {})
     uid = dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
+    return _name(uid) or "of an unknown kind"
+
+
+def name_of_object(content: bytes) -> str:
+    """Return the name of what a DICOM file is, by its first bytes; empty where it is not known."""
+    if not is_installed("dicom"):
+        return ""
+    from pydicom.uid import UID
+
+    return _name(UID(class_of_object(content)))
+
+
+def _name(uid: Any) -> str:
     name = getattr(uid, "name", "") or ""
-    return name if name and not name[:1].isdigit() else "of an unknown kind"
+    return "" if name[:1].isdigit() else name
 
 
 def _judged(dataset: Dataset, place: Place) -> Numbers:

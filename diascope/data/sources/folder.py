@@ -55,6 +55,11 @@ def open_files(path: Place) -> FileTree:
     raise SourceError("There is no such file or folder.", where=path, fix="Check the path.")
 
 
+def holds_files(path: Path) -> bool:
+    """Say whether a path is a folder, or a ZIP archive that is read like one."""
+    return path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip")
+
+
 def open_archive(path: Path) -> FileTree:
     """Open a ZIP archive or an ``.npz`` of images; errors as of `open_files`."""
     return NpzFiles(path) if path.suffix.lower() == ".npz" else ZipFiles(path)

@@ -15,6 +15,7 @@ from diascope.errors import SourceError
 
 SHOWN = 5  # names of a kind that are kept
 HIDDEN = "hidden or of the system"
+LEFT_OUT = "link, device or name that is not read"
 MASK, THUMBNAIL = "mask or drawing of another image", "thumbnail of another image"
 HOW = {
     "image in no class folder": "put them into the folder of their class",
@@ -87,7 +88,12 @@ def list_images(files: FileTree) -> tuple[list[str], list[NotTaken]]:
 
 
 def find_unused(
-    files: FileTree, used: Iterable[str], *, passed: Mapping[str, Sequence[str]], has_tables: bool
+    files: FileTree,
+    used: Iterable[str],
+    *,
+    passed: Mapping[str, Sequence[str]],
+    has_tables: bool,
+    is_listed: bool,
 ) -> dict[str, Any]:
     """Return what a source holds besides the images that are used, for the fingerprint.
 
@@ -99,6 +105,9 @@ def find_unused(
         Images that were not taken for a reason, by kind.
     has_tables : bool
         Whether tables are among what is not used.
+    is_listed : bool
+        Whether somebody named the images in a table: what the tree left out is then among what is
+        not used, and else among what is rejected.
 
     Returns
     -------
@@ -110,6 +119,8 @@ def find_unused(
     known = {*used, *(name for names in passed.values() for name in names)}
     unlisted = [name for name in images if name not in known]
     kinds = [one for one in others if has_tables or one.kind != "table"]
+    left_out = [name for name, _ in files.left_out] if is_listed else []
+    kinds += [not_taken(LEFT_OUT, left_out)] if left_out else []
     found = [*(not_taken(kind, names) for kind, names in passed.items()), *kinds]
     return {
         "unlisted": {"n_files": len(unlisted), "first": unlisted[:SHOWN]},

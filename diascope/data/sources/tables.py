@@ -30,10 +30,11 @@ def check_is_table(path: Path) -> None:
     """Check that a file has the suffix of a table; ``SettingsError`` if not."""
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(
-            f"{path.name} is neither a folder nor a table ({', '.join(SUFFIXES)}).",
+            f"{path.name} is neither a folder, a ZIP archive nor a table ({', '.join(SUFFIXES)}).",
             fix="Save another spreadsheet as .xlsx or as CSV UTF-8."
             if path.suffix.lower() in SPREADSHEETS
-            else "Unpack an archive and pass the folder that holds one sub-folder a class.",
+            else "Pass a folder or a .zip with one sub-folder a class, or a table. Unpack other "
+            "archives.",
         )
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from diascope.data.dicom.tags import OPTION, check_tags
 from diascope.data.sources.dicom import Frames, check_frames, file_of
-from diascope.data.sources.folder import FileTree, open_files
+from diascope.data.sources.folder import FileTree, holds_files, open_files
 from diascope.data.sources.tables import check_is_table
 from diascope.data.spec import DatasetSpec
 from diascope.data.spellings import with_one_spelling
@@ -66,8 +66,9 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     Parameters
     ----------
     path : path
-        A folder with one sub-folder a class, or with train, val and test and classes below; or a
-        table (.csv, .tsv, .tab, .xlsx, .parquet) with ``path, label`` and perhaps ``group, split``.
+        A folder or ZIP archive with one sub-folder a class, or with train, val and test and classes
+        below; or a table (.csv, .tsv, .tab, .xlsx, .parquet) with ``path, label`` and perhaps
+        ``group, split``.
     source : path, optional
         The folder that the paths of a table begin in; by default its own folder.
     name : str, optional
@@ -118,7 +119,7 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
     chosen = _check_dicom(window, frames)
     check_tags(dicom_tags)
     root = _root(path, source)
-    if path.is_dir():
+    if holds_files(path):
         read = read_folder(path, class_level=class_level, frames=chosen)
     else:
         read = read_table(path, parse_columns(columns))
@@ -131,7 +132,13 @@ def own_dataset(  # noqa: PLR0913 - each is one option of the user
         if chosen != "all":
             passed = passed | other_frames(files.names(), table["path"].to_list())
         if group_from is not None or ungrouped or groups_table is None:
-            table, notes = with_groups(table, group_from, ungrouped=ungrouped, files=files)
+            table, notes = with_groups(
+                table,
+                group_from,
+                ungrouped=ungrouped,
+                accept_spellings=accept_spellings,
+                files=files,
+            )
             remarks += notes
         if groups_table is not None and on is not None:
             table, notes = join_patients(table, Path(groups_table), on, accept=accept_spellings)
@@ -193,11 +200,11 @@ def _check_options(
     on: str | None,
 ) -> None:
     """Check that options suit a folder or a table, and one another."""
-    if columns and path.is_dir():
+    if columns and holds_files(path):
         raise SettingsError(
             "--column is for the columns of a table, and this is a folder.", where=path
         )
-    if class_level is not None and (class_level < 1 or path.is_file()):
+    if class_level is not None and (class_level < 1 or not holds_files(path)):
         raise SettingsError(
             f"{LEVEL_OPTION} counts the levels of a folder from 1 at the top.", where=path
         )
@@ -219,7 +226,7 @@ def _check_dicom(window: str | None, frames: str | None) -> Frames:
 
 
 def _root(path: Path, source: Path | str | None) -> Place:
-    if path.is_dir():
+    if holds_files(path):
         if source is not None:
             raise SettingsError(
                 "--source names where the paths of a table begin, and this is a folder.",

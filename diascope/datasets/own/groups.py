@@ -32,7 +32,12 @@ KINDS = r"patient|subject|participant|person|case|lesion|slide|specimen"
 
 
 def with_groups(
-    table: pl.DataFrame, group_from: str | None, *, ungrouped: bool, files: FileTree
+    table: pl.DataFrame,
+    group_from: str | None,
+    *,
+    ungrouped: bool,
+    accept_spellings: bool,
+    files: FileTree,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return the table with ``group`` where the user or the table says what it is, and remarks.
 
@@ -56,7 +61,7 @@ def with_groups(
     paths, remarks = table["path"].to_list(), []
     if group_from is not None and (tag := tag_of(group_from)):
         images = {path: partial(files.read, file_of(path)) for path in paths}
-        groups, remarks = groups_from_tag(images, tag)
+        groups, remarks = groups_from_tag(images, tag, accept_spellings=accept_spellings)
         table = table.with_columns(group=pl.Series(groups, dtype=pl.String))
     elif group_from is not None:
         table = table.with_columns(group=groups_from(paths, group_from))
@@ -148,7 +153,7 @@ def _proposed_tag(files: FileTree, paths: list[str]) -> list[str]:
         return []
     try:
         images = {path: partial(files.read, file_of(path)) for path in paths}
-        groups, _ = groups_from_tag(images, "PatientID")
+        groups, _ = groups_from_tag(images, "PatientID", accept_spellings=True)
     except (SettingsError, SourceError):
         return []
     n_groups, smallest, largest = group_sizes(groups)
