@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -239,18 +240,17 @@ def test_a_killed_worker_loses_one_trial_which_another_tries_again(prepared, hom
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory):
+def postgresql():
     """Start a server of PostgreSQL on 127.0.0.1; return the address of a database."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    port, folder = reserved_port(), tmp_path_factory.mktemp("postgresql")
+    # Not below pytest's folder: whoever starts pytest meanwhile closes that to other users
+    port, folder = reserved_port(), Path(tempfile.mkdtemp(prefix="postgresql-"))
     user = None
     if os.geteuid() == 0:  # PostgreSQL does not run as root
-        for above in (folder, *folder.parents[:3]):
-            above.chmod(0o755)
         shutil.chown(folder, "postgres")
         user = "postgres"
     data, programs = folder / "data", Path(initdb).parent
@@ -286,6 +286,7 @@ def postgresql(tmp_path_factory):
     yield f"postgresql+psycopg://diascope@127.0.0.1:{port}/postgres"
     server.send_signal(signal.SIGINT)
     server.wait(SECONDS)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
