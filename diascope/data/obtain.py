@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from diascope.data.fetch import download, is_published
 from diascope.data.spec import DatasetSpec
 from diascope.errors import SourceError
 from diascope.system.environment import dataset_folder
+from diascope.system.files import writing_folder
+from diascope.system.locks import Lock
 from diascope.system.places import Place
 from diascope.system.progress import Progress, ShowProgress
 
@@ -52,22 +55,32 @@ def _downloads(spec: DatasetSpec) -> Path:
 
 
 def _drawn(spec: DatasetSpec, seed: int, progress: ShowProgress) -> Path:
-    assert spec.draw is not None  # noqa: S101 - for the type checker
     folder = dataset_folder(spec.name) / f"drawn-{spec.drawing}-{seed}"
     if folder.is_dir():
         return folder
+    with ExitStack() as held:
+        with writing_folder(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(Lock(folder.with_name("drawing.lock")))
+        if not folder.is_dir():  # another process may have drawn the same meanwhile
+            _draw(spec, folder, seed, progress)
+    return folder
+
+
+def _draw(spec: DatasetSpec, folder: Path, seed: int, progress: ShowProgress) -> None:
+    assert spec.draw is not None  # noqa: S101 - for the type checker
     unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
 
     def show(done: int, total: int) -> None:
         progress(Progress("drawing cells", done, total))
 
     try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
         spec.draw(unfinished, seed, show)
+        unfinished.rename(folder)
     except OSError as error:
         raise SourceError(f"The images could not be drawn: {error}.", where=folder) from error
-    return unfinished.rename(folder)
 
 
 def content_facts(

@@ -37,7 +37,7 @@ from diascope.system.words import first_of
 HERE, ANY = "local", "auto"  # addresses: start Ray on this machine; join what is on it
 QUEUED = 2  # parts that a process has at once: the one that it works on, and the next
 TRIES = 3  # of a part that is alone in its process, which is lost each time
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 20.0
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0  # a busy machine loads Ray in half a minute
 WAITING_SECONDS = 20.0  # for a free processor, before that is said
 STORE_BYTES = 200 << 20  # shared memory of a cluster on this machine
 LONGEST_TEMPORARY = 24  # letters; Ray's sockets are 79 deeper, and may have 103 on macOS

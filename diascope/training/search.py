@@ -263,11 +263,14 @@ def search(
     RunError
         The first trials broke, and none has finished.
     """
+    import optuna
+
     with _problems_of(where), _no_warnings():
         while True:
             turn = Lock(lock)
             turn.acquire()  # until the trial is in the database
             try:
+                optuna.storages.fail_stale_trials(study)  # they would count as running for ever
                 if not budget.allows_another(trials_of(study)):
                     return
                 study.optimize(_Tried(objective, turn), n_trials=1, catch=(_BrokenError,))

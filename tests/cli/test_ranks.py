@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn.ranks import ends_of, epochs_in, free_port, run, running, wait_for_epoch
+from drawn.ports import reserved_port
+from drawn.ranks import WAITED_SECONDS, ends_of, epochs_in, run, running, wait_for_epoch
 
 from diascope.training.run import Run
 
@@ -25,9 +27,24 @@ pytestmark = pytest.mark.slow
 FIRST, LATER = 2e-6, 5e-3  # of losses near 0.5 in the first epoch, and after it
 OF_LOGITS = 0.1  # of logits near 3, after the last epoch
 COUNTS = ("fold", "member", "epoch", "epochs", "learning_rate")
-STOP_SECONDS = 60
+STOP_SECONDS = 120
 SETTINGS = ["size_px=16", "batch_size=13", "precision=fp32", "threads=1"]  # batches of 11 and 10
 ERROR = "error: "
+ENDS_AFTER = """
+import os, signal, sys
+from diascope.training.run import Run
+
+n_epochs, save = int(sys.argv.pop(1)), Run.save_log
+
+def save_log(run, log):
+    save(run, log)
+    if len(log) == n_epochs:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Run.save_log = save_log
+from diascope.__main__ import main
+main()
+"""
 
 
 def words(out: Path, *more: str, settings: tuple[str, ...] = ("max_epochs=3",)) -> list[str]:
@@ -108,9 +125,10 @@ def test_a_run_goes_on_with_another_number_of_ranks(prepared, tmp_path):
     out = tmp_path / "killed"
     command = words(out, settings=settings)
     for n_ranks, n_epochs in ((1, 2), (2, 5)):
-        with running(command, n_ranks=n_ranks) as processes:
-            wait_for_epoch(n_epochs, out, processes[0])
-    assert epochs_in(out) < 12
+        killed = ["-c", ENDS_AFTER, str(n_epochs), *command[2:]]
+        with running(killed, n_ranks=n_ranks) as processes:
+            assert processes[0].wait(WAITED_SECONDS) == -signal.SIGKILL, processes[0].communicate()
+        assert epochs_in(out) == n_epochs
     killed = trained(1, command, out)
     whole = trained(1, words(tmp_path / "whole", settings=settings), tmp_path / "whole")
     check_same_training(whole, killed)
@@ -120,7 +138,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(prepared, tmp_path):
 def test_the_others_stop_with_one_message_when_a_rank_is_killed(prepared, tmp_path, number):
     command = words(tmp_path / "run", settings=("max_epochs=5000",))
     with running(command, n_ranks=3) as processes:
-        wait_for_epoch(1, tmp_path / "run", processes[0])
+        wait_for_epoch(1, tmp_path / "run", processes)
         processes[number].kill()
         check_stopped([p for p in processes if p is not processes[number]])
 
@@ -129,7 +147,7 @@ def test_the_other_stops_when_a_rank_hangs(prepared, tmp_path):
     number = 1
     command = words(tmp_path / "run", settings=("max_epochs=5000",))
     with running(command, n_ranks=2) as processes:
-        wait_for_epoch(1, tmp_path / "run", processes[0])
+        wait_for_epoch(1, tmp_path / "run", processes)
         processes[number].send_signal(signal.SIGSTOP)
         check_stopped([processes[1 - number]], who=f"Rank {number}")
 
@@ -157,9 +175,9 @@ def test_under_torchrun_a_dead_rank_ends_all_with_one_message(prepared, tmp_path
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launcher += ["--master-addr", "127.0.0.1", "--master-port"]
     command = words(out, settings=("max_epochs=40",))
-    with running([*launcher, str(free_port()), *command]) as processes:
-        wait_for_epoch(1, out, processes[0])
-        (child,) = children(processes[0].pid, rank=1)
+    with running([*launcher, str(reserved_port()), *command]) as processes:
+        child = wait_for_child(processes[0], rank=1)
+        wait_for_epoch(1, out, processes)
         child.kill()
         began = time.monotonic()
         ((code, said, errors),) = ends_of(processes)
@@ -167,24 +185,32 @@ def test_under_torchrun_a_dead_rank_ends_all_with_one_message(prepared, tmp_path
     assert code != 0
     assert said == ""
     assert errors.count(ERROR) == 1, errors
-    ((code, said, errors),) = run([*launcher, str(free_port()), *command])
+    ((code, said, errors),) = run([*launcher, str(reserved_port()), *command])
     assert code == 0, errors
     assert said.endswith(f"\n{out}\n")
     assert epochs_in(out) == 40
 
 
-def children(pid: int, *, rank: int):
+def wait_for_child(launcher, *, rank: int):
+    """Wait until torchrun has started a rank; return its process."""
     import psutil
 
-    found = psutil.Process(pid).children(recursive=True)
-    return [child for child in found if child.environ().get("RANK") == str(rank)]
+    deadline = time.monotonic() + WAITED_SECONDS
+    while time.monotonic() < deadline:
+        assert launcher.poll() is None, launcher.communicate()
+        for child in psutil.Process(launcher.pid).children():
+            with suppress(psutil.Error):  # it has ended, or is not the rank yet
+                if child.environ().get("RANK") == str(rank):
+                    return child
+        time.sleep(0.01)
+    raise TimeoutError
 
 
 def test_a_run_that_is_trained_already_has_one_writer(prepared, tmp_path):
     out = tmp_path / "run"
     command = words(out, settings=("max_epochs=5000",))
     with running(command) as processes:
-        wait_for_epoch(1, out, processes[0])
+        wait_for_epoch(1, out, processes)
         ended = run(command, n_ranks=2)
     assert [code for code, _, _ in ended] == [2, 2]
     assert ended[0][2].startswith("error: Another process is training this run.")

@@ -89,7 +89,7 @@ def read_all(client: socket.socket) -> bytes:
     return answer
 
 
-def eventually(is_so: Callable[[], bool], *, seconds: float = 5.0) -> bool:
+def eventually(is_so: Callable[[], bool], *, seconds: float = 30.0) -> bool:
     """Wait until something is so; return whether it became so."""
     until = time.monotonic() + seconds
     while not is_so() and time.monotonic() < until:
@@ -187,7 +187,7 @@ class Servers:
         for server, _ in self._running.values():
             server.uvicorn.should_exit = True
         for _, thread in self._running.values():
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,18 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from drawn.ports import reserved_port
+
 WAITED_SECONDS = 240
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def places(n_ranks: int) -> list[dict[str, str]]:
     """Return what torchrun sets for each process."""
-    port = str(free_port())
+    port = str(reserved_port())
     return [
         {
             "RANK": str(rank),
@@ -80,9 +75,10 @@ def epochs_in(run: Path) -> int:
     return len(log.read_text("utf-8").splitlines()) - 1 if log.is_file() else 0
 
 
-def wait_for_epoch(n_epochs: int, run: Path, first: subprocess.Popen[str]) -> None:
+def wait_for_epoch(n_epochs: int, run: Path, processes: list[subprocess.Popen[str]]) -> None:
     deadline = time.monotonic() + WAITED_SECONDS
     while epochs_in(run) < n_epochs:
-        assert first.poll() is None, first.communicate()
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import uvicorn
 from drawn.map_verdicts import verdict
+from drawn.ports import reserved_port
 from PIL import Image
 
 from diascope.bundle.bundle import Bundle
@@ -109,8 +109,7 @@ class Serving:
     """An app that answers on loopback until it is stopped, and again when it is started."""
 
     def __init__(self, application) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = reserved_port()
         self._application = application
         self.url = f"http://127.0.0.1:{self.port}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import requests
 from drawn.dicom_bundle import save_bundle
 from drawn.dicom_sources import loop, photograph, radiograph, write
+from drawn.ports import reserved_port
 
 from diascope.errors import SourceError
 from diascope.steps.predict import predict
@@ -27,11 +27,6 @@ PLUGINS = (Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),)
 USER = {"diascope": "secret"}
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
     """Start an empty Orthanc on loopback; return the addresses of its services."""
@@ -39,7 +34,7 @@ def orthanc(tmp_path_factory):
     if program is None or plugin is None:
         pytest.skip("Orthanc with its DICOMweb plugin is not installed: `make readers` brings it")
     folder = tmp_path_factory.mktemp("orthanc")
-    web, dicom = free_port(), free_port()
+    web, dicom = reserved_port(), reserved_port()
     settings = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
@@ -57,7 +52,7 @@ def orthanc(tmp_path_factory):
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, folder / "orthanc.json"], stdout=log, stderr=log)
         url = f"http://127.0.0.1:{web}"
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while time.monotonic() < until and process.poll() is None and not is_up(url):
             time.sleep(0.2)
         assert is_up(url), (folder / "log").read_text("utf-8", "replace")[-2000:]

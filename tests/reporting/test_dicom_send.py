@@ -8,6 +8,7 @@ import pytest
 from drawn.dicom_bundle import save_bundle
 from drawn.dicom_sources import photograph, radiograph, write
 from drawn.dicom_web import dicom_web
+from drawn.ports import reserved_port
 
 from diascope.errors import SettingsError, SourceError
 from diascope.reporting.dicom.send import archive_at
@@ -99,8 +100,7 @@ def test_an_answer_that_is_no_dicom_json_is_said_in_words(sent, service, body):
 
 
 def test_where_nobody_answers_it_is_said_in_words_and_nothing_is_lost(sent, tmp_path, call_here):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{reserved_port()}"
     with pytest.raises(SourceError, match=r"There is no answer at this address\. 0 of 2"):
         sent(url)
     assert (tmp_path / "p.csv").is_file()

@@ -57,14 +57,14 @@ class Visit:
     def results(self, number: int) -> sync_api.Locator:
         """Wait until so many images are answered; return their articles."""
         found = self.page.locator("#results .result[data-row]")
-        sync_api.expect(found).to_have_count(number, timeout=20_000)
+        sync_api.expect(found).to_have_count(number, timeout=120_000)
         return found
 
     def heat_map(self, number: int = 1) -> sync_api.Locator:
         """Return the heat map of an image, when it is there."""
         self.page.locator(f"#image-{number}[data-row]").scroll_into_view_if_needed()
         found = self.page.locator(f"#image-{number} .heat")
-        found.wait_for(timeout=20_000)
+        found.wait_for(timeout=120_000)
         return found
 
     def table(self) -> list[list[str]]:
@@ -105,7 +105,7 @@ def visit(browser, served) -> Iterator[Callable[..., Visit]]:
 
     def open_page(path: str = "/", *, url: str = served.url, size: str = "wide", **options):
         context = browser.new_context(viewport=SIZES[size], **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         if AXE.is_file():
             context.add_init_script(path=AXE)
         found = Visit(context.new_page(), url)

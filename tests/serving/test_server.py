@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_is_started_anew_and_the_next_request_works(fold
         assert requests.post(f"{address}v1/predict", data=picture(0), timeout=120).ok
         (worker,) = workers_of(process)
         worker.kill()
-        psutil.wait_procs([worker], timeout=10)
+        psutil.wait_procs([worker], timeout=60)
         again = requests.post(f"{address}v1/predict", data=picture(0), timeout=120)
         assert again.ok
         counted = requests.get(f"{address}metrics", timeout=60).text
@@ -123,7 +123,7 @@ def test_what_was_accepted_is_answered_before_the_server_stops(folder):
         requests.post(f"{address}v1/predict", data=picture(0), timeout=120)
         with ThreadPoolExecutor(50) as pool:
             asked = [pool.submit(ask, seed) for seed in range(50)]
-            time.sleep(0.05)
+            wait(asked, return_when=FIRST_COMPLETED)
             process.send_signal(signal.SIGTERM)
             answers = [one.result() for one in asked]
         assert set(answers) <= {200, 503, "closed"}
@@ -140,7 +140,7 @@ def test_five_hundred_uploads_at_once_are_none_lost_and_none_mixed_up(folder):
 
     def ask(content):
         together.wait()
-        for _ in range(20):  # a server that says 503 is asked again, as it wishes
+        for _ in range(200):  # a server that says 503 is asked again, as it wishes
             answer = requests.post(f"{address}v1/predict", data=content, timeout=120)
             if answer.status_code != 503:
                 break
@@ -166,7 +166,7 @@ def test_schemathesis_finds_nothing_wrong_with_the_openapi(folder, tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,
             cwd=tmp_path,  # it leaves a folder of its own
             env={**os.environ, "PYTHONPATH": str(TESTS), "SCHEMATHESIS_HOOKS": HOOKS},
         )

@@ -166,7 +166,7 @@ def test_chunks_are_counted_and_two_gigabytes_leave_memory_flat(serve):
 
 
 def test_all_requests_together_hold_no_more_than_they_may(serve):
-    server = serve(held_bytes=300_000)
+    server = serve(held_bytes=300_000, body_seconds=30)
     head = POST + b"Content-Type: image/png\r\nContent-Length: 200000\r\n\r\n"
     with server.connect() as first:
         first.sendall(head + b"x" * 150_000)

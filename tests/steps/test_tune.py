@@ -6,15 +6,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
+from drawn.ports import reserved_port
 
 from diascope.data.prepared import load_prepared
 from diascope.errors import RunError, SettingsError, UnknownNameError
@@ -33,11 +34,29 @@ WORKER = """
 import sys
 import diascope.training.search as search
 
-search.HEARTBEAT_SECONDS, search.GRACE_SECONDS = 1, 4
+search.HEARTBEAT_SECONDS, search.GRACE_SECONDS = 1, %d
 sys.argv[0] = "diascope"
 from diascope.__main__ import main
 main()
 """
+DIES_IN_A_TRIAL = """
+import os, signal, time
+from dataclasses import replace
+from pathlib import Path
+import diascope.steps.tune as tune
+
+run_trial = tune.run_trial
+
+def run_until_another_has_begun(*given, watch, **named):
+    def die(_part, _value):
+        while len(list(Path("search/checkpoints").glob("*"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run_trial(*given, watch=replace(watch, report=die), **named)
+
+tune.run_trial = run_until_another_has_begun
+"""
+GRACE_SECONDS, SECONDS = 10, 600
 WORDS = [*(f"--set={setting}" for setting in FIXED), "--model=compact", "--size=16", "--size=24"]
 SLOWER = [word.replace("max_epochs=2", "max_epochs=12") for word in WORDS]
 
@@ -164,9 +183,10 @@ def test_the_command_prints_the_table_and_the_recipe(prepared, call_here):
     assert not [line for line in done.stderr.splitlines() if "[I " in line or "Trial 0" in line]
 
 
-def start_worker(folder, home, *words):
+def start_worker(folder, home, *words, before=""):
+    worker = before + WORKER % GRACE_SECONDS
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, "tune", "malaria", *SLOWER, "--out", "search", *words],
+        [sys.executable, "-c", worker, "tune", "malaria", *SLOWER, "--out", "search", *words],
         cwd=folder,
         env={**os.environ, "DIASCOPE_HOME": str(home), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -175,28 +195,32 @@ def start_worker(folder, home, *words):
     )
 
 
-def wait_for(what, seconds=120, processes=()):
-    for _ in range(10 * seconds):
+def wait_for(what, seconds, *, failing=()):
+    """Wait until something is so; show at once what a process says that fails meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
         if found := what():
             return found
-        for process in processes:
-            assert process.poll() is None, process.communicate()
+        for process in failing:
+            assert not process.poll(), process.communicate()
         time.sleep(0.1)
     raise TimeoutError
 
 
 def with_two_workers_of_which_one_is_killed(folder, home, *words):
     """Return what a search of five trials tells, one of whose workers died in the middle of one."""
-    workers = [start_worker(folder, home, "--trials", "5", *words) for _ in range(2)]
-    killed, other = workers
-    checkpoints = folder / "search" / "checkpoints"
-    wait_for(lambda: len(list(checkpoints.glob("*"))) > 1, processes=workers)
-    killed.send_signal(signal.SIGKILL)
+    killed, other = (
+        start_worker(folder, home, "--trials", "5", *words, before=before)
+        for before in (DIES_IN_A_TRIAL, "")
+    )
+    wait_for(lambda: killed.poll() is not None, SECONDS, failing=[other])
+    assert killed.returncode == -signal.SIGKILL, killed.communicate()
     killed.communicate()
-    out, err = other.communicate(timeout=300)
+    _, err = other.communicate(timeout=SECONDS)
     assert other.returncode == 0, err
+    time.sleep(GRACE_SECONDS + 1)
     last = start_worker(folder, home, "--trials", "5", *words)  # what died last is tried again
-    out, err = last.communicate(timeout=300)
+    out, err = last.communicate(timeout=SECONDS)
     assert last.returncode == 0, err
     return json.loads((folder / "search" / "trials.json").read_text())["trials"], out
 
@@ -216,21 +240,17 @@ def test_a_killed_worker_loses_one_trial_which_another_tries_again(prepared, hom
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory):
+def postgresql():
     """Start a server of PostgreSQL on 127.0.0.1; return the address of a database."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("postgresql")
+    # Not below pytest's folder: whoever starts pytest meanwhile closes that to other users
+    port, folder = reserved_port(), Path(tempfile.mkdtemp(prefix="postgresql-"))
     user = None
     if os.geteuid() == 0:  # PostgreSQL does not run as root
-        for above in (folder, *folder.parents[:3]):
-            above.chmod(0o755)
         shutil.chown(folder, "postgres")
         user = "postgres"
     data, programs = folder / "data", Path(initdb).parent
@@ -241,29 +261,32 @@ def postgresql(tmp_path_factory):
         cwd=folder,
         user=user,
     )
-    server = subprocess.Popen(
-        [
-            *(str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1"),
-            *("-p", str(port), "-k", str(folder), "-F"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        user=user,
-    )
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [
+                *(str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1"),
+                *("-p", str(port), "-k", str(folder), "-F"),
+            ],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            user=user,
+        )
     import psycopg
 
     def answers():
+        assert server.poll() is None, (folder / "log").read_text()
         try:
             psycopg.connect(host="127.0.0.1", port=port, user="diascope", dbname="postgres").close()
         except psycopg.OperationalError:
             return False
         return True
 
-    wait_for(answers, 30)
+    wait_for(answers, SECONDS)
     yield f"postgresql+psycopg://diascope@127.0.0.1:{port}/postgres"
     server.send_signal(signal.SIGINT)
-    server.wait(30)
+    server.wait(SECONDS)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow

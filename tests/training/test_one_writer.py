@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import SMALL
@@ -36,12 +37,11 @@ def test_of_two_trainings_that_decide_at_once_one_writes(prepared, tmp_path, mon
             train("malaria", settings=SMALL, seed=seed, out=tmp_path / "run")
         except RunError as error:
             problems.append(str(error))
+        finally:
+            both.abort()  # nobody waits for one that has failed
 
-    threads = [threading.Thread(target=one, args=(seed,)) for seed in (1, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, (1, 2)))
     assert len(problems) == 1
     assert "Another process" in problems[0]
     run = Run.open(tmp_path / "run")

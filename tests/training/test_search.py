@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -209,6 +210,20 @@ def test_a_database_that_cannot_be_used_is_an_error_that_hides_the_password(open
         shown_address("nonsense")
     with pytest.raises(SettingsError, match="not installed"):
         open_here(storage="mysql://127.0.0.1/name")
+
+
+@pytest.mark.filterwarnings("ignore:.*experimental", "ignore:Heartbeat")
+def test_a_search_whose_last_trial_was_killed_tries_it_again(open_here, run, monkeypatch):
+    for name in ("HEARTBEAT_SECONDS", "GRACE_SECONDS"):
+        monkeypatch.setattr(f"diascope.training.search.{name}", 1)
+    study = open_here()
+    killed = study.ask()  # by a process that gives one sign of life and no other
+    study._storage.record_heartbeat(killed._trial_id)
+    while not study._storage._get_stale_trial_ids(study._study_id):
+        time.sleep(0.1)
+    trials = run(open_here(), value_of, 1)
+    assert [trial.state for trial in trials] == ["killed", "finished"]
+    assert drawn(trials) == [0.5, 0.5]
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental")  # threads share what is ignored

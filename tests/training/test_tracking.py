@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from drawn.ports import reserved_port
 from safetensors import safe_open
 
 from diascope.bundle.bundle import Bundle
@@ -262,12 +262,6 @@ def test_the_telemetry_of_mlflow_is_off_before_it_is_loaded(tmp_path):
     assert not list(tmp_path.rglob("telemetry.json"))
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 @pytest.fixture
 def started(tmp_path):
     """Return a function that starts a command of MLflow, and waits until it answers."""
@@ -278,7 +272,7 @@ def started(tmp_path):
     uvicorn.chmod(0o755)
 
     def start(*words, path, tracking_uri=None):
-        port = free_port()
+        port = reserved_port()
         env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
         env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
         env |= {"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else {}
@@ -293,7 +287,7 @@ def started(tmp_path):
             )
         running.append(server)
         url = f"http://127.0.0.1:{port}"
-        for _ in range(500):
+        for _ in range(1500):
             assert server.poll() is None, Path(log.name).read_text()
             try:
                 with urllib.request.urlopen(url + path, timeout=5):  # noqa: S310
