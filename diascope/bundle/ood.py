@@ -62,10 +62,16 @@ class OodDetector:
     def _distances(
         self, features: NDArray[np.float32], images: NDArray[np.uint8]
     ) -> NDArray[np.float32]:
-        """Return both distances, float32 (2, N)."""
-        to_classes = [_length((features - mean) @ self.feature_root) for mean in self.class_means]
-        centred = appearance(images) - self.appearance_mean
-        return np.stack([np.min(to_classes, axis=0), _length(centred @ self.appearance_root)])
+        """Return both distances, float32 (2, N).
+
+        In float64, so that what is rounded does not depend on the number of threads.
+        """
+        root = self.feature_root.astype(np.float64)
+        rotated, means = features @ root, self.class_means @ root
+        to_class = np.min([_length(rotated - mean) for mean in means], axis=0)
+        centred = appearance(images) - self.appearance_mean.astype(np.float64)
+        looks = _length(centred @ self.appearance_root.astype(np.float64))
+        return np.stack([to_class, looks]).astype(np.float32)
 
     def save(self, folder: Path) -> str:
         """Write the file beside the weights of a bundle; return its SHA-256."""

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,6 +181,13 @@ def with_address(words: Sequence[str]) -> list[str]:
     return joined
 
 
+def _is_rank() -> bool:
+    """Say whether this is one of several processes; not where what torchrun said is impossible."""
+    with suppress(SettingsError):
+        return launch() is not None
+    return False
+
+
 def _leave_at_once() -> None:
     """End this process without torch's own end, which may wait for another that is gone."""
     from diascope.training.signs_of_life import LINGER_SECONDS
@@ -206,7 +214,7 @@ def main() -> None:
         app(with_address(spread_columns(sys.argv[1:])), standalone_mode=True)
     except DiascopeError as error:
         print_error(error)
-        if launch() is not None:
+        if _is_rank():
             _leave_at_once()
         sys.exit(2)
     except OSError as error:

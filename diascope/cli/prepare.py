@@ -17,9 +17,9 @@ def prepare(
         str,
         typer.Argument(
             metavar="DATA",
-            help="Name of a data set (see `diascope datasets`), a folder or .zip with one sub-folder "
-            "per class, or a table (.csv, .tsv, .tab, .xlsx, .parquet) with columns path, label and "
-            "optionally group and split.",
+            help="Name of a data set (see `diascope datasets`), a folder or .zip with one "
+            "sub-folder per class, or a table (.csv, .tsv, .tab, .xlsx, .parquet) with columns "
+            "path, label and optionally group and split.",
         ),
     ],
     source: Annotated[

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 MINUTES = 30.0
 TRAINING = "training a trial"
-FOLDER, STUDY, TABLE, CHECKPOINTS = "searches", "study.db", "trials.json", "checkpoints"
+FOLDER, CHECKPOINTS = "searches", "checkpoints"
+STUDY, TABLE, LOCK = "study.db", "trials.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def tune(  # noqa: PLR0913 - the options of the command
     folder = given or Path(FOLDER) / question.prepared.dataset.name
     address = storage or folder / STUDY
     where = shown_address(address)
+    _check_is_own(folder)
     study = open_study(
         address,
         name=folder.resolve().name,
@@ -159,7 +161,7 @@ def tune(  # noqa: PLR0913 - the options of the command
             study,
             lambda suggest, asked: _try(suggest, asked, question, folder, budget, progress),
             budget=budget,
-            lock=folder / "lock",
+            lock=folder / LOCK,
             where=where,
             show=show,
         )
@@ -168,8 +170,20 @@ def tune(  # noqa: PLR0913 - the options of the command
     return _conclude(trials_of(study), question, folder, where)
 
 
+def _check_is_own(folder: Path) -> None:
+    """Check that a folder is empty or that of a search; ``SettingsError`` if not."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not any((folder / name).exists() for name in (STUDY, TABLE, LOCK)):
+        raise SettingsError(
+            "The folder holds something else than a search.",
+            where=folder,
+            fix="Pass another --out.",
+        )
+
+
 def _check_options(minutes: float | None, trials: int | None, folds: int) -> None:
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise SettingsError("--minutes must be above 0.", fix="Pass --minutes 30.")
     if trials is not None and trials < 1:
         raise SettingsError("--trials must be 1 or more.", fix="Pass --trials 20.")

@@ -112,30 +112,34 @@ def connected(address: str) -> Iterator[Cluster]:
         }
     else:
         _check_answers(address)
-    try:
+    with _ended_in_order():
         try:
-            with chdir(sys.prefix):  # workers would import what lies where the command is run
-                ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise _unreachable(address, str(error).splitlines()[0]) from error
-        with _ended_in_order():
-            yield Cluster(is_here=address == HERE)
-    finally:
-        with suppress(RuntimeError):
-            ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                with chdir(sys.prefix):  # workers would import what lies where the command is run
+                    ray.init(address=address, **options)
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                raise _unreachable(address, str(error).splitlines()[0]) from error
+            with _ended_in_order():  # Ray has put an action of its own in the place of the first
+                yield Cluster(is_here=address == HERE)
+        finally:
+            with suppress(RuntimeError):
+                ray.shutdown()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM, as of a queue of jobs, end the block as an error does: Ray would abort."""
+    """Let SIGTERM, as of a queue of jobs, raise a `RunError` in the block: Ray would abort."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise RunError(
+            "The command was stopped from outside (SIGTERM), as by a queue of jobs.",
+            fix="Run the same command again: what is finished is kept.",
+        )
 
     before = signal.signal(signal.SIGTERM, leave)
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diascope.errors import SettingsError
-from diascope.system.places import Place, is_address
+from diascope.system.places import Place, is_address, on_disk
 
 SPINS = "1000"  # turns of a waiting thread before it sleeps, microseconds in all
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -40,7 +40,16 @@ def packs(its_home: Path) -> Place:
     chosen = os.environ.get("DIASCOPE_PACKS")  # noqa: TID251 - the one place that may
     if not chosen:
         return its_home / "packs"
-    return chosen if is_address(chosen) else Path(chosen).expanduser().resolve()
+    if is_address(chosen):
+        return chosen
+    try:
+        return on_disk(chosen).expanduser().resolve()
+    except SettingsError as error:
+        raise SettingsError(
+            "This is neither a folder nor an address.",
+            where=f"DIASCOPE_PACKS={chosen}",
+            fix="An address has two slashes, such as s3://bucket/packs.",
+        ) from error
 
 
 def dataset_folder(name: str) -> Path:
@@ -93,6 +102,12 @@ def launch() -> Launch | None:
             fix="Start the ranks with torchrun.",
         )
     return found if n_ranks > 1 else None
+
+
+def meeting_place() -> str:
+    """Return where the ranks of a training meet, as ``host:port``."""
+    names = ("MASTER_ADDR", "MASTER_PORT")
+    return ":".join(os.environ.get(name, "?") for name in names)  # noqa: TID251 - the one place
 
 
 def _number(name: str, default: int) -> int:

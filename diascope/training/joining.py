@@ -17,7 +17,7 @@ import torch
 
 from diascope.errors import DiascopeError, RunError, SettingsError
 from diascope.system.device import best_device
-from diascope.system.environment import Launch, launch
+from diascope.system.environment import Launch, launch, meeting_place
 from diascope.training.distributed import ALONE, Ranks
 from diascope.training.signs_of_life import GO_ON, LINGER_SECONDS, beat_of
 
@@ -70,6 +70,7 @@ def _join(place: Launch) -> Ranks:
     from torch.distributed.rendezvous import rendezvous
 
     backend = _choose_device(place)
+    began = time.monotonic()
     try:
         found, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_SECONDS)))
         store = PrefixStore(f"training {next(_numbers)}", found)
@@ -84,8 +85,9 @@ def _join(place: Launch) -> Ranks:
         )
     except (RuntimeError, ValueError) as error:
         raise RunError(
-            f"The {place.n_ranks} ranks did not come together in {JOIN_SECONDS:.0f} s: "
-            f"{str(error).splitlines()[0]}",
+            f"The {place.n_ranks} ranks did not come together in "
+            f"{time.monotonic() - began:.0f} s: {str(error).splitlines()[0]}",
+            where=f"rank {place.rank}, at {meeting_place()}",
             fix="Check that every node can reach the rendezvous address and port of torchrun, and "
             "that all ranks were started.",
         ) from error

@@ -20,7 +20,9 @@ from diascope.models.spec import PRETRAINED, RANDOM
 from diascope.system.environment import tracking_uri
 from diascope.system.extras import check_extra
 from diascope.system.files import file_digest, write_json
+from diascope.system.places import is_address, shown
 from diascope.system.progress import Progress, ShowProgress
+from diascope.system.words import counted
 from diascope.training.run import Run
 
 FILE = "tracking.json"
@@ -158,7 +160,8 @@ def send(run: Run, progress: ShowProgress, *, tries_again: bool = False) -> str:
     except DiascopeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a server does, the training goes on
-        was_known, sent.problem = sent.problem, f"{sent.kind} failed ({type(error).__name__})"
+        at = f" at {shown(sent.address)}" if is_address(sent.address) else ""
+        was_known, sent.problem = sent.problem, f"{sent.kind}{at} failed ({type(error).__name__})"
         if not was_known:
             remark = f"note: tracking: {sent.problem}; the work goes on without it"
             progress(Progress("tracking", 0, None, remark=remark))
@@ -173,7 +176,7 @@ def not_tracked(run: Run) -> str:
         return ""
     missing = [] if sent.plan else ["the settings"]
     n_epochs = len(_epochs(run)) - sum(sent.epochs.values())
-    missing += [f"{n_epochs} epochs"] if n_epochs else []
+    missing += [counted(n_epochs, "epoch")] if n_epochs else []
     missing += [] if sent.bundle or not run.is_trained else ["the bundle"]
     missing += [f"the metrics on {split}" for split in _judged(run) if split not in sent.metrics]
     return (

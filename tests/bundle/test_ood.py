@@ -141,3 +141,14 @@ def test_black_ground_that_jpeg_has_blurred_is_black_background_still(quality):
     before, after = appearance(cell.astype(np.uint8)[None])[0], appearance(again[None])[0]
     assert after[13] == pytest.approx(before[13], abs=0.03)
     assert after[:3] == pytest.approx(before[:3], abs=0.03)
+
+
+def test_scores_do_not_depend_on_the_images_that_are_scored_with_them():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 64)).astype(np.float32)
+    images = rng.integers(0, 256, (600, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(600) % 3
+    detector = fit_ood(features, images, labels, val_features=features, val_images=images)
+    together = detector.scores(features, images)
+    parts = [detector.scores(features[n : n + 1], images[n : n + 1]) for n in range(600)]
+    assert np.array_equal(together, np.concatenate(parts))
