@@ -34,6 +34,8 @@ facts = session.get_modelmeta().custom_metadata_map
 classes = json.loads(facts["diascope.classes"])
 if "diascope.value_range" in facts:
     print("The network is for 16-bit files, scaled from", facts["diascope.value_range"])
+if facts.get("diascope.window", "file") != "file":
+    print("DICOM files have to be shown by the window rule", facts["diascope.window"])
 for path in paths:
     outputs = ["probabilities", "predicted"]
     probabilities, predicted = session.run(outputs, {"image": read(path)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from diascope.metrics.prediction_sets import PredictionSets
 from diascope.models.spec import Head
 from diascope.system.files import file_digest
 from diascope.system.sealed import read_sealed, write_sealed
+from diascope.system.words import printable
 from diascope.task import Task
 
 WEIGHTS = "model.safetensors"
@@ -107,15 +109,15 @@ class Card(BaseModel):
         except DataError as error:
             raise ValueError(error.problem) from error
         if not set(self.class_titles) <= set(self.classes):
-            raise ValueError("there is a title of a class that does not exist")
+            raise ValueError("class_titles names a class that does not exist")
         if not set(self.codes) <= set(self.classes):
-            raise ValueError("there is a code of a class that does not exist")
+            raise ValueError("codes names a class that does not exist")
         if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError("the prior does not add up to 1 over the classes")
         if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):
-            raise ValueError("there is not one offset and one weight a class")
+            raise ValueError("logit_offset and decision_weights must have a number for each class")
         if self.prediction_sets and len(self.prediction_sets.least) != len(self.classes):
-            raise ValueError("there is not one limit a class")
+            raise ValueError("prediction_sets must have a limit for each class")
         return self
 
     @classmethod
@@ -133,7 +135,7 @@ class Card(BaseModel):
         try:
             return cls.model_validate(read_sealed(path, fix=FIX))
         except ValueError as error:
-            raise damaged(folder, f"the card is impossible: {_first_problem(error)}") from error
+            raise damaged(folder, f"in card.json, {_first_problem(error)}") from error
 
     def save(self, folder: Path) -> None:
         """Write ``card.json``."""
@@ -220,9 +222,27 @@ def damaged(folder: Path, why: str) -> RunError:
     return RunError(f"The bundle is damaged: {why}.", where=folder, fix=FIX)
 
 
+KINDS = {  # what JSON calls the types that pydantic names
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "tuple_type": "must be a list",
+    "named_tuple_type": "must be a list",
+    "model_type": "must be an object",
+    "dataclass_type": "must be an object",
+    "dict_type": "must be an object",
+    "string_type": "must be text",
+}
+
+
 def _first_problem(error: ValueError) -> str:
-    """Return the first thing that is wrong with a card, on one line."""
+    """Return the first thing that is wrong with a card, as the end of a sentence."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return printable(str(error)).rstrip(".")
     first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    name, text = printable(".".join(map(str, first["loc"]))), first["msg"]
+    if first["type"] == "value_error":
+        text = text.removeprefix("Value error, ").rstrip(".")
+        return f"{name} {text}" if name else text[:1].lower() + text[1:]
+    text = re.sub(r"^\w+ should", "must", text).replace(" after validation", "")
+    text = re.sub(r", (unable to|got) .*", "", text, flags=re.DOTALL)
+    return f"{name} {KINDS.get(first['type'], text)}"

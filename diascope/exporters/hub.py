@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diascope.bundle.preparation import preparation
 from diascope.errors import SettingsError
-from diascope.exporters.readme import before_the_network, with_usage
+from diascope.exporters.readme import preprocessing, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.files import atomic_path, write_json, write_text
 from diascope.system.words import counted
@@ -87,10 +88,11 @@ def config(card: Card, network: TimmNetwork) -> dict[str, Any]:
             "first_conv": known.get("first_conv"),
             "classifier": known.get("classifier"),
         },
-        # Not read by timm: how the probabilities are meant
+        # Not read by timm: how files are decoded, and how the probabilities are meant
         "diascope": {
             "model": card.digest,
             "weights_sha256": card.weights_sha256,
+            **preparation(card),
             "views": card.views,
             "positive": card.positive,
             "threshold": card.threshold,
@@ -128,11 +130,12 @@ class Differences:
         ]
         if self.n_other_pixels:
             says.append(
-                f"timm's transform resizes in one call: {self.n_other_pixels} of {images} get "
-                f"other pixels, by at most {self.largest_pixel} of 255."
+                f"timm's transform resizes in one call: the pixels of {self.n_other_pixels} of "
+                f"{images} differ, by at most {self.largest_pixel} of 255."
             )
         else:
-            says.append(f"timm's transform gives the same pixels for all {images}.")
+            all_images = f"all {images}" if self.n_images > 1 else "the image"
+            says.append(f"timm's transform gives the same pixels for {all_images}.")
         if card.views > 1:
             says += [
                 f"The bundle averages {card.views} views of an image, and timm sees one: "
@@ -143,10 +146,10 @@ class Differences:
             ]
         elif self.n_other_pixels:
             says.append(
-                f"From file to probability they then differ by up to {self.one_view:.1e}, and "
+                f"From file to probability, the difference is then up to {self.one_view:.1e}, and "
                 f"{_calls(self.n_calls_one_view)}."
             )
-        says.append(f"The rule that calls a class stands under diascope in {CONFIG}.")
+        says.append(f"{CONFIG} has the decision rule, under diascope.")
         return tuple(says)
 
 
@@ -155,13 +158,13 @@ def _calls(n_calls: int) -> str:
 
 
 def _left_out(bundle: Bundle) -> list[str]:
-    """Say what timm has no place for."""
+    """Say what timm cannot hold."""
     parts = {
         "the limits for images that are out of distribution": bundle.ood,
         "the prediction sets": bundle.card.prediction_sets,
     }
     lost = [name for name, part in parts.items() if part is not None]
-    return [f"Left out, as timm has no place for them: {' and '.join(lost)}."] if lost else []
+    return [f"Left out, because timm cannot hold them: {' and '.join(lost)}."] if lost else []
 
 
 def measure(
@@ -271,17 +274,17 @@ def _usage(card: Card, says: Sequence[str]) -> str:
     else:
         weights = ", ".join(repr(weight) for weight in card.decision_weights)
         call += f"called = (probabilities * torch.tensor([{weights}])).argmax(dim=1)\n"
-    notes = "\n".join(
-        f"- {line}"
-        for line in (*says, *before_the_network(card.alpha_background, card.value_range))
+    notes = "\n".join(f"- {line}" for line in says)
+    how = (
+        "timm's transform resizes and normalises, and does nothing of the following. Pillow's "
+        "`convert` drops alpha and the low byte of 16-bit RGB without a warning, and the mode of "
+        "such a PNG is RGB all the same. So bring these files to 8 bits first. `config.json` has "
+        "the same under `diascope`."
     )
     return (
         f"## How to use it with timm\n\n```python\n{load}{views}{call}```\n\n"
-        "The probabilities are calibrated: prior and temperature are part of the last layer. "
-        "Pillow's `convert` drops alpha, and of RGB of 16 bits the low byte, in silence, and a PNG "
-        "of 16 bits does not show it in its mode: bring such files to 8 bits first, as diascope "
-        "does (below).\n\n"
-        f"{notes}"
+        "The probabilities are calibrated: prior and temperature are part of the last layer.\n\n"
+        f"{notes}\n\n{preprocessing(card, how=how)}"
     )
 
 

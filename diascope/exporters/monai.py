@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diascope.bundle.preparation import fitting_line, preparation
 from diascope.errors import SettingsError
-from diascope.exporters.readme import before_the_network, licence, with_usage
+from diascope.exporters.readme import licence, preprocessing, with_usage
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.files import atomic_path, write_json, write_text
 from diascope.system.words import counted
@@ -141,6 +142,7 @@ def metadata(card: Card) -> dict[str, Any]:
         "diascope": {
             "model": card.digest,
             "weights_sha256": card.weights_sha256,
+            **preparation(card),
             "classes": list(card.classes),
             "positive": card.positive,
             "threshold": card.threshold,
@@ -312,24 +314,28 @@ def _usage(bundle: Bundle, says: Sequence[str]) -> str:
     )
     if card.positive is not None and card.threshold is not None:
         title = card.title_of(card.positive)
-        rule = f"An image is called {title} from a probability of {card.threshold!r} on."
+        rule = f"An image is predicted as {title} at a probability of {card.threshold!r} or more."
     else:
-        rule = "The class with the largest product of probability and decision weight is called."
+        rule = "The class with the largest product of probability and decision weight is predicted."
     titles = ", ".join(card.title_of(name) for name in card.classes)
     notes = [
         *says,
         f"The probabilities are in the order of the classes: {titles}.",
-        f"{rule} The rule stands under diascope in {METADATA}.",
-        *before_the_network(card.alpha_background, card.value_range),
-        f"{INFERENCE} refuses files with alpha or 16 bits; diascope reads them, by rules of its "
-        "own.",
-        *([f"Left out, as MONAI has no place for them: {' and '.join(lost)}."] if lost else []),
-        f"{PROGRAM} is a program of torch.export, for this version of torch or a later one.",
+        f"{rule} {METADATA} has this rule, under diascope.",
+        *([f"Left out, because MONAI cannot hold them: {' and '.join(lost)}."] if lost else []),
+        f"{PROGRAM} is a program of torch.export, for the version of torch that wrote it "
+        f"(pytorch_version in {METADATA}) or a later one.",
     ]
     lines = "\n".join(f"- {note}" for note in notes)
+    how = (
+        f"{INFERENCE} refuses files with alpha, a palette or more than 8 bits, and reads no DICOM: "
+        f"convert them first, as follows. It resizes as diascope does. {METADATA} has the same "
+        "under diascope."
+    )
     return (
         f"## How to use it with MONAI\n\n```python\n{run}```\n\nIn the folder of the bundle, this "
-        f"prints a line for each PNG file: its path, and the probabilities.\n\n{lines}"
+        f"prints a line for each PNG file: its path and the probabilities.\n\n{lines}\n\n"
+        + preprocessing(card, fitting_line(card), how=how)
     )
 
 

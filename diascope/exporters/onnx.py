@@ -11,14 +11,16 @@ from pathlib import Path
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
+from diascope.bundle.preparation import decoding_lines
 from diascope.exporters.onnx_agreement import TOLERANCE, Agreement, agreement
 from diascope.exporters.onnx_models import (
+    BEGINS,
     IMAGE_MODEL,
     PIXELS_MODEL,
-    begins_at,
     onnx_models,
-    pixels_begin_at,
+    pixels_begin,
 )
+from diascope.exporters.readme import DECODE
 from diascope.exporters.spec import Exported, Exporter, Sample
 from diascope.system.files import write_bytes, write_text
 from diascope.system.words import counted, first_of, printable
@@ -56,7 +58,7 @@ def export(bundle: Bundle, folder: Path, samples: Sequence[Sample], card: str) -
     texts = {README: _readme(bundle.card, says), **({MODEL_CARD: card} if card else {})}
     for name, text in texts.items():
         write_text(folder / name, text)
-    return Exported((*models, *texts), (*says, begins_at(bundle.card)))
+    return Exported((*models, *texts), (*says, BEGINS, *decoding_lines(bundle.card)))
 
 
 def _says(bundle: Bundle, found: Agreement) -> list[str]:
@@ -64,7 +66,7 @@ def _says(bundle: Bundle, found: Agreement) -> list[str]:
     calls = "equal"
     if found.at_edge:
         calls += (
-            f" but for {counted(len(found.at_edge), 'image')} within {TOLERANCE:g} of the limit "
+            f" except for {counted(len(found.at_edge), 'image')} within {TOLERANCE:g} of the limit "
             f"({first_of(found.at_edge)})"
         )
     left_out = [
@@ -97,21 +99,25 @@ def _readme(card: Card, says: Sequence[str]) -> str:
     lines = [
         f"# {_in_markdown(card.data)} by {_in_markdown(card.model)}, in ONNX",
         card.intended_use,
-        f"- `{IMAGE_MODEL}` takes `image`, uint8 (H, W, 3), RGB, of any size from 1 x 1 on. It "
-        f"gives `pixels`, uint8 (1, {side}, {side}, 3), which the network sees, and the "
-        "following, of a batch of 1.\n"
-        f"- `{PIXELS_MODEL}` takes `pixels`, uint8 (B, {side}, {side}, 3), RGB. It gives `logits`, "
-        f"float32 (B, {n_classes}), calibrated; `probabilities`, float64 (B, {n_classes}); and "
-        "`predicted`, int64 (B,), the number of a class, or -1 where a score is not finite.",
-        f"The classes, in the order of the probabilities; predicted is {_rule(card)}:",
+        f"- `{IMAGE_MODEL}` takes one image of any size: `image`, uint8 (H, W, 3), RGB. It "
+        f"returns `pixels`, uint8 (1, {side}, {side}, 3), as the network sees them, and the three "
+        "outputs below, for a batch of 1.\n"
+        f"- `{PIXELS_MODEL}` takes a batch of images that were resized before: `pixels`, uint8 (B, "
+        f"{side}, {side}, 3), RGB. It returns `logits`, float32 (B, {n_classes}), calibrated; "
+        f"`probabilities`, float64 (B, {n_classes}); and `predicted`, int64 (B,), the number of "
+        "the predicted class, or -1 where a score is not finite.",
+        "The classes, in the order of the probabilities:",
         "\n".join(classes),
-        f"## How to use it\n\n```python\n{EXAMPLE}```\n\nFiles with alpha, a palette or 16 bits "
-        "have to be brought to 8 bits first, see below; of 16 bits, Pillow tells by its mode only "
-        "where they are grey.",
-        "The metadata of both files say the same in JSON: `diascope.classes`, "
-        "`diascope.threshold`, `diascope.card` and others.",
-        "## What comes before",
-        f"- `{IMAGE_MODEL}`: {begins_at(card)}\n- `{PIXELS_MODEL}`: {pixels_begin_at(card)}",
+        f"The predicted class is {_rule(card)}.",
+        f"## How to use it\n\n```python\n{EXAMPLE}```\n\nConvert files with alpha, a palette or 16 "
+        "bits to 8 bits first (see Preprocessing). The mode that Pillow shows is no proof of 8 "
+        "bits: it is RGB for 16-bit RGB files, too.",
+        "The metadata of both files has the same facts: `diascope.classes`, `diascope.threshold`, "
+        "`diascope.window`, `diascope.card` and others. Lists and numbers are in JSON.",
+        "## Preprocessing",
+        f"- `{IMAGE_MODEL}`: {BEGINS}\n- `{PIXELS_MODEL}`: {pixels_begin(card)}",
+        f"To get the pixels that the network was trained on, {DECODE}:",
+        "\n".join(f"- {line}" for line in decoding_lines(card)),
         f"`{IMAGE_MODEL}` needs about {BYTES_A_PIXEL} bytes of memory for a pixel of the image, "
         f"{BYTES_A_ROW * side:,} for a row and {BYTES_A_COLUMN * side:,} for a column. Resize "
         f"very large images by Pillow, and use `{PIXELS_MODEL}`.",
@@ -127,7 +133,7 @@ def _rule(card: Card) -> str:
         return f"the one with the largest product of probability and decision weight ({weights})"
     return (
         f"{_in_markdown(card.positive)} where its probability is at least {card.threshold!r}, "
-        "else the other"
+        "else the other class"
     )
 
 

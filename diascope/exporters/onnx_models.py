@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card
 from diascope.bundle.onnx_network import LOGITS, PIXELS, onnx_graph
+from diascope.bundle.preparation import decoding_lines, preparation, resized
 from diascope.exporters.onnx_call import call_graph
 from diascope.exporters.onnx_fit import IR_VERSION, OPSET, fit_graph
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 IMAGE_MODEL, PIXELS_MODEL = "image.onnx", "pixels.onnx"
 FORMAT = 1  # of the metadata
+BEGINS = (
+    "The graph begins at upright RGB pixels of 8 bits. Decoding of the file comes before it and is "
+    "not in it."
+)
 
 
 def onnx_models(bundle: Bundle) -> dict[str, bytes]:
@@ -85,29 +90,20 @@ def onnx_models(bundle: Bundle) -> dict[str, bytes]:
 
 def begins_at(card: Card) -> str:
     """Say where ``image.onnx`` begins, and what therefore has to come before it."""
-    deep = (
-        "16-bit values scaled to 8 bits by their high byte"
-        if card.value_range is None
-        else f"16-bit values scaled from {card.value_range} to 0-255"
-    )
-    return (
-        "The graph begins at upright RGB pixels of 8 bits. Before it, and not in it: decoding of "
-        "the file, EXIF orientation, palettes, transparent pixels laid over "
-        f"{card.alpha_background}, {deep}, DICOM windows."
-    )
+    return " ".join([BEGINS, *decoding_lines(card)])
 
 
 def pixels_begin_at(card: Card) -> str:
     """Say where ``pixels.onnx`` begins."""
-    how = (
-        f"the longer side is {card.size_px} px and the image is centred on black"
-        if card.fit == "pad"
-        else f"both sides are {card.size_px} px"
-    )
+    return " ".join([pixels_begin(card), *decoding_lines(card)])
+
+
+def pixels_begin(card: Card) -> str:
+    """Say where ``pixels.onnx`` begins, and how images are resized before it."""
     return (
-        f"The graph begins at squares of {card.size_px} px. Before it, and not in it: the resize, "
-        f"by Pillow's BILINEAR, first along the rows, then along the columns, so that {how}; and "
-        f"what is not in {IMAGE_MODEL} either."
+        f"The graph begins at squares of {card.size_px} px, made of upright RGB pixels of 8 bits. "
+        "Decoding and resizing come before it. Resize by Pillow's BILINEAR, first along the rows, "
+        f"then along the columns: {resized(card)}."
     )
 
 
@@ -125,10 +121,8 @@ def _facts(card: Card) -> dict[str, Any]:
         "positive": card.positive,
         "threshold": card.threshold,
         "decision_weights": list(card.decision_weights),
-        "size_px": card.size_px,
-        "fit": card.fit,
         "intended_use": card.intended_use,
-        **({} if card.value_range is None else {"value_range": list(card.value_range)}),
+        **{name: one for name, one in preparation(card).items() if one is not None},
     }
 
 

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 
+from diascope.bundle.card import Card
+from diascope.bundle.preparation import decoding_lines
+
+DECODE = "decode files as diascope does"
 USAGE = re.compile(r"^## How to use it\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+PREPROCESSING = re.compile(r"^## Preprocessing\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 LICENCE = re.compile(r"^## Licence\n+(.*?)\s*(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 HELD = re.compile(r"^- The bundle holds .*\n?", re.MULTILINE)  # images, which no export takes along
 FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def with_usage(text: str, *, title: str, usage: str) -> str:
-    """Return the body of a model card, Markdown without front matter, with another usage in it."""
-    body = HELD.sub("", USAGE.sub("", FRONT.sub("", text))).strip()
+    """Return the body of a model card, Markdown without front matter, with another usage in it.
+
+    The usage says how images are prepared, too, in place of the card.
+    """
+    body = FRONT.sub("", text)
+    for left_out in (USAGE, PREPROCESSING, HELD):
+        body = left_out.sub("", body)
+    body = body.strip()
     first, _, rest = body.partition("\n")
     if not first.startswith("# "):
         first, rest = f"# {title}", body
@@ -25,13 +36,10 @@ def licence(text: str) -> str:
     return found[1] if found else ""
 
 
-def before_the_network(alpha_background: str, value_range: tuple[int, int] | None) -> list[str]:
-    """Say what lies before the network and is left to the caller of an export."""
-    lines = [
-        "It begins at upright RGB of 8 bits. Before that lie what diascope does with the EXIF "
-        f"orientation, and with alpha (laid over {alpha_background})."
-    ]
-    if value_range is not None:
-        black, white = value_range
-        lines.append(f"16-bit values are scaled to 8 bits first: {black} is 0, {white} is 255.")
-    return lines
+def preprocessing(card: Card, *more: str, how: str) -> str:
+    """Return the section on what lies before the network and is left to the caller of an export."""
+    lines = "\n".join(f"- {line}" for line in (*decoding_lines(card), *more))
+    return (
+        "## Preprocessing\n\nThe export begins at upright RGB of 8 bits. To get the pixels that "
+        f"the network was trained on, {DECODE}. {how}\n\n{lines}"
+    )

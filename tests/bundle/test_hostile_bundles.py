@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import resource
 import struct
 from dataclasses import replace
@@ -51,7 +52,7 @@ def folder(tmp_path) -> Path:
         ({"head": {"dense_units": 10**6}}, "head.*less than or equal to"),
         ({"model": "reference_cnn", "size_px": 46}, "are not those that the card asks for"),
         ({"model": "timm:vit_giant_patch14_dinov2"}, "."),
-        ({"members": 10**6}, "members: .*less than or equal to 100"),
+        ({"members": 10**6}, "members must be less than or equal to 100"),
     ],
 )
 def test_a_card_that_asks_for_too_much_is_refused_before_anything_is_built(
@@ -246,8 +247,41 @@ def test_a_model_that_is_called_like_a_path_is_refused_in_a_line(folder, name):
 )
 def test_numbers_that_no_training_gives_are_refused(folder, changes):
     reseal(folder / "card.json", **changes)
-    with pytest.raises(RunError, match="the card is impossible"):
+    with pytest.raises(RunError, match=r"in card\.json, [a-z_.0-9]+ must be (less|greater) than"):
         Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"positive": "c"}, "the positive class 'c' is not one of the classes"),
+        ({"classes": ["a", "a"]}, "a class name is used twice"),
+        ({"prior": [0.5, 0.6]}, "the prior does not add up to 1 over the classes"),
+        (
+            {"window": "40/0"},
+            "window must be file, full, or centre/width such as 40/400, the width",
+        ),
+        ({"fit": "crop"}, "fit must be 'pad' or 'stretch'"),
+        ({"mean": [0.5]}, "mean must have at least 3 items, not 1"),
+        ({"value_range": 5}, "value_range must be a list"),
+        ({"temperature": "hot"}, "temperature must be a valid number"),
+        ({"seed": None}, "seed must be a valid integer"),
+        ({"colour\n": 1}, "is not a known field"),
+        ({"head": {"pool": "x"}}, "head.pool must be 'avg' or 'max'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_card_is_a_plain_sentence(folder, changes, problem):
+    reseal(folder / "card.json", **changes)
+    with pytest.raises(RunError) as refused:
+        Bundle.load(folder)
+    said = refused.value.problem
+    assert said.startswith("The bundle is damaged: in card.json, ")
+    assert problem in said
+    assert len(said.splitlines()) == 1
+    assert re.search(r"[^.]\.$", said)
+    for word in ("Value error", "Input", "Tuple", "Extra inputs", "validation"):
+        assert word not in said
 
 
 def test_a_part_of_a_bundle_that_is_too_long_is_not_read(folder, monkeypatch):

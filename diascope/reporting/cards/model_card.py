@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from diascope.bundle.card import Card
 from diascope.bundle.cases import FILE, Cases
+from diascope.bundle.preparation import preprocessing_lines
 from diascope.data.prepared import told_by_now
 from diascope.data.spec import UNGROUPED, DatasetCard
 from diascope.metrics.operating_point import OperatingPoint
@@ -71,6 +72,7 @@ def model_card(run: Run, answers: Mapping[str, str]) -> str:
         [
             ("Intended use", _intended_use(card, answers)),
             ("How to use it", usage(card)),
+            ("Preprocessing", bullets(preprocessing_lines(card))),
             ("Data", _data(data, run.fingerprint, card, cases)),
             ("Training", _training(run, card)),
             ("Model and cost", _cost(run)),
@@ -195,9 +197,9 @@ def usage(card: Card) -> str:
         'probabilities = bundle.predict_proba(["image.png"])  # a row an image, a column a class\n'
         "called = bundle.decide(probabilities)\n```\n\n"
         "On the command line: `diascope predict FOLDER IMAGES`. "
-        f"The classes, in the order of the columns: {classes}. Images of any size are brought to "
-        f"{card.size_px} px as they were for training; `model.safetensors` and `card.json` hold "
-        "all that is needed, and no code."
+        f"The classes, in the order of the columns: {classes}. Images of any size are prepared as "
+        "for training (see Preprocessing). `model.safetensors` and `card.json` hold all that is "
+        "needed, and no code."
     )
 
 

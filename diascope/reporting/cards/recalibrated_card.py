@@ -8,6 +8,7 @@ from typing import Any
 
 from diascope.bundle.bundle import Bundle
 from diascope.bundle.card import Card, Recalibration
+from diascope.bundle.preparation import preprocessing_lines
 from diascope.data.spec import DatasetCard
 from diascope.reporting.cards.markdown import bullets, table, words
 from diascope.reporting.cards.model_card import (
@@ -42,6 +43,7 @@ def recalibrated_card(
         [
             ("Intended use", f"**{words(card.intended_use)}**"),
             ("How to use it", usage(card)),
+            ("Preprocessing", bullets(preprocessing_lines(card))),
             ("Origin", _origin(bundle, origin, facts)),
             ("Evaluation", _evaluation(card, facts)),
             ("Thresholds", thresholds(card)),
