@@ -273,7 +273,9 @@ def test_damaged_images_in_a_store_are_an_error_that_names_the_shard(pack, whole
     assert np.array_equal(images[:], whole)
 
 
-@pytest.mark.parametrize("address", ["ftp://box/packs", "s3://", "s3:///packs", "s3://me:key@box"])
+@pytest.mark.parametrize(
+    "address", ["ftp://box/packs", "s3://", "s3:///packs", "s3://me:key@box", "s3:/box"]
+)
 def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(
     address, prepared, cells, home, monkeypatch
 ):

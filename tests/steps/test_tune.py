@@ -148,6 +148,7 @@ def test_a_search_whose_time_is_over_has_one_finished_trial(prepared, tmp_path):
     ("options", "error", "words"),
     [
         ({"minutes": 0.0}, SettingsError, "above 0"),
+        ({"minutes": float("nan")}, SettingsError, "above 0"),
         ({"trials": 0}, SettingsError, "1 or more"),
         ({"folds": 1}, SettingsError, "2 or more"),
         ({"metric": "f1"}, SettingsError, "not by 'f1'"),
@@ -181,6 +182,15 @@ def test_the_command_prints_the_table_and_the_recipe(prepared, call_here):
     as_json = call_here("tune", "malaria", "--trials", 1, *WORDS, "--json")
     assert json.loads(as_json.stdout)["search"]["trials"] == 1
     assert not [line for line in done.stderr.splitlines() if "[I " in line or "Trial 0" in line]
+
+
+def test_a_search_keeps_to_a_folder_of_its_own(prepared, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "plan.json").write_text("{}")
+    with pytest.raises(SettingsError, match="something else than a search"):
+        tune("malaria", trials=1, out=run, **QUICK)
+    assert [path.name for path in run.iterdir()] == ["plan.json"]
 
 
 def start_worker(folder, home, *words, before=""):

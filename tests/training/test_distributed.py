@@ -190,6 +190,16 @@ def test_a_process_knows_its_place_by_what_torchrun_sets(monkeypatch):
     assert launch() is None
 
 
+def test_a_place_that_is_impossible_is_one_message(call_here, monkeypatch):
+    for rank, n_ranks in (("x", "2"), ("5", "2"), ("0", "0")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", n_ranks)
+        done = call_here("train", "malaria")
+        assert done.returncode == 2, (rank, n_ranks)
+        assert done.stderr.count("error:") == 1
+        assert "torchrun" in done.stderr
+
+
 UNREACHABLE = """
 import sys
 from diascope.__main__ import main
