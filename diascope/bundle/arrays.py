@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diascope.bundle.card import damaged
 from diascope.system.files import write_bytes
+from diascope.system.reading import OddFileError, read_ordinary
 
 MOST_BYTES = 1 << 30  # of a file: a longer one is not ours
 
@@ -44,14 +45,16 @@ def load_arrays(
     from safetensors.numpy import load
 
     try:
-        if path.stat().st_size > most_bytes:
-            raise damaged(path.parent, f"{path.name} is over {most_bytes:,} bytes long")
-        content = path.read_bytes()
+        content = read_ordinary(path, most_bytes=most_bytes)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise damaged(path.parent, f"{path.name} is not the file that the card names")
         arrays = load(content)
     except FileNotFoundError as error:
         raise damaged(path.parent, f"{path.name} is missing") from error
+    except OddFileError as error:
+        raise damaged(
+            path.parent, f"{path.name} {str(error.strerror).removeprefix('it ')}"
+        ) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(path.parent, f"{path.name} cannot be read") from error
     if set(arrays) - set(optional) != set(names):

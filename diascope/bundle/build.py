@@ -20,6 +20,7 @@ from diascope.models.ensemble import Ensemble, Member
 from diascope.models.find import find_model
 from diascope.models.spec import ModelSpec
 from diascope.models.weights import MEMBERS
+from diascope.system.reading import open_ordinary
 
 Shapes = dict[str, tuple[int, ...]]
 SHOWN = 200  # characters of what a library says
@@ -69,7 +70,7 @@ def _build(card: Card, spec: ModelSpec) -> nn.Module:
 
 def _check_shapes(card: Card, spec: ModelSpec, folder: Path) -> None:
     """Check the tensors in the file against the card; only shapes are read."""
-    with (folder / WEIGHTS).open("rb") as file:
+    with open_ordinary(folder / WEIGHTS) as file:
         n_bytes = int.from_bytes(file.read(8), "little")
     if n_bytes > MOST_HEADER_BYTES:
         raise damaged(folder, f"{WEIGHTS} is not a safetensors file, or its header is too long")

@@ -20,7 +20,7 @@ from diascope.data.window import FILE, Window
 from diascope.errors import DataError, RunError
 from diascope.metrics.operating_point import OperatingPoint
 from diascope.metrics.prediction_sets import PredictionSets
-from diascope.models.spec import Head
+from diascope.models.spec import MOST_WEIGHT_BYTES, Head
 from diascope.system.files import file_digest
 from diascope.system.sealed import read_sealed, write_sealed
 from diascope.system.words import printable
@@ -150,12 +150,12 @@ class Card(BaseModel):
             They are others, or missing.
         """
         try:
-            is_right = file_digest(folder / WEIGHTS) == self.weights_sha256
+            found = file_digest(folder / WEIGHTS, most_bytes=MOST_WEIGHT_BYTES)
         except FileNotFoundError as error:
             raise no_bundle(folder) from error
         except OSError as error:
             raise damaged(folder, f"{WEIGHTS} cannot be read: {error.strerror}") from error
-        if not is_right:
+        if found != self.weights_sha256:
             raise RunError(
                 "The weights are not the ones that the card names.",
                 where=folder,

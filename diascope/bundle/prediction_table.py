@@ -15,10 +15,11 @@ from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction_files import FORMATS
 from diascope.data.grouping import groups_from
 from diascope.data.proposals import find_patterns
-from diascope.data.sources.tables import as_text, open_table
+from diascope.data.sources.tables import MAX_BYTES, as_text, open_table, unreadable
 from diascope.errors import DataError, GroupsUnknownError, SettingsError, SourceError
 from diascope.metrics.prediction_sets import reasons_to_refer
 from diascope.system.parts import read_parts
+from diascope.system.reading import read_ordinary
 
 BETWEEN, EMPTY_SET = "|", "(empty)"
 NO_PREDICTION = "no prediction, see error"
@@ -251,9 +252,10 @@ def _known(table: pl.DataFrame, name: str) -> list[Any]:
 
 def _read_json(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_json(path, infer_schema_length=None)
+        content = read_ordinary(path, most_bytes=MAX_BYTES)
+        return pl.read_json(content, infer_schema_length=None)
     except OSError as error:
-        raise SourceError(f"The table cannot be read: {error.strerror}.", where=path) from error
+        raise unreadable(error, path) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError("This is not a table in JSON.", where=path, fix=NOT_WRITTEN) from error
 

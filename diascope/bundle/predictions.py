@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from diascope.errors import RunError
 from diascope.system.files import atomic_path
-from diascope.system.sealed import FORMAT, SEAL, check_format
+from diascope.system.reading import OddFileError, check_ordinary
+from diascope.system.sealed import FORMAT, MOST_TABLE_BYTES, SEAL, check_format
 
 METADATA = "diascope"
 FIX = "Restore the file from a copy, or train and evaluate again with another --out."
@@ -101,6 +102,7 @@ class Predictions:
             The file is missing, damaged, changed by hand, or of another format.
         """
         try:
+            check_ordinary(path, most_bytes=MOST_TABLE_BYTES)
             table = pl.read_parquet(path)
             seal = json.loads(pl.read_parquet_metadata(path).get(METADATA, "{}"))
             check_format(seal, where=path, fix=FIX)
@@ -115,7 +117,10 @@ class Predictions:
             )
             sha256 = found.sha256
         except UNREADABLE as error:
-            raise RunError("The predictions cannot be read.", where=path, fix=FIX) from error
+            reason = f": {error.strerror}" if isinstance(error, OddFileError) else ""
+            raise RunError(
+                f"The predictions cannot be read{reason}.", where=path, fix=FIX
+            ) from error
         if sha256 != seal.get(SEAL):
             raise RunError(
                 "The predictions are damaged, or were changed after diascope wrote them: they do "

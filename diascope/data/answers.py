@@ -13,6 +13,7 @@ import yaml
 
 from diascope.data.story import Question, Statement
 from diascope.errors import SettingsError
+from diascope.system.reading import read_ordinary
 from diascope.system.yaml_text import parse_yaml
 
 MAX_BYTES = 1_000_000
@@ -47,7 +48,7 @@ def read_answers_file(path: Path, *, fix: str) -> tuple[dict[str, Any], list[str
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SettingsError("The file of answers is too large.", where=path, fix="Shorten it.")
-        text = path.read_text("utf-8")
+        text = read_ordinary(path, most_bytes=MAX_BYTES).decode("utf-8")
         content, keys = parse_yaml(text), _keys(text)
     except FileNotFoundError:
         return {}, []
@@ -58,8 +59,9 @@ def read_answers_file(path: Path, *, fix: str) -> tuple[dict[str, Any], list[str
             fix="Put the answer in quotes, or write it below a bar: `key: |`.",
         ) from error
     except (OSError, ValueError, RecursionError) as error:
+        reason = f": {error.strerror}" if isinstance(error, OSError) else ""
         raise SettingsError(
-            "The answers cannot be read.", where=path, fix="Save them as text, in UTF-8."
+            f"The answers cannot be read{reason}.", where=path, fix="Save them as text, in UTF-8."
         ) from error
     if content is None:
         return {}, []

@@ -42,10 +42,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diascope.data.budget import ROOM
+from diascope.data.budget import MAX_DECODED_BYTES, ROOM
 from diascope.data.decoders import open_kind, over_background
 from diascope.data.dicom.header import name_of_object
 from diascope.data.dicom.opened import DicomImage
+from diascope.data.dicom.structure import is_deflated
 from diascope.data.formats import (
     BARE_DICOM,
     DOSE,
@@ -121,15 +122,13 @@ class Decoding:
 
     def read(self, content: bytes) -> NDArray[np.uint8]:
         """Decode a whole file: uint8 (H, W, 3), RGB, 0-255; ``ImageError`` if it is refused."""
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
+        with opened(content) as image:
             return self.pixels(image)
 
     @contextmanager
     def held(self, content: bytes) -> Iterator[NDArray[np.uint8]]:
         """Decode a whole file, with its memory reserved among all threads until the block ends."""
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
+        with opened(content) as image:
             yield self.pixels(image)
 
     @_refused_in_words
@@ -158,6 +157,21 @@ def open_image(content: bytes) -> OpenedImage:
         what = _NOT_IMAGES.get(kind, "not an image of a known format")
         raise ImageError(f"{what} ({name})" if name else what)
     return open_kind(content, kind)
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[OpenedImage]:
+    """Open a file, with the memory that its pixels take reserved among all threads until the end.
+
+    Of deflated DICOM nobody knows how much it holds until it has been inflated, which opening does.
+    """
+    if is_deflated(content):
+        with ROOM.taken(MAX_DECODED_BYTES):
+            yield open_image(content)
+        return
+    image = open_image(content)
+    with ROOM.taken(image.decoded_bytes):
+        yield image
 
 
 @_refused_in_words

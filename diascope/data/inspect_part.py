@@ -18,11 +18,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from diascope.data.budget import ROOM
 from diascope.data.dicom.opened import DicomImage
 from diascope.data.duplicates.described import Described, describe_picture, write_described
 from diascope.data.duplicates.equal import pixel_digest
-from diascope.data.image import Decoding, open_image, values_in
+from diascope.data.image import Decoding, opened, values_in
 from diascope.data.sources.folder import FileTree
 from diascope.data.value_range import SeenValues, Values
 from diascope.data.visible import Look, Visible, look_at
@@ -160,8 +159,7 @@ def _look(
     """
     try:
         content = files.read(path)
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
+        with opened(content) as image:
             if image.is_deep and decoding.value_range is None:
                 return values_in(image)
             pixels = decoding.pixels(image)

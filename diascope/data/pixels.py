@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from diascope.data.budget import ROOM
 from diascope.data.image import (
     AlphaBackground,
     Decoding,
     Fit,
     fit_image,
-    open_image,
+    opened,
     values_in,
 )
 from diascope.data.value_range import CheckedRange
@@ -49,8 +48,7 @@ class Pixels:
             The content cannot be decoded, or it has values of 12 bits in 16 and the images of the
             data set had 8: nobody knows which of them is white.
         """
-        image = open_image(content)
-        with ROOM.taken(image.decoded_bytes):
+        with opened(content) as image:
             if image.is_deep and self.value_range is None:
                 highest = values_in(image).highest
                 if highest < LEAST_DEEP:

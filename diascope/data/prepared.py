@@ -24,7 +24,8 @@ from diascope.system.environment import dataset_folder, home
 from diascope.system.files import file_digest, write_bytes, writing_folder
 from diascope.system.locks import Lock
 from diascope.system.plugins import TITLES, find_all
-from diascope.system.sealed import read_named, read_sealed, write_sealed
+from diascope.system.reading import read_ordinary
+from diascope.system.sealed import MOST_TABLE_BYTES, read_named, read_sealed, write_sealed
 
 FINGERPRINT = "fingerprint.json"
 FILES = "files"  # in it: the SHA-256 of each table beside it
@@ -275,7 +276,7 @@ def told_by_now(card: DatasetCard, manifest: pl.DataFrame) -> DatasetCard:
     """
     path = dataset_folder(card.name) / "manifest.parquet"
     try:
-        now = read_table(path.read_bytes(), where=path, fix="")
+        now = read_table(read_ordinary(path, most_bytes=MOST_TABLE_BYTES), where=path, fix="")
     except (OSError, RunError):
         return card
     return with_about(card) if labelled_digest(now) == labelled_digest(manifest) else card

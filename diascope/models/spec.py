@@ -11,6 +11,8 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import nn
 
+# Of a file of weights: the largest networks that are trained here have less
+MOST_WEIGHT_BYTES = 1 << 34
 TIMM = "timm:"  # what the name of a network of timm begins with
 RANDOM, PRETRAINED = "random", "pretrained"  # initial weights that are not a file
 

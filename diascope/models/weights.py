@@ -17,15 +17,17 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from diascope.errors import SourceError
+from diascope.models.spec import MOST_WEIGHT_BYTES
+from diascope.system.reading import read_ordinary
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 NESTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "module")
 WRAPPERS = ("module.", "model.")
 BACKBONE, HEAD = "backbone.", "head."
 BUNDLE_FILE = "model.safetensors"
+FIX = "Pass a .safetensors or .pth file, a bundle, or a finished run."
 SHOWN = 3
 KINDS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of numbers of weights
-MOST_BYTES = 1 << 34  # of a file of weights: the largest networks that are trained here have less
 MEMBERS = "members."  # before the names of the networks of an ensemble
 
 
@@ -35,16 +37,17 @@ def weights_file(path: Path) -> Path:
     Raises
     ------
     SourceError
-        There is none, or it has an ending that is not known.
+        There is none, it is too long, or it has an ending that is not known.
     """
     for candidate in (path / BUNDLE_FILE, path / "bundle" / BUNDLE_FILE):
         if candidate.is_file():
+            _check_length(candidate)
             return candidate
     if not path.is_file():
         raise SourceError(
             "There are no weights here.",
             where=path,
-            fix="Pass a .safetensors or .pth file, a bundle, or a finished run.",
+            fix=FIX,
         )
     if path.suffix.lower() not in SUFFIXES:
         raise SourceError(
@@ -52,7 +55,19 @@ def weights_file(path: Path) -> Path:
             where=path,
             fix="Pass a file of weights; convert others to .safetensors.",
         )
+    _check_length(path)
     return path
+
+
+def _check_length(path: Path) -> None:
+    """Refuse a file that is too long to be one of weights, before it is read or digested."""
+    n_bytes = path.stat().st_size
+    if n_bytes > MOST_WEIGHT_BYTES:
+        raise SourceError(
+            f"The file has {n_bytes:,} bytes, and weights have {MOST_WEIGHT_BYTES:,} at most.",
+            where=path,
+            fix=FIX,
+        )
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -64,16 +79,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         The file cannot be read, is damaged, or holds something other than tensors.
     """
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes > MOST_BYTES:
-            raise SourceError(
-                f"The file has {n_bytes:,} bytes, and weights have {MOST_BYTES:,} at most.",
-                where=path,
-            )
-        content = path.read_bytes()
+        _check_length(path)
+        content = read_ordinary(path, most_bytes=MOST_WEIGHT_BYTES)
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or "there is too little memory"
-        raise SourceError(f"The file cannot be read: {why}.", where=path) from error
+        raise SourceError(f"The file cannot be read: {why}.", where=path, fix=FIX) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about kinds of tensors that are refused below

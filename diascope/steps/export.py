@@ -22,6 +22,7 @@ from diascope.system.files import atomic_folder, file_digest
 from diascope.system.places import on_disk
 from diascope.system.plugins import find, is_built_in
 from diascope.system.progress import Progress, ShowProgress, silent
+from diascope.system.reading import read_ordinary
 from diascope.system.sealed import read_sealed, write_sealed
 from diascope.system.words import counted, first_of, printable
 from diascope.training.known_images import run_of
@@ -29,6 +30,7 @@ from diascope.training.run import Run, bundle_folder, open_bundle
 
 FILE, MODEL_CARD = "export.json", "README.md"
 MOST_SAMPLES = 100
+MOST_TEXT_BYTES = 1 << 24  # of a model card
 MOST_BYTES = 1 << 29  # of their pixels, which are in memory at once
 
 
@@ -121,7 +123,7 @@ def _name(home: Path) -> str:
 
 def _model_card(home: Path) -> str:
     try:
-        return (home / MODEL_CARD).read_text("utf-8")
+        return read_ordinary(home / MODEL_CARD, most_bytes=MOST_TEXT_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +15,18 @@ from diascope.data.duplicates.known import known_pairs
 from diascope.data.fingerprint import measure
 from diascope.data.manifest import ORIGINAL
 from diascope.data.prepared import Prepared, dataset_name, load_prepared
-from diascope.data.sources.tables import as_text, check_is_table, name_columns, open_table
+from diascope.data.sources.tables import (
+    MAX_BYTES,
+    as_text,
+    check_is_table,
+    name_columns,
+    open_table,
+)
 from diascope.errors import SettingsError
 from diascope.system.environment import dataset_folder
-from diascope.system.files import write_bytes
+from diascope.system.files import file_digest, write_bytes
 from diascope.system.places import on_disk
+from diascope.system.reading import read_ordinary
 
 REQUIRED = ("image_id", "new_label")
 RECOUNTED = ("n_images", "n_pairs", "across_labels", "conflicts")
@@ -77,7 +83,7 @@ def labels(data: str, table: Path | str, *, correct_test: bool = False) -> Prepa
     }
     done = Prepared(prepared.dataset, manifest, facts, prepared.pairs)
     kept = dataset_folder(prepared.dataset.name) / "labels" / f"{sha256}{path.suffix.lower()}"
-    write_bytes(kept, path.read_bytes())
+    write_bytes(kept, read_ordinary(path, most_bytes=MAX_BYTES))
     done.save()
     return done
 
@@ -95,7 +101,7 @@ def _read(path: Path) -> tuple[pl.DataFrame, str]:
     )
     names = [name for name in (*REQUIRED, "label") if name in table.columns]
     table = table.select(as_text(table, name, path) for name in names)
-    return table, hashlib.sha256(path.read_bytes()).hexdigest()
+    return table, file_digest(path, most_bytes=MAX_BYTES)
 
 
 def _facts(

@@ -24,11 +24,13 @@ from diascope.serving.server import (
 from diascope.serving.tokens import check_host_needs_token, exposure, is_loopback, read_token
 from diascope.system.places import on_disk
 from diascope.system.progress import ShowProgress, silent
+from diascope.system.reading import read_ordinary
 from diascope.training.known_images import run_of
 from diascope.training.run import bundle_folder, open_bundle
 
 A_MINUTE = 600  # requests of one client, where others than this machine are served
 MODEL_CARD = "README.md"
+MOST_TEXT_BYTES = 1 << 24  # of it
 MOST_WORKERS = 64
 
 
@@ -124,6 +126,6 @@ def _no_images(bundle: Bundle) -> NDArray[np.uint8]:
 def _model_card(folder: Path) -> str:
     path = folder / MODEL_CARD
     try:
-        return path.read_text("utf-8")
+        return read_ordinary(path, most_bytes=MOST_TEXT_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return ""

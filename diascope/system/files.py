@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diascope.errors import SourceError
+from diascope.system.reading import pieces_of
 
 
 @contextmanager
@@ -115,10 +116,15 @@ def folders_with(name: str, *places: Path) -> list[str]:
     return sorted(map(str, found.values()))
 
 
-def file_digest(path: Path, kind: str = "sha256") -> str:
-    """Return the checksum of a file, ``"sha256"`` or ``"md5"``, in hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, kind).hexdigest()
+def file_digest(path: Path, kind: str = "sha256", *, most_bytes: int | None = None) -> str:
+    """Return the checksum of a file, ``"sha256"`` or ``"md5"``, in hexadecimal digits.
+
+    ``OSError`` as of `diascope.system.reading.open_ordinary`.
+    """
+    digest = hashlib.new(kind)
+    for piece in pieces_of(path, most_bytes=most_bytes):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:

@@ -18,10 +18,12 @@ from typing import Any
 
 from diascope.errors import RunError
 from diascope.system.files import json_text, write_text
+from diascope.system.reading import read_ordinary
 
 FORMAT = 2  # of the files of runs, bundles and caches; raised when older ones cannot be read
 SEAL = "sha256"
 MOST_BYTES = 1 << 28  # of a sealed file: a longer one is not ours
+MOST_TABLE_BYTES = 1 << 34  # of one that it names, such as the table of a hundred million images
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> Path:
@@ -85,7 +87,7 @@ def read_sealed_lines(path: Path, *, fix: str) -> list[dict[str, Any]]:
 def read_named(path: Path, sha256: str | None, *, fix: str) -> bytes:
     """Return the content of a file whose SHA-256 a sealed file names; ``RunError`` for another."""
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path, most_bytes=MOST_TABLE_BYTES)
     except OSError as error:
         raise unreadable(path, error, fix) from error
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -111,9 +113,7 @@ def check_format(content: Mapping[str, Any], *, where: Path, fix: str) -> None:
 def read_limited(path: Path, *, fix: str) -> bytes:
     """Return the content of a file that cannot be large; ``RunError`` where it cannot be read."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RunError(f"The file is over {MOST_BYTES:,} bytes long.", where=path, fix=fix)
-        return path.read_bytes()
+        return read_ordinary(path, most_bytes=MOST_BYTES)
     except OSError as error:
         raise unreadable(path, error, fix) from error
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from diascope.errors import RunError
 from diascope.system.files import write_bytes
+from diascope.system.reading import check_ordinary
 from diascope.system.sealed import FORMAT, SEAL
 
 
@@ -78,6 +79,7 @@ def load_checkpoint(
 
 def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
     try:
+        check_ordinary(path)
         with safe_open(path, framework="pt") as file:
             seal = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

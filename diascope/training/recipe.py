@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
 from diascope.errors import RunError, SettingsError, UnknownNameError
+from diascope.system.reading import read_ordinary
 from diascope.training.search_record import SearchRecord
 
 if TYPE_CHECKING:  # the command line reads the options here, and its --help is not to wait
@@ -270,7 +271,10 @@ def find_recipe(name: str) -> NamedRecipe:
     try:
         return _read(Path(name))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError("The recipe cannot be read.", where=name, fix="Check it.") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(
+            f"The recipe cannot be read: {reason}.", where=name, fix="Pass a .yaml file."
+        ) from error
 
 
 def _read(path: Path) -> NamedRecipe:
@@ -279,7 +283,7 @@ def _read(path: Path) -> NamedRecipe:
 
     from diascope.system.yaml_text import parse_yaml
 
-    text = path.read_text("utf-8")
+    text = read_ordinary(path, most_bytes=MOST_BYTES).decode("utf-8")
     try:
         return TypeAdapter(NamedRecipe).validate_python(parse_yaml(text))
     except ValidationError as error:
@@ -288,6 +292,7 @@ def _read(path: Path) -> NamedRecipe:
         raise SettingsError("The file is not valid YAML.", where=path) from error
 
 
+MOST_BYTES = 1 << 20  # of a recipe
 LIMITS = {
     "greater_than": "above {gt:g}",
     "greater_than_equal": "{ge:g} or more",

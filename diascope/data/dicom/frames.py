@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diascope.data.dicom.codecs import NATIVE, is_decoded
 from diascope.data.dicom.header import Numbers, dicom_errors, read_numbers
-from diascope.data.dicom.structure import DEFLATED, find_value, read_meta
+from diascope.data.dicom.structure import DEFLATED, find_value, inflated_start, read_meta
 from diascope.errors import ImageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def is_single(head: bytes) -> bool:
     try:
         meta = read_meta(head)
         if meta.syntax == DEFLATED:
-            return False
+            head, meta = inflated_start(head, meta, most_bytes=HEAD_BYTES)
         value = find_value(head, meta, NUMBER_OF_FRAMES)
     except ImageError:
         return False

@@ -12,13 +12,15 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from diascope.data.dicom.frames import HEAD_BYTES
-from diascope.data.dicom.header import dicom_errors, read_dataset
-from diascope.data.dicom.structure import find_value, read_meta
+from diascope.data.dicom.header import dicom_errors
+from diascope.data.dicom.heads import Read, ReadStart, head_of, look_at_header
+from diascope.data.dicom.structure import DEFLATED, find_value, inflated_start, read_meta
 from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.sources.dicom import file_of
 from diascope.data.spellings import (
@@ -42,7 +44,6 @@ TAGS = {
 DIGITS = 16
 SHOWN = 5
 _PLAIN = re.compile(rb"[ -[\]-~]*\0*")  # the same in all sets of letters, and one value
-Read = Callable[[], bytes]
 
 
 class TagGroups(NamedTuple):
@@ -86,7 +87,11 @@ def kind_of_rule(rule: str | None, other: str) -> str:
 
 
 def groups_from_tag(
-    images: Mapping[str, Read], tag: str, *, accept_spellings: bool = False
+    images: Mapping[str, Read],
+    tag: str,
+    *,
+    accept_spellings: bool = False,
+    read_start: ReadStart | None = None,
 ) -> TagGroups:
     """Return the group of each image by a tag of its file.
 
@@ -98,6 +103,8 @@ def groups_from_tag(
         A key of `TAGS`.
     accept_spellings : bool
         Take the spellings of one id of a patient as one; without it they are refused.
+    read_start : function, optional
+        Reads the first bytes of a file by its path; without it, files are read whole.
 
     Raises
     ------
@@ -110,8 +117,9 @@ def groups_from_tag(
     files: dict[str, Read] = {}
     for path, read in images.items():
         files.setdefault(file_of(path), read)
+    look = partial(_values, read_start=read_start)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(files, pool.map(_values, files.values()), strict=True))
+        found = dict(zip(files, pool.map(look, files, files.values()), strict=True))
     lacking = [path for path, values in found.items() if values is not None and not values[tag]]
     if lacking:
         raise SettingsError(
@@ -137,33 +145,38 @@ def has_dicom(starts: Iterable[Read]) -> bool:
     return any(kind_of(start()[:FIRST_BYTES]) == "DICOM" for start in starts)
 
 
-def _values(read: Read) -> dict[str, bytes] | None:
+def _values(name: str, read: Read, *, read_start: ReadStart | None) -> dict[str, bytes] | None:
     """Return the values of all tags, empty where there is none; None of a damaged file.
 
     A damaged file is refused when it is decoded, and belongs to nobody until then.
     """
     nothing = dict.fromkeys(TAGS, b"")
     try:
-        content = read()
-        if kind_of(content[:FIRST_BYTES]) != "DICOM":
+        head = head_of(name, read, read_start)
+        if kind_of(head[:FIRST_BYTES]) != "DICOM":
             return nothing
-        return _read_values(content)
+        return _read_values(head, read)
     except (ImageError, SourceError):
         return None
 
 
 @dicom_errors
-def _read_values(content: bytes) -> dict[str, bytes]:
-    head = content[:HEAD_BYTES]
+def _read_values(head: bytes, read: Read) -> dict[str, bytes]:
     try:
-        meta = read_meta(head)
-        found = {name: find_value(head, meta, number) for name, (_, number) in TAGS.items()}
+        start, meta = head, read_meta(head)
+        if meta.syntax == DEFLATED:
+            start, meta = inflated_start(head, meta, most_bytes=HEAD_BYTES)
+        found = {name: find_value(start, meta, number) for name, (_, number) in TAGS.items()}
         if all(_PLAIN.fullmatch(value or b"") for value in found.values()):
             return {name: (value or b"").strip(b" \0") for name, value in found.items()}
-    except ImageError:  # deflated, or longer
+    except ImageError:  # it is longer
         pass
-    dataset = read_dataset(content, with_pixels=False)
-    return {name: _text(dataset.get(name)).encode() for name in TAGS}
+    return look_at_header(
+        head,
+        read,
+        lambda dataset: {name: _text(dataset.get(name)).encode() for name in TAGS},
+        last=max(number for _, number in TAGS.values()),
+    )
 
 
 def _text(value: Any) -> str:

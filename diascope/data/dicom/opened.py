@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 from numpy.typing import NDArray
 
 from diascope.data.dicom.codecs import BIG_ENDIAN, J2K, check_syntax, stored_pixels
 from diascope.data.dicom.header import dicom_errors, read_numbers, read_with_numbers
+from diascope.data.dicom.heads import ONE_AT_A_TIME
 from diascope.data.dicom.levels import colour_levels, grey_levels, states_window
 from diascope.data.dicom.palette import palette_colours
+from diascope.data.dicom.structure import is_deflated
 from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.opened import OpenedImage
 from diascope.data.window import FILE
@@ -73,7 +77,8 @@ def states_window_of(content: bytes) -> bool | None:
     if kind_of(content[:FIRST_BYTES]) != "DICOM":
         return None
     try:
-        dataset, numbers = read_numbers(content)
+        with ONE_AT_A_TIME if is_deflated(content) else nullcontext():
+            dataset, numbers = read_numbers(content)
         return states_window(dataset) if numbers.photometric in _GREY else None
     except ImageError:  # is said when it is decoded
         return None

@@ -76,6 +76,14 @@ def read_meta(content: bytes) -> Meta:
     return Meta(found[1].decode(), found[0], at)
 
 
+def is_deflated(content: bytes) -> bool:
+    """Say whether a file is DICOM that is deflated."""
+    try:
+        return content[128:PREAMBLE_BYTES] == b"DICM" and read_meta(content).syntax == DEFLATED
+    except ImageError:
+        return False
+
+
 def inflated(content: bytes, meta: Meta) -> tuple[bytes, Meta]:
     """Return a deflated file as if it had been written without compression.
 
@@ -84,16 +92,34 @@ def inflated(content: bytes, meta: Meta) -> tuple[bytes, Meta]:
     ImageError
         It is damaged, or holds more than a file may.
     """
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     most = MAX_FILE_BYTES - meta.end
-    try:
-        dataset = inflater.decompress(memoryview(content)[meta.end :], most + 1)
-    except zlib.error:
-        raise ImageError("damaged (deflated data)") from None
+    dataset, is_whole = _inflated(content, meta, most + 1)
     if len(dataset) > most:
         raise ImageError(f"inflates to over {MAX_FILE_BYTES // 1_000_000} MB")
-    if not inflater.eof:
+    if not is_whole:
         raise ImageError("truncated")
+    return _with_dataset(content, meta, dataset)
+
+
+def inflated_start(head: bytes, meta: Meta, *, most_bytes: int) -> tuple[bytes, Meta]:
+    """Return so many bytes of a deflated file, of which there is only the beginning, or fewer.
+
+    ``ImageError`` if they are damaged.
+    """
+    return _with_dataset(head, meta, _inflated(head, meta, most_bytes)[0])
+
+
+def _inflated(content: bytes, meta: Meta, most_bytes: int) -> tuple[bytes, bool]:
+    """Inflate a dataset up to a limit; return it, and whether it ended."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        dataset = inflater.decompress(memoryview(content)[meta.end :], most_bytes)
+    except zlib.error:
+        raise ImageError("damaged (deflated data)") from None
+    return dataset, inflater.eof
+
+
+def _with_dataset(content: bytes, meta: Meta, dataset: bytes) -> tuple[bytes, Meta]:
     padded = EXPLICIT_LITTLE.encode().ljust(len(DEFLATED), b"\0")
     head = content[: meta.syntax_at] + padded + content[meta.syntax_at + len(DEFLATED) : meta.end]
     return b"".join((head, dataset)), meta._replace(syntax=EXPLICIT_LITTLE)
@@ -125,8 +151,28 @@ def find_value(head: bytes, meta: Meta, wanted: int) -> bytes | None:
     raise ImageError("truncated")
 
 
-def _elements(content: bytes, meta: Meta) -> Iterator[tuple[int, Place]]:
-    """Yield tag and place of every value that is in no sequence, and walk through all of them."""
+def before_element_behind(head: bytes, last: int, *, most_bytes: int) -> bytes | None:
+    """Return a file up to the first element behind a tag, from its beginning alone.
+
+    A deflated file is returned as if it had not been, and no more of it than ``most_bytes`` is
+    inflated. None where the beginning does not reach so far; ``ImageError`` as of `walk`.
+    """
+    meta = read_meta(head)
+    if meta.syntax == DEFLATED:
+        head, meta = inflated_start(head, meta, most_bytes=most_bytes)
+    for tag, place in _elements(head, meta, last=last):
+        if tag > last:
+            return head[: place.at]
+    return None
+
+
+def _elements(
+    content: bytes, meta: Meta, *, last: int = _END_OF_SEQUENCE
+) -> Iterator[tuple[int, Place]]:
+    """Yield tag and place of every value that is in no sequence, and walk through all of them.
+
+    The first element behind ``last`` ends the walk, and its place is where its tag is.
+    """
     order = ">" if meta.syntax == EXPLICIT_BIG else "<"
     at, n_elements = meta.end, 0
     is_implicit = _is_implicit(content, at, is_expected=meta.syntax == IMPLICIT_LITTLE)
@@ -139,6 +185,9 @@ def _elements(content: bytes, meta: Meta) -> Iterator[tuple[int, Place]]:
             continue
         if end - at < 8:
             raise ImageError("truncated")
+        if len(levels) == 1 and (tag := _header(content, at, level, order)[0]) > last:
+            yield tag, Place(at, 0, None)
+            return
         at, inner, found = _step(content, at, level, order)
         if at > end or (inner and inner.end is not None and inner.end > end):
             raise ImageError("truncated")
@@ -147,12 +196,17 @@ def _elements(content: bytes, meta: Meta) -> Iterator[tuple[int, Place]]:
             raise ImageError(f"over {MAX_ELEMENTS:,} DICOM elements")
         if found and len(levels) == 1:
             yield found
-        if inner is None:
-            levels.pop()
-        elif inner is not level:
-            levels.append(inner)
-        if len(levels) > 2 * MAX_DEPTH:
-            raise ImageError(f"DICOM sequences over {MAX_DEPTH} deep")
+        _go_on(levels, inner)
+
+
+def _go_on(levels: list[_Level], inner: _Level | None) -> None:
+    """Leave a level that has ended, or go into another."""
+    if inner is None:
+        levels.pop()
+    elif inner is not levels[-1]:
+        levels.append(inner)
+    if len(levels) > 2 * MAX_DEPTH:
+        raise ImageError(f"DICOM sequences over {MAX_DEPTH} deep")
 
 
 def _step(

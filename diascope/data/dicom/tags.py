@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from diascope.data.dicom.header import dicom_errors, read_dataset
+from diascope.data.dicom.heads import Read, ReadStart, head_of, look_at_header
 from diascope.data.formats import FIRST_BYTES, kind_of
 from diascope.data.sources.dicom import file_of
 from diascope.errors import ImageError, SettingsError, SourceError, UnknownNameError
@@ -54,7 +55,6 @@ NAMING = {  # outside the group of patients
 MOST_LETTERS = 64  # of a value
 DAYS = {"Y": 365.25, "M": 365.25 / 12, "W": 7.0, "D": 1.0}
 _AGE = re.compile(r"([0-9]{3})([YMWD])")
-Read = Callable[[], bytes]
 
 
 def check_tags(tags: Sequence[str]) -> None:
@@ -92,7 +92,7 @@ def check_tags(tags: Sequence[str]) -> None:
 
 
 def columns_from_tags(
-    images: Mapping[str, Read], tags: Sequence[str]
+    images: Mapping[str, Read], tags: Sequence[str], *, read_start: ReadStart | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return what the headers of images say.
 
@@ -104,6 +104,8 @@ def columns_from_tags(
         The path of each image, and what reads its file; frames of a file are read once.
     tags : sequence of str
         Keywords that `check_tags` took.
+    read_start : function, optional
+        Reads the first bytes of a file by its path; without it, files are read whole.
 
     Returns
     -------
@@ -117,10 +119,9 @@ def columns_from_tags(
     files: dict[str, Read] = {}
     for path, read in images.items():
         files.setdefault(file_of(path), read)
+    look = partial(_values, tags=tags, read_start=read_start)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(
-            zip(files, pool.map(lambda read: _values(read, tags), files.values()), strict=True)
-        )
+        found = dict(zip(files, pool.map(look, files, files.values()), strict=True))
     columns, remarks = {}, []
     for tag in tags:
         kept = {file: _kept(tag, values.get(tag, "")) for file, values in found.items()}
@@ -138,19 +139,24 @@ def columns_from_tags(
     return pl.DataFrame(columns), remarks
 
 
-def _values(read: Read, tags: Sequence[str]) -> dict[str, str | None]:
+def _values(
+    name: str, read: Read, *, tags: Sequence[str], read_start: ReadStart | None
+) -> dict[str, str | None]:
     """Return the values of a file as texts; none of what is not DICOM, or damaged."""
     try:
-        content = read()
-        return _read_values(content, tags) if kind_of(content[:FIRST_BYTES]) == "DICOM" else {}
+        head = head_of(name, read, read_start)
+        return _read_values(head, read, tags) if kind_of(head[:FIRST_BYTES]) == "DICOM" else {}
     except (ImageError, SourceError):  # it is refused, and said, when it is decoded
         return {}
 
 
-@dicom_errors
-def _read_values(content: bytes, tags: Sequence[str]) -> dict[str, str | None]:
-    dataset = read_dataset(content, with_pixels=False)
-    return {tag: _text(dataset, tag) for tag in tags}
+def _read_values(head: bytes, read: Read, tags: Sequence[str]) -> dict[str, str | None]:
+    from pydicom.datadict import keyword_dict
+
+    last = max(keyword_dict[tag] for tag in tags)
+    return look_at_header(
+        head, read, lambda dataset: {tag: _text(dataset, tag) for tag in tags}, last=last
+    )
 
 
 def _text(dataset: Dataset, tag: str) -> str | None:

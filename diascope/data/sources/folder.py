@@ -17,12 +17,13 @@ from typing import Any
 from diascope.data.sources.dicom import DicomFiles
 from diascope.data.sources.nested import NestedFiles
 from diascope.data.sources.npz import NpzFiles, holds_images
-from diascope.data.sources.reading import kind_of_entry, read_file, unreadable
+from diascope.data.sources.reading import read_file, unreadable
 from diascope.data.sources.remote import open_remote
 from diascope.data.sources.tree import FileTree, is_skipped, name_problem
 from diascope.data.sources.zipped import ZipFiles
 from diascope.errors import SourceError
 from diascope.system.places import Place, is_address
+from diascope.system.reading import kind_of_entry
 from diascope.system.words import printable
 
 __all__ = ["FileTree", "FolderFiles", "ZipFiles", "open_files"]

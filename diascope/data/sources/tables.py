@@ -12,6 +12,7 @@ import polars as pl
 
 from diascope.data.sources.excel import read_excel
 from diascope.errors import DataError, SettingsError, SourceError
+from diascope.system.reading import read_ordinary
 from diascope.system.spreadsheets import restored
 from diascope.system.words import counted
 
@@ -65,9 +66,9 @@ def open_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
                 where=path,
                 fix="Leave out the columns that are not needed; images go into files.",
             )
-        content = path.read_bytes()
+        content = read_ordinary(path, most_bytes=MAX_BYTES)
     except OSError as error:
-        raise SourceError(f"The table cannot be read: {error.strerror}.", where=path) from error
+        raise unreadable(error, path) from error
     kind = path.suffix.lower()
     if kind == ".parquet":
         table, remarks = _parquet(content, path), []
@@ -78,6 +79,15 @@ def open_table(path: Path) -> tuple[pl.DataFrame, list[str]]:
     _check_rows(table.height, path)
     table, notes = _without_empty(table)
     return table, [*remarks, *notes]
+
+
+def unreadable(error: OSError, path: Path) -> SourceError:
+    """Return the error of a table that is not there, is no file, or cannot be read."""
+    return SourceError(
+        f"The table cannot be read: {error.strerror}.",
+        where=path,
+        fix=f"Pass a file that can be read ({', '.join(SUFFIXES)}).",
+    )
 
 
 def _csv(content: bytes, path: Path) -> tuple[pl.DataFrame, list[str]]:

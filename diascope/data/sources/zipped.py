@@ -33,6 +33,7 @@ from diascope.data.sources.reading import check_file_size, unreadable
 from diascope.data.sources.tree import FileTree, is_skipped, name_problem
 from diascope.errors import SourceError
 from diascope.system.places import Place
+from diascope.system.reading import open_ordinary
 
 PIECE_BYTES = 1 << 20
 MAX_MEMBER_BYTES = 1 << 30
@@ -109,7 +110,7 @@ class ZipFiles(FileTree):
         super().__init__(root)
         self._max_member_bytes = max_member_bytes
         try:
-            self._handle = handle or Path(root).open("rb")  # noqa: SIM115 - see close
+            self._handle = handle or open_ordinary(Path(root))
         except OSError as error:
             raise unreadable(error, Path(root)) from error
         self._remote = handle

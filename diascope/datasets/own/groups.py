@@ -61,7 +61,9 @@ def with_groups(
     paths, remarks = table["path"].to_list(), []
     if group_from is not None and (tag := tag_of(group_from)):
         images = {path: partial(files.read, file_of(path)) for path in paths}
-        groups, remarks = groups_from_tag(images, tag, accept_spellings=accept_spellings)
+        groups, remarks = groups_from_tag(
+            images, tag, accept_spellings=accept_spellings, read_start=files.read_start
+        )
         table = table.with_columns(group=pl.Series(groups, dtype=pl.String))
     elif group_from is not None:
         table = table.with_columns(group=groups_from(paths, group_from))
@@ -153,7 +155,9 @@ def _proposed_tag(files: FileTree, paths: list[str]) -> list[str]:
         return []
     try:
         images = {path: partial(files.read, file_of(path)) for path in paths}
-        groups, _ = groups_from_tag(images, "PatientID", accept_spellings=True)
+        groups, _ = groups_from_tag(
+            images, "PatientID", accept_spellings=True, read_start=files.read_start
+        )
     except (SettingsError, SourceError):
         return []
     n_groups, smallest, largest = group_sizes(groups)

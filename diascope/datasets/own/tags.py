@@ -28,5 +28,5 @@ def with_tags(
             f"There would be two columns {taken[0]}.", where=OPTION, fix="Ask for it once."
         )
     images = {path: partial(files.read, file_of(path)) for path in table["path"]}
-    columns, remarks = columns_from_tags(images, tags)
+    columns, remarks = columns_from_tags(images, tags, read_start=files.read_start)
     return table.hstack(columns), remarks

@@ -18,6 +18,7 @@ from diascope.bundle.image_files import ImageFile
 from diascope.bundle.operating_points import NamedPoint
 from diascope.bundle.prediction import Prediction
 from diascope.bundle.prediction_table import NO_PREDICTION
+from diascope.data.budget import MAX_FILE_BYTES
 from diascope.data.dicom.header import read_dataset
 from diascope.errors import ImageError, SourceError
 from diascope.explanations.explained import ImageExplainer, MethodMap
@@ -31,6 +32,7 @@ from diascope.reporting.dicom.source import read_source
 from diascope.reporting.dicom.structured_report import structured_report
 from diascope.reporting.explain.words import LEVEL_WORDS, METHOD_NAMES, ORDER
 from diascope.system.files import write_bytes
+from diascope.system.reading import read_ordinary
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -216,7 +218,8 @@ def _is_ours(path: Path) -> bool:
     if not _OURS.fullmatch(path.name):
         return False
     try:
-        header = read_dataset(path.read_bytes(), with_pixels=False)
+        content = read_ordinary(path, most_bytes=MAX_FILE_BYTES)
+        header = read_dataset(content, with_pixels=False)
     except (ImageError, OSError):
         return False
     return str(header.get("Manufacturer") or "") == MAKER and header.SOPInstanceUID == path.stem
