@@ -22,10 +22,12 @@ from diascope.system.extras import check_extra
 from diascope.system.files import file_digest, write_json
 from diascope.system.places import is_address, shown
 from diascope.system.progress import Progress, ShowProgress
+from diascope.system.reading import read_ordinary
 from diascope.system.words import counted
 from diascope.training.run import Run
 
 FILE = "tracking.json"
+MOST_BYTES = 1 << 24  # of it
 MLFLOW, TENSORBOARD = "mlflow", "tensorboard"
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 SENT_OF_PROVENANCE = ("diascope", "torch", "timm", "python", "commit", "cpu", "gpu")
@@ -297,8 +299,8 @@ def _read(run: Run) -> Sent | None:
     if not path.is_file():
         return None
     try:
-        return Sent(**json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
+        return Sent(**json.loads(read_ordinary(path, most_bytes=MOST_BYTES)))
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(
             "The file that says where this run is tracked cannot be read.",
             where=path,

@@ -233,13 +233,13 @@ def test_odd_files_are_rows_of_a_prediction(trained, cells, tmp_path):
 
 DOOMED = """
 import hashlib, os, sys
-from diascope.data import decoder_child, pixels
-open_image = pixels.open_image
+from diascope.data import decoder_child, image
+open_image = image.open_image
 def doomed(content):
     if hashlib.sha256(content).hexdigest() == {digest!r}:
         {does}
     return open_image(content)
-pixels.open_image = doomed
+image.open_image = doomed
 decoder_child.main()
 """
 
