@@ -126,7 +126,7 @@ class _Decoder:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # nothing of what is in an image belongs into a log
+            stderr=subprocess.DEVNULL,  # nothing of what is in an image belongs in a log
             start_new_session=True,
         )
         assert self._process.stdin is not None  # noqa: S101 - both are pipes

@@ -90,7 +90,12 @@ class Pattern:
             f"{name} ({n}: {', '.join(files)}{', ...' if n > len(files) else ''})"
             for name, n, files in self.examples
         )
-        size = f"{self.smallest} to {self.largest} images"
+        is_one = self.smallest == self.largest
+        size = (
+            counted(self.largest, "image")
+            if is_one
+            else f"{self.smallest} to {self.largest} images"
+        )
         reasons = "".join(
             f"; {which}: {', '.join(reasons)}"
             for which, reasons in (("for", self.reasons_for), ("against", self.reasons_against))

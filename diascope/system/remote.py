@@ -293,7 +293,7 @@ def check_address(address: str) -> tuple[str, str]:
     Raises
     ------
     SettingsError
-        The scheme is not supported, there is no bucket, or the address holds what belongs into
+        The scheme is not supported, there is no bucket, or the address holds what belongs in
         the environment.
     """
     scheme, _, path = address.partition("://")
@@ -308,7 +308,7 @@ def check_address(address: str) -> tuple[str, str]:
     if "@" in path.partition("/")[0] or "?" in path:
         raise SettingsError(
             "The address holds '@' before its folder or '?': credentials and signatures do not "
-            "belong into an address.",
+            "belong in an address.",
             where=where,
             fix=CREDENTIALS,
         )

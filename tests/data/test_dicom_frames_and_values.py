@@ -15,6 +15,7 @@ from diascope.data.dicom.groups import groups_from_tag
 from diascope.data.dicom.header import read_with_numbers
 from diascope.data.image import decode_image
 from diascope.data.sources.dicom import FrameReader
+from diascope.errors import ImageError
 
 FRAMES = np.stack([np.arange(256, dtype=np.uint16).reshape(16, 16) * 16] * 3)
 SIGNED = np.random.default_rng(0).integers(-2048, 2048, (16, 16)).astype(np.int16)
@@ -90,3 +91,13 @@ def test_one_patient_is_one_group_in_whatever_letters_the_id_is_written():
     groups = groups_from_tag(reads, "PatientID").groups
     assert len(set(groups[:-1])) == 1
     assert groups[-1] != groups[0]
+
+
+@pytest.mark.parametrize("name", ["WindowCenter", "RescaleSlope"])
+def test_a_number_that_is_a_word_is_named(name):
+    window = {"WindowCenter": "40", "WindowWidth": "400", "RescaleSlope": "1"}
+    content = dicom(np.zeros((20, 22), np.uint8), **window, RescaleIntercept="0")
+    tag = {"WindowCenter": b"\x28\0\x50\x10DS\2\0", "RescaleSlope": b"\x28\0\x53\x10DS\2\0"}[name]
+    at = content.index(tag) + len(tag)
+    with pytest.raises(ImageError, match=f"^{name} is not a number$"):
+        decode_image(content[:at] + b"ab" + content[at + 2 :])

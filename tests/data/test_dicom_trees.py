@@ -295,7 +295,7 @@ def test_the_question_for_groups_proposes_the_patients(tmp_path):
         own_dataset(root)
     assert question.value.group_from == "dicom:PatientID"
     assert "--group-from dicom:PatientID" in str(question.value)
-    assert "12 patients of 4 to 4 images each" in str(question.value)
+    assert "12 patients of 4 images each" in str(question.value)
     shutil.rmtree(root / "malign")
     (root / "malign").mkdir()
     (root / "malign" / "x").write_bytes(dicom(FRAMES[0]))

@@ -140,7 +140,7 @@ def test_without_groups_the_names_are_shown_as_a_question(folder):
     text = str(caught.value)
     assert caught.value.group_from == RULE
     assert f"--group-from '{RULE}'" in text
-    assert "12 groups of 4 to 4 images, such as P00 (4: P00_0.png" in text
+    assert "12 groups of 4 images, such as P00 (4: P00_0.png" in text
     assert "--group none" in text
     rule = caught.value.group_from
     assert prepare(own_dataset(folder, group_from=rule)).fingerprint["n_groups"] == 12

@@ -298,9 +298,9 @@ def test_the_folder_is_kept_from_mixing_instances_of_two_runs(bundle, tmp_path):
     [
         ({"to": "https://pacs.example.org"}, "There is nothing in DICOM to write or send"),
         ({"dicom_out": "x"}, "There is nothing in DICOM to write or send"),
-        ({"sr": True, "to": "pacs.example.org"}, "no address of a service"),
-        ({"sr": True, "to": "ftp://pacs.example.org"}, "no address of a service"),
-        ({"sr": True, "to": "https://me:pw@pacs.example.org"}, "does not belong into an address"),
+        ({"sr": True, "to": "pacs.example.org"}, "not the address of a DICOMweb"),
+        ({"sr": True, "to": "ftp://pacs.example.org"}, "not the address of a DICOMweb"),
+        ({"sr": True, "to": "https://me:pw@pacs.example.org"}, "does not belong in an address"),
         ({"sr": True, "to": "https://[x"}, "no address"),
     ],
 )

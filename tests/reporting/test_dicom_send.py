@@ -71,7 +71,7 @@ def test_a_service_that_swallows_is_caught(sent, service, tmp_path):
     service.swallows = True
     with pytest.raises(SourceError, match=r"does not find it \(QIDO-RS\): it may be lost") as error:
         sent(service.url)
-    assert "0 of 2 instances are there" in str(error.value)
+    assert "0 of 2 instances arrived" in str(error.value)
     assert "--overwrite sends what is missing" in str(error.value)
     assert (tmp_path / "p.csv").is_file()
     assert len(list((tmp_path / "p_dicom").rglob("*.dcm"))) == 2

@@ -218,12 +218,15 @@ def read_lut(module: Dataset, name: str, dataset: Dataset, *, is_signed: bool) -
 
 
 def _number(dataset: Dataset, name: str, default: float = 0) -> float:
-    value: Any = dataset.get(name)
-    if value is None or value == "":
-        return default
-    if hasattr(value, "__len__") and not isinstance(value, str):
-        value = value[0]
-    number = float(value)
+    try:
+        value: Any = dataset.get(name)
+        if value is None or value == "":
+            return default
+        if hasattr(value, "__len__") and not isinstance(value, str):
+            value = value[0]
+        number = float(value)
+    except ValueError:
+        raise ImageError(f"{name} is not a number") from None
     if not np.isfinite(number) or abs(number) > 1e12:
         raise ImageError(f"{name} is not a number")
     return number

@@ -161,9 +161,10 @@ def _proposed_tag(files: FileTree, paths: list[str]) -> list[str]:
     except (SettingsError, SourceError):
         return []
     n_groups, smallest, largest = group_sizes(groups)
+    sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
     return [
         f"  --group-from {BY_PATIENT}",
-        f"    {n_groups:,} patients of {smallest:,} to {largest:,} images each, kept as digests",
+        f"    {n_groups:,} patients of {sizes} images each, kept as digests",
     ]
 
 

@@ -90,10 +90,12 @@ def archive_at(url: str) -> Archive:
     except ValueError:
         raise SettingsError("This is no address.", where="--to", fix=example) from None
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise SettingsError("This is no address of a service.", where="--to", fix=example)
+        raise SettingsError(
+            "This is not the address of a DICOMweb service.", where="--to", fix=example
+        )
     if parts.username is not None or parts.password is not None:
         raise SettingsError(
-            "A password does not belong into an address: others can read commands.",
+            "A password does not belong in an address: others can read commands.",
             where="--to",
             fix=HOW_TO_SIGN_IN,
         )
@@ -237,7 +239,7 @@ def _no_answer(error: Exception) -> str:
 
 
 def _done(n_done: int, n_instances: int) -> str:
-    return f"{n_done:,} of {counted(n_instances, 'instance')} are there."
+    return f"{n_done:,} of {counted(n_instances, 'instance')} arrived."
 
 
 def _host(url: str) -> str:

@@ -90,7 +90,7 @@ def with_verdicts(
             if run is None
             else f"The run has {counted(len(sample.images), 'validation image')} that can be read."
         )
-        say(f"not tested: {names}, which takes at least {FEWEST_IMAGES} images. {todo}")
+        say(f"not tested: {names}; a test takes at least {FEWEST_IMAGES} images. {todo}")
         return tuple(explainers)
     if run is not None:  # what is kept holds for the bundle as it is, at its own operating point
         stored = replace(bundle, card=Card.load(bundle_folder(model)))
