@@ -111,7 +111,7 @@ class Card(BaseModel):
         if not set(self.class_titles) <= set(self.classes):
             raise ValueError("class_titles names a class that does not exist")
         if not set(self.codes) <= set(self.classes):
-            raise ValueError("codes names a class that does not exist")
+            raise ValueError("the codes name a class that does not exist")
         if len(self.prior) != len(self.classes) or abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError("the prior does not add up to 1 over the classes")
         if not len(self.logit_offset) == len(self.decision_weights) == len(self.classes):

@@ -87,7 +87,7 @@ def test_codes_travel_with_the_cards_and_do_not_change_what_the_model_is(tmp_pat
     assert saved.card.digest == bare.save(tmp_path).card.digest
     wrong = bare.card.model_copy(update={"codes": {"other": card.codes["idc"]}})
     wrong.save(tmp_path)
-    with pytest.raises(RunError, match="a code of a class that does not exist"):
+    with pytest.raises(RunError, match="the codes name a class that does not exist"):
         Card.load(tmp_path)
 
 
