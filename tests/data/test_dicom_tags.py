@@ -101,7 +101,22 @@ def test_no_element_is_taken_that_may_say_who_somebody_is():
         "Occupation",
         "InsurancePlanIdentification",
     }
+    naming |= {
+        "ClinicalTrialSubjectID",
+        "SpecimenIdentifier",
+        "OrderCallbackPhoneNumber",
+        "TopicAuthor",
+    }
+    naming |= {
+        "CurrentPatientLocation",
+        "PatientInstitutionResidence",
+        "DeviceSerialNumber",
+        "TelephoneNumberTrial",
+    }
+    naming |= {"PlacerOrderNumberImagingServiceRequest", "ServiceEpisodeID", "AdmissionID"}
+    assert naming <= set(keyword_dict)
     assert not naming & set(taken)
+    assert {"SeriesNumber", "StationName", "ProtocolName", "PatientPosition"} <= set(taken)
 
 
 @pytest.mark.parametrize(

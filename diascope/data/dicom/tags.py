@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 OPTION = "--dicom-tag"
 NUMBERS = {"DS", "IS", "FL", "FD", "SS", "US", "SL", "UL"}  # value representations
-TEXTS = {"AS", "CS", "LO", "SH"}
+CODES = {"AS", "CS"}
+TEXTS = {"LO", "SH"}  # what people write: `_NAMING` finds those that name somebody by keyword
 OF_PATIENTS = 0x0010  # the group of elements that are about the patient
 NAMING_NOBODY = {
     "EthnicGroup",
@@ -42,19 +43,13 @@ NAMING_NOBODY = {
     "PregnancyStatus",
     "SmokingStatus",
 }
-NAMING = {  # outside the group of patients
-    "AccessionNumber",
-    "AdmissionID",
-    "DeviceSerialNumber",
-    "FillerOrderNumberImagingServiceRequest",
-    "PlacerOrderNumberImagingServiceRequest",
-    "RequestedProcedureID",
-    "ScheduledProcedureStepID",
-    "StudyID",
-}
 MOST_LETTERS = 64  # of a value
 DAYS = {"Y": 365.25, "M": 365.25 / 12, "W": 7.0, "D": 1.0}
 _AGE = re.compile(r"([0-9]{3})([YMWD])")
+_NAMING = re.compile(
+    r"(?:IDs?|Identifiers?|Numbers?|Author|Creator)$"
+    r"|OrderNumber|[Pp]hone|Contact|Patient|Subject|Person|Physician|Operator|Address"
+)
 
 
 def check_tags(tags: Sequence[str]) -> None:
@@ -76,14 +71,16 @@ def check_tags(tags: Sequence[str]) -> None:
     for tag in tags:
         if tag not in keyword_dict:
             raise UnknownNameError("DICOM keyword", tag, filter(None, keyword_dict))
+        kind = dictionary_VR(keyword_dict[tag])
         is_of_patients = keyword_dict[tag] >> 16 == OF_PATIENTS
-        if tag in NAMING or (is_of_patients and tag not in NAMING_NOBODY):
+        names_somebody = is_of_patients or (kind in TEXTS and _NAMING.search(tag))
+        if names_somebody and tag not in NAMING_NOBODY:
             raise SettingsError(
                 f"{tag} may say who the patient is, and columns reach tables and reports.",
                 where=OPTION,
                 fix="Patients, studies and series can be groups: --group-from dicom:PatientID.",
             )
-        if dictionary_VR(keyword_dict[tag]) not in NUMBERS | TEXTS:
+        if kind not in NUMBERS | CODES | TEXTS:
             raise SettingsError(
                 f"{tag} is neither a number nor a short text that names nobody.",
                 where=OPTION,
