@@ -176,7 +176,7 @@ def _check_is_own(folder: Path) -> None:
         return
     if not any((folder / name).exists() for name in (STUDY, TABLE, LOCK)):
         raise SettingsError(
-            "The folder holds something else than a search.",
+            "The folder holds something other than a search.",
             where=folder,
             fix="Pass another --out.",
         )

@@ -69,7 +69,7 @@ def test_what_is_no_value_is_counted_and_not_used(tmp_path):
         "1 value of Manufacturer not valid, and not used",
         "4 files of 6 without Manufacturer",
         "1 value of PatientAge not valid, and not used",
-        "no file has a PatientAge that can be used: there is no such column",
+        "no file has a value of PatientAge that can be used: there is no such column",
     ]
 
 

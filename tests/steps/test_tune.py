@@ -188,7 +188,7 @@ def test_a_search_keeps_to_a_folder_of_its_own(prepared, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "plan.json").write_text("{}")
-    with pytest.raises(SettingsError, match="something else than a search"):
+    with pytest.raises(SettingsError, match="something other than a search"):
         tune("malaria", trials=1, out=run, **QUICK)
     assert [path.name for path in run.iterdir()] == ["plan.json"]
 
