@@ -127,7 +127,9 @@ def columns_from_tags(
         if n_unused:
             remarks.append(f"{counted(n_unused, 'value')} of {tag} not valid, and not used")
         if n_lacking + n_unused == len(files):
-            remarks.append(f"no file has a value of {tag} that can be used: there is no such column")
+            remarks.append(
+                f"no file has a value of {tag} that can be used: there is no such column"
+            )
             continue
         if n_lacking:
             remarks.append(f"{counted(n_lacking, 'file')} of {len(files):,} without {tag}")
